@@ -1,0 +1,128 @@
+# ucloud: one Makefile for everything. `make help` lists the targets.
+#
+#	V=1                      show commands
+#	SAN=address,undefined    build with sanitizers (own directory)
+#	CRASH=1                  build with crash points (common/base/crash.h)
+
+VERSION := 0.1.0
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CC      ?= gcc
+comma   := ,
+
+flavour := $(if $(SAN),san-$(subst $(comma),-,$(SAN)),$(if $(CRASH),crash,plain))
+B       ?= build/$(flavour)
+Q       := $(if $(V),,@)
+say      = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2))
+
+PROGRAMS := $(patsubst %/main.c,%,$(wildcard ucloud-*/main.c))
+
+# ---------------------------------------------------------------- flags
+CFLAGS_STD  := -std=gnu17 -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 -O2 -g -I. \
+	-DUCLOUD_VERSION='"$(VERSION)"' -fno-strict-aliasing -fno-common -fstack-protector-strong \
+	-fstack-clash-protection -fPIE -pthread -ffunction-sections -fdata-sections
+CFLAGS_WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	-Wformat=2 -Wvla -Wno-missing-field-initializers -Wpointer-arith -Wcast-qual -Wundef
+LDFLAGS_STD := -pie -Wl,-z,relro,-z,now -Wl,--as-needed -Wl,--gc-sections -pthread
+ifneq ($(SAN),)
+CFLAGS_STD  := $(filter-out -D_FORTIFY_SOURCE=2,$(CFLAGS_STD)) -O1 -fno-omit-frame-pointer \
+	-fsanitize=$(SAN) $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined)
+LDFLAGS_STD += -fsanitize=$(SAN)
+endif
+ifneq ($(CRASH),)
+CFLAGS_STD  += -DUCLOUD_CRASH
+endif
+
+PKGS       := libcurl jansson libmicrohttpd libsodium liboath inih uuid libxml-2.0 libvirt
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+TEST_LIBS  := $(shell pkg-config --libs cmocka 2>/dev/null) -lm
+
+ALL_CFLAGS  = $(CFLAGS_STD) $(CFLAGS_WARN) $(PKG_CFLAGS) $(CFLAGS)
+
+# ---------------------------------------------------------------- sources
+obj         = $(patsubst %.c,$(B)/%.o,$(1))
+LIB_SRC    := $(wildcard common/*/*.c)
+# Two implementations of one header: linked explicitly, never out of an archive.
+SEAM_SRC   := ucloud-host/virt_libvirt.c ucloud-host/virt_fake.c
+prog_src    = $(filter-out $(1)/main.c $(SEAM_SRC),$(wildcard $(1)/*.c))
+TESTLIB_SRC := $(wildcard tests/lib/*.c)
+tests_in    = $(patsubst %.c,$(B)/%,$(wildcard tests/$(1)/test_*.c))
+
+LIB      := $(B)/libucloud.a
+PROG_LIBS := $(foreach p,$(filter-out ucloud-cli,$(PROGRAMS)),$(B)/$(p)/lib$(p).a)
+TESTLIB  := $(B)/tests/lib/libtest.a
+
+.PHONY: all
+all: $(foreach p,$(PROGRAMS),$(B)/$(p)/$(p))
+
+# ---------------------------------------------------------------- rules
+$(B)/%.o: %.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# Assembler for the processor test of ucloud-host.
+$(B)/%.o: %.S
+	$(call say,AS,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -I. -MMD -MP -c -o $@ $<
+
+define ar_rule
+$(call say,AR,$@)
+@mkdir -p $(@D)
+$(Q)rm -f $@; ar rcs $@ $^
+endef
+
+$(LIB): $(call obj,$(LIB_SRC))
+	$(ar_rule)
+
+$(TESTLIB): $(call obj,$(TESTLIB_SRC))
+	$(ar_rule)
+
+define program
+$(B)/$(1)/lib$(1).a: $(call obj,$(call prog_src,$(1))) $(patsubst %.S,$(B)/%.o,$(wildcard $(1)/*.S))
+	$$(ar_rule)
+$(B)/$(1)/$(1): $(B)/$(1)/main.o $(if $(filter ucloud-host,$(1)),$(B)/ucloud-host/virt_libvirt.o) \
+		$(B)/$(1)/lib$(1).a $(LIB)
+	$$(call say,LD,$$@)
+	$(Q)$(CC) $(LDFLAGS_STD) $(LDFLAGS) -o $$@ $$^ $(PKG_LIBS)
+endef
+$(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
+
+# A test is one .c file; what it needs beyond the libraries is said in a line of its own:
+#	LINK_<name> := objects
+LINK_test_virt_fake    := $(B)/ucloud-host/virt_fake.o
+LINK_test_virt_libvirt := $(B)/ucloud-host/virt_libvirt.o
+LINK_test_sim          := $(B)/ucloud-host/virt_fake.o
+-include tests/tests.mk
+
+.SECONDEXPANSION:
+$(B)/tests/%: $(B)/tests/%.o $$(LINK_$$(notdir $$*)) $(PROG_LIBS) $(TESTLIB) $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_STD) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TESTLIB) $(PROG_LIBS) \
+		$(TESTLIB) $(LIB) $(TEST_LIBS) $(PKG_LIBS)
+
+.PRECIOUS: $(B)/%.o
+
+# ---------------------------------------------------------------- tests
+UNIT     := $(call tests_in,unit)
+CONTRACT := $(call tests_in,contract)
+SIM      := $(call tests_in,sim)
+BUGS     := $(call tests_in,bugs)
+BENCH    := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
+
+.PHONY: unit contract sim tests
+tests: $(UNIT) $(CONTRACT) $(SIM) $(BUGS)
+unit: $(UNIT) $(BUGS)
+	$(Q)tests/run $^
+contract: $(CONTRACT)
+	$(Q)tests/run $^
+sim: $(SIM)
+	$(Q)tests/run $^
+
+.PHONY: clean
+clean:
+	rm -rf build
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,59 @@
+/*
+ * HTTP client over libcurl, for JSON services (OTP, the ucloud API). One struct http per
+ * thread; the connection is kept alive between calls. (etcd has its own client: kv.h.)
+ */
+#ifndef UCLOUD_HTTP_H
+#define UCLOUD_HTTP_H
+
+#include <stdint.h>
+
+#include "common/base/buf.h"
+#include "common/base/err.h"
+
+struct http;
+
+struct http_conf {
+	const char *ca_file;   /* NULL: the system's */
+	const char *cert_file; /* client certificate, NULL none */
+	const char *key_file;
+	int64_t connect_msec; /* 0: 5 s */
+	int64_t limit_msec;   /* of a whole call; 0: 30 s */
+	size_t max_body;      /* of an answer; 0: 16 MiB */
+};
+
+struct http_req {
+	const char *method; /* "GET" */
+	const char *url;
+	const char *authorization; /* value of the header, NULL none; never logged */
+	const char *content_type;  /* NULL: application/json when there is a body */
+	const char *body;	   /* NULL none */
+	size_t body_size;
+	const char *const *headers; /* NULL-terminated "Name: value", may be NULL */
+	int64_t limit_msec;	    /* 0: the conf's */
+};
+
+struct http_resp {
+	int status;
+	struct buf body;
+	char *location; /* header values, NULL when absent */
+	char *retry_after;
+	char *content_type;
+};
+
+/* Called with each piece of a long answer (server-sent events); non-zero ends the call. */
+typedef int http_piece_fn(void *aux, const char *p, size_t size);
+
+struct http *http_new(const struct http_conf *conf);
+void http_free(struct http *h);
+/* 0 whatever the status; < 0 ERR_UNAVAILABLE (no connection, TLS) or ERR_TIMEOUT. */
+int http_call(struct http *h, const struct http_req *req, struct http_resp *resp,
+	struct err *e) MUST_USE;
+int http_stream(struct http *h, const struct http_req *req, http_piece_fn *fn, void *aux,
+	int *status, struct err *e) MUST_USE;
+void http_resp_done(struct http_resp *resp);
+
+/* "[2001:db8::1]", "host:2379", "https://host/": completes scheme (http) and port. */
+char *url_complete(const char *url, const char *scheme, uint16_t port);
+char *url_escape(const char *s);
+
+#endif

@@ -1,0 +1,84 @@
+/*
+ * HTTP server over libmicrohttpd. One epoll thread takes connections and bytes; a request
+ * that is complete (body included) goes to a pool of workers, which run straight-line
+ * blocking code and give back an answer. A slow or silent client thus costs a socket, never
+ * a worker.
+ *
+ * A handler may also *park* a request: it returns HTTPD_PARK after handing the request to
+ * somebody else, who answers later with httpd_answer(), from any thread. Parked requests
+ * (`?wait=`) cost a socket too.
+ *
+ * Limits: body 1 MiB; headers 16 KiB; a request must be complete within 20 s of its first
+ * byte; idle connections are closed after 60 s; connections in all and per client address
+ * are bounded. Everything beyond them is answered (413, 431, 408, 503) or closed.
+ */
+#ifndef UCLOUD_HTTPD_H
+#define UCLOUD_HTTPD_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "common/base/buf.h"
+#include "common/base/err.h"
+
+struct httpd;
+struct httpd_req;
+struct httpd_stream;
+
+struct httpd_conf {
+	const struct strv
+		*listen; /* "[::]:80", "[::1]:0": port 0 is chosen by the kernel */
+	uint16_t default_port;
+	const char *cert_file; /* TLS when both are set (PEM) */
+	const char *key_file;
+	unsigned n_workers;	   /* 0: 8 */
+	unsigned max_conns;	   /* 0: 2048 */
+	unsigned max_conns_per_ip; /* 0: 256 */
+	const char *server;	   /* Server: header; NULL none */
+};
+
+enum httpd_result { HTTPD_ANSWERED, HTTPD_PARK };
+
+/* Runs on a worker. Must answer exactly once, now or (HTTPD_PARK) later. */
+typedef enum httpd_result httpd_handler_fn(void *aux, struct httpd_req *req);
+
+int httpd_open(const struct httpd_conf *conf, httpd_handler_fn *fn, void *aux,
+	struct httpd **out, struct err *e) MUST_USE;
+/* Stops taking requests, lets running handlers finish (at most 3 s), closes the rest. */
+void httpd_close(struct httpd *d);
+/* The i-th listen address's real port. */
+uint16_t httpd_port(const struct httpd *d, size_t i);
+
+/* What was asked; all borrowed until the answer. */
+const char *httpd_method(const struct httpd_req *req);
+const char *httpd_path(const struct httpd_req *req);			 /* decoded */
+const char *httpd_query(const struct httpd_req *req, const char *name);	 /* NULL absent */
+const char *httpd_header(const struct httpd_req *req, const char *name); /* NULL absent */
+const char *httpd_body(const struct httpd_req *req, size_t *size);	 /* never NULL */
+const char *httpd_peer(const struct httpd_req *req); /* client's address, no port */
+/* Calls fn for each query parameter; for refusing unknown ones. */
+void httpd_each_query(const struct httpd_req *req,
+	void (*fn)(void *aux, const char *name, const char *value), void *aux);
+
+/* A header of the answer to come. */
+void httpd_add_header(struct httpd_req *req, const char *name, const char *value);
+
+/* Each answers and ends the request; the req is gone afterwards. */
+void httpd_answer(struct httpd_req *req, int status, const char *content_type,
+	const char *body, size_t size);
+void httpd_answer_json(struct httpd_req *req, int status, json_t *json); /* takes json */
+/* application/problem+json (RFC 9457): type about:blank, title, status, detail, kind, and
+ * field when there is one. */
+void httpd_answer_err(struct httpd_req *req, const struct err *e);
+
+/*
+ * Server-sent events: answers 200 with a body that goes on. httpd_stream_send() queues a
+ * piece and returns false when the client is gone or has let 1 MiB pile up (it is then
+ * dropped); the stream must be closed either way. A comment line goes out every 15 s, so
+ * that dead clients are noticed.
+ */
+struct httpd_stream *httpd_answer_stream(struct httpd_req *req, const char *content_type);
+bool httpd_stream_send(struct httpd_stream *s, const char *p, size_t size);
+void httpd_stream_close(struct httpd_stream *s);
+
+#endif

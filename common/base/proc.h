@@ -1,0 +1,32 @@
+/*
+ * Child processes: no shell, a time limit, bounded output, nothing inherited but what is
+ * said. The child dies with us (PR_SET_PDEATHSIG) and is always reaped by its own pid.
+ */
+#ifndef UCLOUD_PROC_H
+#define UCLOUD_PROC_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/base/buf.h"
+#include "common/base/err.h"
+
+struct proc {
+	const char *const *argv; /* NULL-terminated; argv[0] is looked up in PATH */
+	int64_t limit_msec;	 /* then SIGKILL to its process group */
+	uint64_t limit_mem;	 /* RLIMIT_AS in bytes, 0 none */
+	uint64_t limit_file;	 /* RLIMIT_FSIZE in bytes, 0 none */
+	uid_t uid;		 /* 0: stay as we are */
+	gid_t gid;
+};
+
+/* Runs it; *status is the exit status (128 + signal when killed). out and err_out get at
+ * most 64 KiB each and may be NULL. < 0 when it could not be started or took too long
+ * (ERR_TIMEOUT). */
+int proc_run(const struct proc *p, int *status, struct buf *out, struct buf *err_out,
+	struct err *e) MUST_USE;
+
+/* As proc_run(), and an exit status other than 0 is an error with its last line of stderr. */
+int proc_run_ok(const struct proc *p, struct buf *out, struct err *e) MUST_USE;
+
+#endif

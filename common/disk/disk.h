@@ -1,0 +1,71 @@
+/*
+ * Image stores and the disks of VMs in them: one interface, one implementation for each
+ * store type (disk_file.c: a directory; disk_fake.c: in memory, for the simulation; a Ceph
+ * pool comes beside them). Used by ucloud-host and, later, ucloud-image.
+ *
+ * Rules for all of them: a disk that exists is never overwritten; every call is idempotent
+ * and may be repeated after a crash; a disk that is not complete is never seen by
+ * disk_stat() as existing; every call has a time limit. Any thread.
+ *
+ * Directory layout of a filesystem store: <path>/images/... the images, read only for us;
+ * <path>/vms/<vm uuid>/<n>.qcow2 the disks; <n> is the index in specs.disks.
+ */
+#ifndef UCLOUD_DISK_H
+#define UCLOUD_DISK_H
+
+#include <stdint.h>
+
+#include "common/base/buf.h"
+#include "common/base/err.h"
+#include "common/model/image.h"
+#include "common/model/names.h"
+
+struct disk_store;
+
+/* Copies conf. For a directory: it must exist; vms/ is made. */
+int disk_store_open(
+	const struct image_store *conf, struct disk_store **out, struct err *e) MUST_USE;
+void disk_store_close(struct disk_store *s);
+
+struct disk_spec {
+	const char *vm_uuid;
+	unsigned index;
+	int64_t size_gib;
+	const struct image *image; /* NULL: an empty disk */
+};
+
+/*
+ * Makes the disk when it is not there: for an image an overlay (qcow2 with explicit backing
+ * format) or clone of the size ordered. Errors of the asker: ERR_NOT_FOUND (image file
+ * missing), ERR_INVALID (not an image of the stated format; it names a backing or data file;
+ * larger than size_gib), ERR_NO_SPACE; their sentences name the image, never its path.
+ */
+int disk_ensure(
+	struct disk_store *s, const struct disk_spec *spec, struct err *e) MUST_USE;
+/* Removes all of a VM's disks, complete or half made; none is fine. */
+int disk_remove_all(struct disk_store *s, const char *vm_uuid, struct err *e) MUST_USE;
+/* *size_bytes is the virtual size; 1 when it does not exist. */
+int disk_stat(struct disk_store *s, const char *vm_uuid, unsigned index,
+	int64_t *size_bytes, struct err *e) MUST_USE;
+/* The uuids of VMs that have something here. */
+int disk_list(struct disk_store *s, struct strv *vm_uuids, struct err *e) MUST_USE;
+
+/* How a domain reaches a disk. */
+enum disk_source_kind { DISK_SOURCE_FILE, DISK_SOURCE_RBD };
+struct disk_source {
+	enum disk_source_kind kind;
+	char *format;			     /* "qcow2" or "raw" */
+	char *path;			     /* file: absolute path; rbd: "pool/image" */
+	char *backing_path, *backing_format; /* file with an image; else NULL */
+	struct strv mons;		     /* rbd: "[addr]:port" */
+	char *user, *secret_uuid;	     /* rbd with cephx */
+};
+int disk_source_get(struct disk_store *s, const struct disk_spec *spec,
+	struct disk_source *out, struct err *e) MUST_USE;
+void disk_source_done(struct disk_source *src);
+
+/* In GiB, rounded down; -1 unknown. */
+int disk_space(struct disk_store *s, int64_t *total_gib, int64_t *free_gib,
+	struct err *e) MUST_USE;
+
+#endif

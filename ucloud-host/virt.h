@@ -1,0 +1,81 @@
+/*
+ * What ucloud-host needs of a hypervisor. virt_libvirt.c does it with libvirt;
+ * virt_fake.c in memory, for the simulation. Both pass tests/contract. The link decides.
+ *
+ * Domains of ours carry a metadata element (namespace VIRT_XMLNS) with the host's name and
+ * the boot number; their uuid is the VM's, their name "ucloud-<uuid>". All others are
+ * foreign: virt_list() leaves them out and nothing here touches them. Any thread may call;
+ * every call has a time limit.
+ */
+#ifndef UCLOUD_VIRT_H
+#define UCLOUD_VIRT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/model/names.h"
+
+#define VIRT_XMLNS "https://ucloud.example/xmlns/libvirt/domain/1.0"
+
+struct virt;
+
+enum virt_state { VIRT_ABSENT, VIRT_OFF, VIRT_RUNNING, VIRT_PAUSED, VIRT_DYING };
+/* Why a domain is OFF, as far as libvirt knows. */
+enum virt_off {
+	VIRT_OFF_UNKNOWN,
+	VIRT_OFF_GUEST,
+	VIRT_OFF_DESTROYED,
+	VIRT_OFF_CRASHED,
+	VIRT_OFF_FAILED
+};
+
+struct virt_dom {
+	char uuid[UUID_STR_SIZE];
+	enum virt_state state;
+	enum virt_off off;
+	int64_t boot;	 /* from the metadata; 0 none */
+	bool is_foreign; /* has our VM's uuid, but not our metadata */
+};
+
+struct virt_list {
+	struct virt_dom *v;
+	size_t len;
+};
+
+struct virt_node {
+	int64_t cpus, ram_mib;
+};
+
+/* Called from libvirt's event thread: look at this domain; NULL: look at all (reconnected).
+ * Must only enqueue. */
+typedef void virt_event_fn(void *aux, const char *uuid);
+
+/* Does not need libvirt to be there: it is connected to with the first call, and again
+ * whenever the connection breaks. */
+int virt_open(const char *uri, virt_event_fn *fn, void *aux, struct virt **out,
+	struct err *e) MUST_USE;
+void virt_close(struct virt *v);
+
+/* state is VIRT_ABSENT when there is no such domain. */
+int virt_get(
+	struct virt *v, const char *uuid, struct virt_dom *out, struct err *e) MUST_USE;
+int virt_list(struct virt *v, struct virt_list *out, struct err *e) MUST_USE;
+void virt_list_done(struct virt_list *l);
+
+/* Each is fine when it is done already. */
+int virt_define(
+	struct virt *v, const char *xml, struct err *e) MUST_USE; /* or redefine */
+int virt_start(struct virt *v, const char *uuid, struct err *e) MUST_USE;
+int virt_shutdown(
+	struct virt *v, const char *uuid, struct err *e) MUST_USE; /* asks (ACPI) */
+int virt_resume(struct virt *v, const char *uuid, struct err *e) MUST_USE;
+int virt_destroy(
+	struct virt *v, const char *uuid, struct err *e) MUST_USE; /* pulls the plug */
+int virt_undefine(struct virt *v, const char *uuid, struct err *e) MUST_USE;
+
+int virt_node(struct virt *v, struct virt_node *out, struct err *e) MUST_USE;
+/* "qemu", "test", ...: what the URI leads to. */
+int virt_driver(struct virt *v, char *out, size_t size, struct err *e) MUST_USE;
+
+#endif
