@@ -39,10 +39,14 @@ enum err_kind {
 struct err {
 	enum err_kind kind;
 	char field[64]; /* the member or option at fault, "" when none */
-	char msg[768];	/* one sentence, no final newline */
+	char msg[768];	/* one sentence on one line, always valid UTF-8 */
 };
 
-/* Each returns -1, so that a failing function can end with "return err_set(...)". */
+/*
+ * Each returns -1, so that a failing function can end with "return err_set(...)". Arguments
+ * may point into *e. What does not print is replaced, so a message may quote input. e is NULL
+ * when the caller wants to know nothing but that it failed.
+ */
 int err_set(struct err *e, enum err_kind kind, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* The same, naming the member or option at fault. */
 int err_set_field(struct err *e, enum err_kind kind, const char *field, const char *fmt,

@@ -22,17 +22,22 @@ int parse_size(const char *s, int64_t unit_bytes, int64_t *bytes, struct err *e)
 /* "90s", "10m", "2h", "1d" or bare seconds. */
 int parse_duration(const char *s, int64_t *sec, struct err *e) MUST_USE;
 
-/* RFC 3339 in UTC with whole seconds: "2026-11-23T04:00:00Z". */
+/* RFC 3339 in UTC with whole seconds: "2026-11-23T04:00:00Z". Times before year 0 and after
+ * year 9999 are shown as the first and last second of those. */
 #define TIME_STR_SIZE 24
 void time_format(int64_t unix_sec, char out[TIME_STR_SIZE]);
 int time_parse(const char *s, int64_t *unix_sec, struct err *e) MUST_USE;
 
-/* A host part and a port: "[2001:db8::1]:8080", "[::]", "127.0.0.1:80", "name:80". The port
- * is default_port when missing. host comes without brackets and is the caller's. */
+/* A host part and a port: "[2001:db8::1]:8080", "[::]", "[fe80::1%eth0]:80", "name:80". The
+ * port is default_port when missing, and may be 0 (the kernel chooses). host comes without
+ * brackets and is the caller's. */
 int parse_host_port(const char *s, uint16_t default_port, char **host, uint16_t *port,
 	struct err *e) MUST_USE;
 
-/* Valid UTF-8 (RFC 3629) without control characters (newline and tab when multi_line)? */
+/* Bytes of the UTF-8 character (RFC 3629) at s, 0 when there is no well-formed one in the
+ * size bytes there are. */
+size_t utf8_char_len(const char *s, size_t size);
+/* Valid UTF-8 without control characters (newline and tab when multi_line)? */
 bool str_is_text(const char *s, size_t size, bool multi_line);
 
 #endif
