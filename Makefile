@@ -112,17 +112,112 @@ SIM      := $(call tests_in,sim)
 BUGS     := $(call tests_in,bugs)
 BENCH    := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
-.PHONY: unit contract sim tests
+.PHONY: tests unit contract sim e2e
 tests: $(UNIT) $(CONTRACT) $(SIM) $(BUGS)
 unit: $(UNIT) $(BUGS)
 	$(Q)tests/run $^
-contract: $(CONTRACT)
-	$(Q)tests/run $^
+contract: $(CONTRACT) all
+	$(Q)tests/run $(CONTRACT)
 sim: $(SIM)
 	$(Q)tests/run $^
+E2E := $(sort $(wildcard tests/e2e/*.sh))
+e2e: all build/guest/guest.img
+	$(Q)B=$(B) TEST_LIMIT=600 tests/run $(E2E)
 
-.PHONY: clean
+build/guest/guest.img: scripts/guest-image $(wildcard scripts/guest/*)
+	$(call say,IMAGE,$@)
+	@mkdir -p $(@D)
+	$(Q)scripts/guest-image $@ build/guest/work
+
+# The README's second command: installs what the tests need, runs them all.
+.PHONY: check
+check:
+	$(Q)scripts/install-deps test
+	$(Q)scripts/check
+
+# Heavier runs. CI runs a short form of each (scripts/check), so that they cannot rot.
+.PHONY: torture bench fuzz crash-sweep
+torture:
+	$(Q)scripts/install-deps test
+	$(Q)scripts/torture
+bench:
+	$(Q)scripts/install-deps test
+	$(Q)+$(MAKE) -s all $(BENCH) build/guest/guest.img
+	$(Q)B=$(B) scripts/bench
+bench-programs: $(BENCH)
+
+# ---------------------------------------------------------------- fuzz
+# Each target runs FUZZ_SEC seconds over its corpus in tests/fuzz/corpus/<name>/.
+FUZZ_SEC ?= 60
+FUZZ     := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_CFLAGS := -std=gnu17 -D_GNU_SOURCE -O1 -g -I. -DUCLOUD_VERSION='"$(VERSION)"' -pthread \
+	-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined $(PKG_CFLAGS)
+FUZZ_OBJ := $(patsubst %.c,build/fuzz/obj/%.o,$(LIB_SRC) $(foreach p,$(PROGRAMS),$(call prog_src,$(p))))
+
+build/fuzz/obj/%.o: %.c
+	$(call say,FUZZCC,$<)
+	@mkdir -p $(@D)
+	$(Q)clang $(FUZZ_CFLAGS) -MMD -MP -c -o $@ $<
+build/fuzz/libucloud.a: $(FUZZ_OBJ)
+	$(ar_rule)
+build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o build/fuzz/libucloud.a
+	$(call say,FUZZLD,$@)
+	$(Q)clang -fsanitize=fuzzer,address,undefined -o $@ $^ $(PKG_LIBS) -pthread
+fuzz: $(FUZZ)
+	$(Q)FUZZ_SEC=$(FUZZ_SEC) scripts/fuzz $^
+
+# ---------------------------------------------------------------- demo
+.PHONY: demo demo-down
+demo:
+	$(Q)scripts/install-deps run
+	$(Q)+$(MAKE) --no-print-directory all build/guest/guest.img
+	$(Q)B=$(B) IMAGE="$(IMAGE)" scripts/demo up
+demo-down:
+	$(Q)scripts/demo down
+
+# ---------------------------------------------------------------- lint
+.PHONY: lint format
+C_FILES := $(wildcard common/*/*.[ch] ucloud-*/*.[ch] tests/*/*.[ch])
+lint:
+	$(Q)scripts/lint
+format:
+	clang-format -i $(C_FILES)
+
+# ---------------------------------------------------------------- install
+DAEMONS  := $(filter-out ucloud-cli,$(PROGRAMS))
+SBINDIR  ?= $(PREFIX)/sbin
+BINDIR   ?= $(PREFIX)/bin
+DATADIR  ?= $(PREFIX)/share
+UNITDIR  ?= $(if $(filter /usr/local,$(PREFIX)),/usr/local/lib,$(if $(filter /usr,$(PREFIX)),/lib,$(PREFIX)/lib))/systemd/system
+
+.PHONY: install
+install: all
+	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)/etc/init.d \
+		$(DESTDIR)/etc/ucloud $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(DATADIR)/doc/ucloud \
+		$(DESTDIR)$(DATADIR)/man/man1 $(DESTDIR)$(DATADIR)/bash-completion/completions
+	$(foreach p,$(DAEMONS),install -m 755 $(B)/$(p)/$(p) $(DESTDIR)$(SBINDIR)/ && ) true
+	install -m 755 $(B)/ucloud-cli/ucloud-cli $(DESTDIR)$(BINDIR)/
+	for f in units/systemd/*.service; do sed 's#/usr/sbin/#$(SBINDIR)/#' $$f \
+		> $(DESTDIR)$(UNITDIR)/$${f##*/} || exit 1; done
+	for f in units/openrc/*; do sed 's#/usr/sbin/#$(SBINDIR)/#' $$f \
+		> $(DESTDIR)/etc/init.d/$${f##*/} && chmod 755 $(DESTDIR)/etc/init.d/$${f##*/} || exit 1; done
+	install -m 644 units/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/ucloud.conf
+	install -m 644 README.md docs/*.md $(DESTDIR)$(DATADIR)/doc/ucloud/
+	install -m 644 ucloud-cli/ucloud-cli.1 $(DESTDIR)$(DATADIR)/man/man1/
+	install -m 644 ucloud-cli/ucloud-cli.bash \
+		$(DESTDIR)$(DATADIR)/bash-completion/completions/ucloud-cli
+
+.PHONY: clean help
 clean:
 	rm -rf build
+help:
+	@printf '%s\n' 'make            build (build/plain/)' \
+		'make demo       a whole cloud on this machine, below demo/' \
+		'make demo-down  take it down' \
+		'make check      install what the tests need and run them all' \
+		'make unit | contract | sim | e2e    parts of it' \
+		'make torture | bench | fuzz         heavier runs' \
+		'make lint | format' \
+		'make install DESTDIR= PREFIX='
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) build/fuzz -name '*.d' 2>/dev/null)
