@@ -31,7 +31,8 @@ enum wq_result {
 struct wq *wq_new(void);
 void wq_free(struct wq *q);
 void wq_add(struct wq *q, const char *key);
-/* At the latest after_msec from now; an earlier appointment stays. */
+/* At the latest after_msec from now: an earlier appointment stays, and a run that begins
+ * meanwhile (because of a change) is what the appointment was for. */
 void wq_add_after(struct wq *q, const char *key, int64_t after_msec);
 /* The next ready key (the caller's copy), waiting at most wait_msec; NULL: none, or closed. */
 char *wq_take(struct wq *q, int64_t wait_msec);
