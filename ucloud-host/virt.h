@@ -35,6 +35,7 @@ struct virt_dom {
 	enum virt_state state;
 	enum virt_off off;
 	int64_t boot;	 /* from the metadata; 0 none */
+	char host[256];	 /* from the metadata; "" none */
 	bool is_foreign; /* has our VM's uuid, but not our metadata */
 };
 
@@ -51,10 +52,12 @@ struct virt_node {
  * Must only enqueue. */
 typedef void virt_event_fn(void *aux, const char *uuid);
 
-/* Does not need libvirt to be there: it is connected to with the first call, and again
+/* fn may be NULL. Does not need libvirt to be there: it is connected to with the first call, and again
  * whenever the connection breaks. */
 int virt_open(const char *uri, virt_event_fn *fn, void *aux, struct virt **out,
 	struct err *e) MUST_USE;
+/* Whom to tell instead; fn NULL: nobody. No call of the old one comes afterwards. */
+void virt_set_event(struct virt *v, virt_event_fn *fn, void *aux);
 void virt_close(struct virt *v);
 
 /* state is VIRT_ABSENT when there is no such domain. */
