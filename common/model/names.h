@@ -1,6 +1,6 @@
 /*
  * What names may look like: the one place. All checks are to the byte, and their errors say
- * what is allowed. Signatures fit struct jtab_field's check. Pure.
+ * what is allowed. s must not be NULL. Signatures fit struct jtab_field's check. Pure.
  */
 #ifndef UCLOUD_NAMES_H
 #define UCLOUD_NAMES_H
@@ -26,6 +26,11 @@ int label_value_check(const char *s, struct err *e) MUST_USE;
 int ssh_key_check(const char *s, struct err *e) MUST_USE;
 /* A relative path without "", "." and ".." parts, at most 1024 bytes of UTF-8. */
 int rel_path_check(const char *s, struct err *e) MUST_USE;
+
+/* An interface's MAC: lower case, with colons, no multicast address. */
+int mac_check(const char *s, struct err *e) MUST_USE;
+/* An IPv6 address (RFC 4291 section 2.2), without a prefix length or a zone. */
+int ipv6_check(const char *s, struct err *e) MUST_USE;
 
 #define UUID_STR_SIZE 37
 void uuid_new(char out[UUID_STR_SIZE]); /* version 4; libuuid */

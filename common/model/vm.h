@@ -115,6 +115,8 @@ void vm_log(struct vm *vm, int64_t now, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void vm_move(struct vm *vm, enum vm_status to);
 bool vm_may_move(enum vm_status from, enum vm_status to);
 bool vm_has_host(const struct vm *vm);
+/* hostname becomes "". */
+void vm_release_host(struct vm *vm);
 /* Sum over its disks. */
 int64_t vm_disk_gib(const struct vm *vm);
 /* Does a VM in this state hold CPU and RAM on its hostname? */
@@ -122,6 +124,7 @@ bool vm_uses_host(const struct vm *vm);
 
 /* Labels: an object of strings, at most 32, names and values checked. */
 int labels_check(json_t *labels, struct err *e) MUST_USE;
+int vm_affinity_check(const struct vm_affinity *a, struct err *e) MUST_USE;
 /* Does `have` carry everything in `need`? Both may be NULL. */
 bool labels_match(json_t *have, json_t *need);
 
