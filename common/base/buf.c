@@ -98,9 +98,7 @@ void strv_add(struct strv *sv, const char *s)
 
 void strv_add_take(struct strv *sv, char *s)
 {
-	/* Grows at powers of two: no capacity needs to be kept. */
-	if ((sv->len & (sv->len - 1)) == 0)
-		sv->v = xreallocarray(sv->v, sv->len ? sv->len * 2 : 1, sizeof(*sv->v));
+	sv->v = xreallocarray(sv->v, sv->len + 1, sizeof(*sv->v));
 	sv->v[sv->len++] = s;
 }
 

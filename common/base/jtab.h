@@ -24,7 +24,10 @@
  *
  * A member that is missing or null leaves the zero value, unless JT_NEED. What a struct
  * does not know is kept in its `rest` (json_t *, at rest_off when has_rest) and written
- * again, so that two versions of a daemon can run side by side.
+ * again, so that two versions of a daemon can run side by side. Members of the C struct
+ * that its table does not name are never touched.
+ *
+ * All functions are pure; any thread may call them.
  */
 #ifndef UCLOUD_JTAB_H
 #define UCLOUD_JTAB_H
@@ -50,7 +53,7 @@ enum jtab_kind {
 };
 
 enum {
-	JT_NEED = 1 << 0,   /* must be there */
+	JT_NEED = 1 << 0,   /* must be there; from users a string must not be empty */
 	JT_SECRET = 1 << 1, /* jtab_format_public() leaves it out */
 	JT_TEXT = 1 << 2,   /* newlines and tabs are fine in this string */
 	JT_ALWAYS = 1 << 3  /* written even when zero, "" or empty */
@@ -71,7 +74,7 @@ struct jtab_field {
 	enum jtab_kind kind;
 	size_t off;
 	unsigned flags;
-	int64_t min, max; /* both 0: no limit of its own */
+	int64_t min, max; /* both 0: no limit of its own; max below min: no upper one */
 	const struct jtab *sub;
 	const char *const *names;
 	jtab_check_fn *check; /* JT_STR (when not empty) and each of JT_STRV */
@@ -98,19 +101,29 @@ int jtab_parse(const struct jtab *t, json_t *json, enum jtab_mode mode, void *ou
 /* From text; also refuses trailing garbage, duplicate members, and nesting deeper than 16. */
 int jtab_parse_text(const struct jtab *t, const char *text, size_t size,
 	enum jtab_mode mode, void *out, struct err *e) MUST_USE;
-/* Applies only the members present in json to *io; for PATCH. Unknown ones are refused. */
+/* Applies only the members present in json to *io; for PATCH. Unknown ones are refused. A
+ * null resets to the zero value. Objects are patched member by member; arrays and JT_JSON
+ * are replaced as a whole. */
 int jtab_patch(const struct jtab *t, json_t *json, void *io, struct err *e) MUST_USE;
 
-/* A new object; members in the table's order, then the unknown ones. */
+/*
+ * A new object; members in the table's order, then the unknown ones. Written are members
+ * with a value, enums, and those with JT_NEED or JT_ALWAYS (a time of 0 is null then). What
+ * is written can be read: strings are cut to their limit, and characters that may not be in
+ * them become "?".
+ */
 json_t *jtab_format(const struct jtab *t, const void *in);
 /* Without JT_SECRET fields and unknown members. */
 json_t *jtab_format_public(const struct jtab *t, const void *in);
 /* Compact text, the caller's. */
 char *jtab_format_text(const struct jtab *t, const void *in);
-/* JSON Schema (the subset of OpenAPI 3.0) of the table. */
+/* JSON Schema (the subset of OpenAPI 3.0) of the table: JTAB_INPUT for what may be sent,
+ * JTAB_STORED for what jtab_format_public() answers. */
 json_t *jtab_schema(const struct jtab *t, enum jtab_mode mode);
 
+/* `to` is zeroed or valid before; it is done() first. Nothing is shared. */
 void jtab_copy(const struct jtab *t, const void *from, void *to);
+/* Frees and zeroes; twice is fine. */
 void jtab_done(const struct jtab *t, void *p);
 /* Appends a zeroed element and returns it. */
 void *jtab_list_add(const struct jtab *sub, struct jtab_list *l);
@@ -119,7 +132,7 @@ void *jtab_list_at(const struct jtab *sub, const struct jtab_list *l, size_t i);
 /* Index of name in a NULL-terminated table, -1 when it is not there. */
 int names_find(const char *const *names, const char *name);
 
-/* JSON text to a tree, with the limits of jtab_parse_text(). */
+/* JSON text (an object or an array) to a tree, with the limits of jtab_parse_text(). */
 int json_parse(const char *text, size_t size, json_t **out, struct err *e) MUST_USE;
 /* For CLEANUP on "json_t *". */
 void json_decref_ptr(json_t **j);
