@@ -60,7 +60,9 @@ void image_free_item(void *im);
 int image_store_parse(
 	const char *json, size_t size, struct image_store *out, struct err *e) MUST_USE;
 char *image_store_format(const struct image_store *s);
-/* Does each type have what it needs? */
+/* What may be left out, and is filled in by image_store_parse(). */
+void image_store_set_defaults(struct image_store *s);
+/* Does each type have what it needs? image_store_parse() asks this too. */
 int image_store_check(const struct image_store *s, struct err *e) MUST_USE;
 void image_store_done(struct image_store *s);
 void *image_store_parse_item(const char *name, json_t *json, struct err *e);

@@ -185,7 +185,7 @@ bool labels_match(json_t *have, json_t *need)
 	return true;
 }
 
-static int check_labels_at(json_t *labels, const char *field, struct err *e)
+int labels_check_at(json_t *labels, const char *field, struct err *e)
 {
 	if (labels_check(labels, e) == 0)
 		return 0;
@@ -196,17 +196,17 @@ static int check_labels_at(json_t *labels, const char *field, struct err *e)
 
 int vm_affinity_check(const struct vm_affinity *a, struct err *e)
 {
-	if (check_labels_at(a->host_labels, "affinity.host_labels", e) != 0 ||
-		check_labels_at(a->near, "affinity.near", e) != 0)
+	if (labels_check_at(a->host_labels, "affinity.host_labels", e) != 0 ||
+		labels_check_at(a->near, "affinity.near", e) != 0)
 		return -1;
-	return check_labels_at(a->apart, "affinity.apart", e);
+	return labels_check_at(a->apart, "affinity.apart", e);
 }
 
 static int vm_check(void *entry, struct err *e)
 {
 	struct vm *vm = entry;
 
-	if (check_labels_at(vm->labels, "labels", e) != 0)
+	if (labels_check_at(vm->labels, "labels", e) != 0)
 		return -1;
 	return vm_affinity_check(&vm->affinity, e);
 }

@@ -124,6 +124,8 @@ bool vm_uses_host(const struct vm *vm);
 
 /* Labels: an object of strings, at most 32, names and values checked. */
 int labels_check(json_t *labels, struct err *e) MUST_USE;
+/* The same; the error's field is `field` ("labels"). */
+int labels_check_at(json_t *labels, const char *field, struct err *e) MUST_USE;
 int vm_affinity_check(const struct vm_affinity *a, struct err *e) MUST_USE;
 /* Does `have` carry everything in `need`? Both may be NULL. */
 bool labels_match(json_t *have, json_t *need);
