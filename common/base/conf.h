@@ -5,6 +5,11 @@
  * Files are INI (inih): `name = value`, one section named after the program, repeatable
  * options stand on several lines. Names are spelled with underscores; on the command line
  * dashes work too. An unknown name in a file is an error that names the line.
+ *
+ * What is given replaces what was there: the file's list replaces the default, the command
+ * line's list replaces the file's. An empty value ("name =", "--name ''") makes a list empty.
+ * A line begins with its name (blanks before it do not matter) and may have CONF_LINE_MAX
+ * bytes; `;` after a blank begins a comment, so no value may contain that.
  */
 #ifndef UCLOUD_CONF_H
 #define UCLOUD_CONF_H
@@ -14,6 +19,9 @@
 
 #include "common/base/buf.h"
 #include "common/base/err.h"
+
+#define CONF_LINE_MAX 4000
+#define CONF_FILE_MAX (1024 * 1024)
 
 enum conf_kind {
 	CONF_END,
@@ -61,18 +69,26 @@ struct conf_table {
 };
 
 void conf_set_defaults(const struct conf_table *t, void *conf);
+/* Errors say "FILE:LINE: ...". */
 int conf_read_file(
 	const struct conf_table *t, const char *path, void *conf, struct err *e) MUST_USE;
+/* As conf_read_file(), of a text; path is for errors only. Pure. */
+int conf_read_text(const struct conf_table *t, const char *path, const char *text,
+	size_t size, void *conf, struct err *e) MUST_USE;
 /* --name value, --name=value, dashes or underscores; argv[0] is skipped. What is no option
- * goes to rest (borrowed from argv) when rest is not NULL, else it is an error. */
+ * is added to rest when rest is not NULL, else it is an error. */
 int conf_read_argv(const struct conf_table *t, int argc, char **argv, void *conf,
 	struct strv *rest, struct err *e) MUST_USE;
-/* Are all CONF_NEED ones there? */
+/* Are all CONF_NEED ones there (not empty, not 0)? */
 int conf_check(const struct conf_table *t, const void *conf, struct err *e) MUST_USE;
 /* Writes the file (0600, atomically: temporary name, fsync, rename). A file that exists is
- * an error unless overwrite; the old one is then kept as PATH.old. */
+ * an error unless overwrite; the old one is then kept as PATH.old. What equals the default
+ * is written as a comment. A value that could not be read back is an error. */
 int conf_write_file(const struct conf_table *t, const char *path, const void *conf,
 	bool overwrite, struct err *e) MUST_USE;
+/* The text that conf_write_file() writes. Pure. */
+int conf_format(const struct conf_table *t, const void *conf, struct buf *out,
+	struct err *e) MUST_USE;
 /* The options as lines for --help. */
 void conf_help(const struct conf_table *t, struct buf *out);
 void conf_done(const struct conf_table *t, void *conf);
