@@ -38,6 +38,24 @@ struct timespec cond_deadline(int64_t wait_msec)
 	return ts;
 }
 
+static bool is_before(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec < b->tv_sec ||
+	       (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
+}
+
+struct timespec cond_earlier(struct timespec a, struct timespec b)
+{
+	return is_before(&a, &b) ? a : b;
+}
+
+bool cond_is_past(const struct timespec *deadline)
+{
+	struct timespec now = cond_deadline(0);
+
+	return !is_before(&now, deadline);
+}
+
 bool cond_wait_until(
 	pthread_cond_t *c, pthread_mutex_t *mutex, const struct timespec *deadline)
 {

@@ -13,6 +13,8 @@ void cond_init(pthread_cond_t *c);
 
 /* When a wait ends. wait_msec below 0 is now; more than a year is a year. */
 struct timespec cond_deadline(int64_t wait_msec);
+struct timespec cond_earlier(struct timespec a, struct timespec b);
+bool cond_is_past(const struct timespec *deadline);
 /* Waits, the mutex held as ever; false when the deadline has passed. Wakes up early for no
  * reason, too: look at the condition and wait again. */
 bool cond_wait_until(

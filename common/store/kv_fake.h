@@ -12,7 +12,8 @@ struct fake_etcd;
 
 struct fake_etcd *fake_etcd_new(void);
 void fake_etcd_free(struct fake_etcd *f); /* after its clients are closed */
-/* Forgets the history up to the newest revision: watches from before are KV_COMPACTED. */
+/* Forgets the history up to the newest revision: watches from before are KV_COMPACTED, open
+ * ones only when they have not shown everything yet. */
 void fake_etcd_compact(struct fake_etcd *f);
 /* Drops expired leases and their keys, as of clock.h's time. Every call does it, too. */
 void fake_etcd_tick(struct fake_etcd *f);
@@ -20,7 +21,10 @@ int64_t fake_etcd_rev(struct fake_etcd *f);
 
 struct kv *kv_fake_open(struct fake_etcd *f);
 
-/* Faults of one client. What is not set does not happen. */
+/* Faults of one client. What is not set does not happen. Writes are transactions that put or
+ * delete, and all that is done with leases (where 2 and 3 are ERR_TIMEOUT); reads are the
+ * rest and the opening of a watch. The functions are called with no lock held and may use the
+ * store themselves, through another client. */
 struct kv_fault {
 	bool is_cut; /* every call is ERR_UNAVAILABLE; watches are broken */
 	/* Asked before each write: 0 let it pass; 1 fail without effect; 2 do it but answer
@@ -28,10 +32,11 @@ struct kv_fault {
 	int (*on_write)(void *aux);
 	/* Asked before each read: non-zero fails it. */
 	int (*on_read)(void *aux);
-	/* How many pending events a watch may show now; NULL: all. The rest comes later. */
+	/* How many pending events a watch may show now; NULL: all. The rest comes later. A
+	 * transaction is always shown as a whole. */
 	size_t (*on_watch)(void *aux, size_t n_pending);
 	void *aux;
 };
-void kv_fake_set_fault(struct kv *kv, const struct kv_fault *fault);
+void kv_fake_set_fault(struct kv *kv, const struct kv_fault *fault); /* NULL: none */
 
 #endif

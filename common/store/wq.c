@@ -218,29 +218,6 @@ void wq_add_after(struct wq *q, const char *key, int64_t after_msec)
 	pthread_mutex_unlock(&q->lock);
 }
 
-/* When to look again: what is to come first, the caller's deadline or an appointment. */
-static struct timespec wake_time(
-	const struct wq *q, int64_t now_msec, const struct timespec *deadline)
-{
-	struct timespec due;
-
-	if (!q->heap_len)
-		return *deadline;
-	due = cond_deadline(q->heap[1]->due_msec - now_msec);
-	if (due.tv_sec < deadline->tv_sec ||
-		(due.tv_sec == deadline->tv_sec && due.tv_nsec < deadline->tv_nsec))
-		return due;
-	return *deadline;
-}
-
-static bool is_past(const struct timespec *deadline)
-{
-	struct timespec now = cond_deadline(0);
-
-	return now.tv_sec > deadline->tv_sec ||
-	       (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec);
-}
-
 char *wq_take(struct wq *q, int64_t wait_msec)
 {
 	struct timespec deadline = cond_deadline(wait_msec), wake;
@@ -253,9 +230,12 @@ char *wq_take(struct wq *q, int64_t wait_msec)
 
 		make_due_ready(q, now_msec);
 		it = take_first(q);
-		if (it || wait_msec <= 0 || is_past(&deadline))
+		if (it || wait_msec <= 0 || cond_is_past(&deadline))
 			break;
-		wake = wake_time(q, now_msec, &deadline);
+		wake = deadline;
+		if (q->heap_len)
+			wake = cond_earlier(
+				deadline, cond_deadline(q->heap[1]->due_msec - now_msec));
 		cond_wait_until(&q->news, &q->lock, &wake);
 	}
 	if (it)
