@@ -108,7 +108,8 @@ int jtab_patch(const struct jtab *t, json_t *json, void *io, struct err *e) MUST
 
 /*
  * A new object; members in the table's order, then the unknown ones. Written are members
- * with a value, enums, and those with JT_NEED or JT_ALWAYS (a time of 0 is null then). What
+ * with a value, enums, and those with JT_NEED or JT_ALWAYS (a time of 0 is null then, unless
+ * needed); an object has a value when one of its members has. What
  * is written can be read: strings are cut to their limit, and characters that may not be in
  * them become "?".
  */

@@ -34,12 +34,12 @@ static json_t *format_str(const struct jtab_field *f, const char *s)
 	return json;
 }
 
-static json_t *format_time(int64_t t, unsigned flags)
+static json_t *format_time(const struct jtab_field *f, int64_t t)
 {
 	char text[TIME_STR_SIZE];
 
-	if (t == 0 && !(flags & JT_NEED))
-		return flags & JT_ALWAYS ? json_null() : NULL;
+	if (t == 0 && !(f->flags & JT_NEED))
+		return json_null();
 	time_format(t, text);
 	return json_string(text);
 }
@@ -72,64 +72,95 @@ static json_t *format_list(
 	return array;
 }
 
-/* NULL: not worth a member. */
-static json_t *format_member(const struct jtab_field *f, const void *in, bool is_public)
+static bool is_zero(const struct jtab *t, const void *in);
+
+static bool member_is_zero(const struct jtab_field *f, const void *in)
 {
 	const void *p = jtab_member_const(f, in);
-	bool is_kept = f->flags & (JT_NEED | JT_ALWAYS);
-	json_t *json = NULL;
 
 	switch (f->kind) {
 	case JT_STR:
-		if (is_kept || !str_is_empty(*(char *const *)p))
-			return format_str(f, *(char *const *)p);
-		return NULL;
+		return str_is_empty(*(char *const *)p);
 	case JT_INT:
-		if (is_kept || *(const int64_t *)p != 0)
-			return json_integer(*(const int64_t *)p);
-		return NULL;
-	case JT_BOOL:
-		return is_kept || *(const bool *)p ? json_boolean(*(const bool *)p)
-						   : NULL;
 	case JT_TIME:
-		return format_time(*(const int64_t *)p, f->flags);
+		return *(const int64_t *)p == 0;
+	case JT_BOOL:
+		return !*(const bool *)p;
+	case JT_ENUM:
+		return *(const int *)p == 0;
+	case JT_STRV:
+		return ((const struct strv *)p)->len == 0;
+	case JT_LIST:
+		return ((const struct jtab_list *)p)->len == 0;
+	case JT_JSON:
+		return !*(json_t *const *)p;
+	case JT_OBJ:
+		return is_zero(f->sub, p);
+	case JT_END:
+		break;
+	}
+	return true;
+}
+
+/* Nothing in it that a zeroed struct does not say as well? */
+static bool is_zero(const struct jtab *t, const void *in)
+{
+	if (t->has_rest && jtab_rest_const(t, in))
+		return false;
+	for (const struct jtab_field *f = t->fields; f->name; f++)
+		if (!member_is_zero(f, in))
+			return false;
+	return true;
+}
+
+static bool is_written(const struct jtab_field *f, const void *in, bool is_public)
+{
+	if (is_public && (f->flags & JT_SECRET))
+		return false;
+	return (f->flags & (JT_NEED | JT_ALWAYS)) || f->kind == JT_ENUM ||
+	       !member_is_zero(f, in);
+}
+
+static json_t *format_member(const struct jtab_field *f, const void *in, bool is_public)
+{
+	const void *p = jtab_member_const(f, in);
+	json_t *json;
+
+	switch (f->kind) {
+	case JT_STR:
+		return format_str(f, *(char *const *)p);
+	case JT_INT:
+		return json_integer(*(const int64_t *)p);
+	case JT_BOOL:
+		return json_boolean(*(const bool *)p);
+	case JT_TIME:
+		return format_time(f, *(const int64_t *)p);
 	case JT_ENUM:
 		return format_enum(f, *(const int *)p);
 	case JT_STRV:
-		if (is_kept || ((const struct strv *)p)->len > 0)
-			return format_strv(f, p);
-		return NULL;
+		return format_strv(f, p);
 	case JT_LIST:
-		if (is_kept || ((const struct jtab_list *)p)->len > 0)
-			return format_list(f->sub, p, is_public);
-		return NULL;
+		return format_list(f->sub, p, is_public);
 	case JT_JSON:
 		json = json_deep_copy(*(json_t *const *)p);
-		return json || !is_kept ? json : json_null();
+		return json ? json : json_null();
 	case JT_OBJ:
-		json = format_obj(f->sub, p, is_public);
-		if (!is_kept && json_object_size(json) == 0)
-			json_decref_ptr(&json);
-		return json;
+		return format_obj(f->sub, p, is_public);
 	case JT_END:
 		break;
 	}
 	assert(!"a kind that can be written");
-	return NULL;
+	return json_null();
 }
 
 static json_t *format_obj(const struct jtab *t, const void *in, bool is_public)
 {
 	json_t *obj = json_object();
 
-	for (const struct jtab_field *f = t->fields; f->name; f++) {
-		json_t *value = NULL;
-
-		if (!is_public || !(f->flags & JT_SECRET))
-			value = format_member(f, in, is_public);
-		if (value)
-			json_object_set_new(obj, f->name, value);
-	}
+	for (const struct jtab_field *f = t->fields; f->name; f++)
+		if (is_written(f, in, is_public))
+			json_object_set_new(
+				obj, f->name, format_member(f, in, is_public));
 	if (t->has_rest && !is_public && jtab_rest_const(t, in)) {
 		json_t *rest = json_deep_copy(jtab_rest_const(t, in));
 

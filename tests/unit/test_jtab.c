@@ -158,6 +158,29 @@ static void writes_only_what_is_worth_it(void **state)
 		&t, "{\"name\":\"a\",\"note\":\"\",\"ended\":null,\"color\":\"red\"}");
 }
 
+struct crate {
+	struct part part;
+};
+static const struct jtab_field crate_fields[] = {
+	{"part", JT_OBJ, offsetof(struct crate, part), 0, .sub = &part_jtab},
+	{0},
+};
+static const struct jtab crate_jtab = {"crate", sizeof(struct crate), crate_fields};
+
+/* Or nobody could send back what they were told. */
+static void leaves_out_an_object_that_says_nothing(void **state)
+{
+	struct crate c = {0};
+	CLEANUP_STR char *empty = jtab_format_text(&crate_jtab, &c);
+	CLEANUP_STR char *full = NULL;
+
+	(void)state;
+	assert_string_equal(empty, "{}");
+	c.part.size_gib = 1;
+	full = jtab_format_text(&crate_jtab, &c);
+	assert_string_equal(full, "{\"part\":{\"name\":\"\",\"size_gib\":1}}");
+}
+
 static void hides_secrets_and_unknown_members(void **state)
 {
 	CLEANUP(thing_done)
@@ -522,6 +545,7 @@ int main(void)
 		cmocka_unit_test(reads_every_kind),
 		cmocka_unit_test(keeps_what_it_does_not_know_at_every_level),
 		cmocka_unit_test(writes_only_what_is_worth_it),
+		cmocka_unit_test(leaves_out_an_object_that_says_nothing),
 		cmocka_unit_test(hides_secrets_and_unknown_members),
 		cmocka_unit_test(refuses_bad_input_and_says_where),
 		cmocka_unit_test(keeps_the_kind_of_a_check),
