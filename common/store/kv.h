@@ -27,6 +27,8 @@ enum { KV_CONFLICT = 1, KV_UNKNOWN = 2, KV_COMPACTED = 3, KV_IDLE = 4 };
 #define KV_TXN_MAX_OPS 128
 /* Ours: far below etcd's 1.5 MiB a request. */
 #define KV_VALUE_MAX (256 * 1024)
+/* Keys and values of one transaction together, so that it stays below etcd's limit. */
+#define KV_TXN_MAX_SIZE (1280 * 1024)
 
 struct kv_pair {
 	char *key;   /* NULL: absent */
@@ -57,10 +59,12 @@ int kv_get(struct kv *kv, const char *key, struct kv_pair *out, int64_t *rev,
 int kv_get_many(struct kv *kv, const char *const *keys, size_t n, struct kv_list *out,
 	struct err *e) MUST_USE;
 /* One page in the order of keys: those that begin with prefix and come after `after` (NULL:
- * from the first). rev 0 is the newest; KV_COMPACTED when that revision is gone. */
+ * from the first). at_rev 0 is the newest; KV_COMPACTED when that revision is gone. limit is
+ * at least 1; a page may be shorter than that although out->has_more: when the values are
+ * large. */
 int kv_range_page(struct kv *kv, const char *prefix, const char *after, size_t limit,
 	int64_t at_rev, struct kv_list *out, struct err *e) MUST_USE;
-/* All of them, page by page at one revision. */
+/* All of them, page by page at one revision. Keys are text: an empty prefix is all keys. */
 int kv_range(struct kv *kv, const char *prefix, int64_t at_rev, struct kv_list *out,
 	struct err *e) MUST_USE;
 int kv_count(struct kv *kv, const char *prefix, int64_t *count, struct err *e) MUST_USE;
@@ -68,7 +72,8 @@ int kv_count(struct kv *kv, const char *prefix, int64_t *count, struct err *e) M
 /*
  * Transactions. Keys and values are copied. More than KV_TXN_MAX_OPS comparisons or
  * operations, or one key written twice, is our own mistake: assert. The same comparison
- * twice is kept once.
+ * twice is kept once. A value above KV_VALUE_MAX, or more than KV_TXN_MAX_SIZE altogether,
+ * is refused by kv_txn_commit() with ERR_TOO_LARGE.
  */
 struct kv_txn *kv_txn_new(void);
 void kv_txn_free(struct kv_txn *t);
@@ -84,9 +89,11 @@ void kv_txn_put_lease(
 void kv_txn_del(struct kv_txn *t, const char *key);
 size_t kv_txn_n_compares(const struct kv_txn *t);
 size_t kv_txn_n_ops(const struct kv_txn *t);
+size_t kv_txn_size(const struct kv_txn *t); /* bytes of its keys and values */
 /* Appends all of `from` to `t`. */
 void kv_txn_merge(struct kv_txn *t, const struct kv_txn *from);
-/* rev (may be NULL): the revision that it made, or that the conflict was seen at. */
+/* rev (may be NULL): the revision that it made, or that the conflict was seen at. With
+ * KV_UNKNOWN, e says what happened. */
 int kv_txn_commit(
 	struct kv *kv, const struct kv_txn *t, int64_t *rev, struct err *e) MUST_USE;
 
@@ -118,14 +125,15 @@ struct kv_events {
 
 void kv_events_done(struct kv_events *ev);
 
-/* prefix may be a whole key followed by nothing: want_prefix false. */
 struct kv_watch_req {
-	const char *prefix;
+	const char *prefix; /* or one whole key: */
 	bool is_single_key;
 	bool want_prev;
-	int64_t from_rev;
+	int64_t from_rev; /* 0: from now on */
 };
 
+/* Waits (within the time limit of a call) until the watch stands, so that with from_rev 0
+ * nothing that is written afterwards is missed. */
 int kv_watch_open(struct kv *kv, const struct kv_watch_req *req, struct kv_watch **out,
 	struct err *e) MUST_USE;
 /* 0: *out has at least one event, or only a newer rev (progress). KV_IDLE: nothing within

@@ -45,9 +45,11 @@ struct kv_txn_result {
 };
 
 struct kv_ops {
+	/* 0 with *out and *count (neither is NULL) filled, KV_COMPACTED, < 0. ERR_TOO_LARGE: the
+	 * answer was; the caller asks for less. */
 	int (*range)(struct kv *kv, const struct kv_range_req *req, struct kv_list *out,
 		int64_t *count, struct err *e);
-	/* 0 with *out filled, KV_UNKNOWN, < 0 */
+	/* 0 with *out filled, KV_UNKNOWN (never for a transaction that only reads), < 0 */
 	int (*txn)(struct kv *kv, const struct kv_txn *t, struct kv_txn_result *out,
 		struct err *e);
 	int (*lease_grant)(struct kv *kv, int64_t ttl_sec, int64_t *lease, struct err *e);
@@ -74,7 +76,15 @@ struct kv_watch {
 	const struct kv_watch_ops *ops;
 };
 
-/* The first key behind all that begin with prefix: "a0" gives "a1". The caller's. */
+/* The first key behind all that begin with prefix: "a0" gives "a1". Keys are text, so 0xff
+ * bytes lie behind all of them: "" gives those. The caller's. */
 char *kv_prefix_end(const char *prefix);
+/* The first key that can begin with prefix: etcd has no empty keys. Borrowed from prefix
+ * or a literal. */
+const char *kv_prefix_begin(const char *prefix);
+void kv_txn_get(struct kv_txn *t, const char *key);
+bool kv_txn_is_read(const struct kv_txn *t);
+/* Makes the store's metrics appear although nothing was counted yet. */
+void kv_metrics_register(void);
 
 #endif
