@@ -28,7 +28,7 @@ int entry_parse(const struct entry_class *c, const char *json, size_t size, void
 static int check_id(
 	const struct entry_class *c, const char *name, const void *entry, struct err *e)
 {
-	const char *slash = strrchr(name, '/');
+	const char *slash = c->is_last_part ? strrchr(name, '/') : NULL;
 	const char *want = slash ? slash + 1 : name;
 	const char *id = *(char *const *)((const char *)entry + c->id_off);
 

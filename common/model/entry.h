@@ -9,7 +9,8 @@
 
 struct entry_class {
 	const struct jtab *jtab;
-	size_t id_off; /* char *: what the last part of its key must be */
+	size_t id_off;	   /* char *: what its key must be behind the prefix */
+	bool is_last_part; /* ... or only behind the last "/" there */
 	/* What the table cannot say: rules between members, and defaults. May be NULL. */
 	int (*check)(void *entry, struct err *e);
 };

@@ -14,7 +14,7 @@ const char *const host_status_names[] = {
 #define STORE(member) offsetof(struct host_store, member)
 
 static const struct jtab_field host_store_fields[] = {
-	{"name", JT_STR, STORE(name), JT_NEED, .check = name_check,
+	{"name", JT_STR, STORE(name), JT_NEED, .min = 1, .check = name_check,
 		.help = "of the image store"},
 	{"total_gib", JT_INT, STORE(total_gib), JT_ALWAYS, .min = -1, .max = INT64_MAX,
 		.help = "size of the store in GiB; -1: unknown"},
@@ -31,7 +31,7 @@ const struct jtab host_store_jtab = {
 #define OVERCOMMIT .min = 1, .max = 10000
 
 static const struct jtab_field host_fields[] = {
-	{"hostname", JT_STR, AT(hostname), JT_NEED, .check = hostname_check,
+	{"hostname", JT_STR, AT(hostname), JT_NEED, .min = 1, .check = hostname_check,
 		.help = "its name, unique"},
 	{"labels", JT_JSON, AT(labels), 0, .help = "an object of strings"},
 	{"cpu_overcommit", JT_INT, AT(cpu_overcommit), 0, OVERCOMMIT,
@@ -72,7 +72,8 @@ static int host_check(void *entry, struct err *e)
 	return labels_check_at(h->labels, "labels", e);
 }
 
-static const struct entry_class host_class = {&host_jtab, AT(hostname), host_check};
+static const struct entry_class host_class = {
+	&host_jtab, AT(hostname), false, host_check};
 
 int host_parse(const char *json, size_t size, struct host *out, struct err *e)
 {

@@ -23,16 +23,17 @@ const char *const image_format_names[] = {
 #define AT(member) offsetof(struct image, member)
 
 static const struct jtab_field image_fields[] = {
-	{"uuid", JT_STR, AT(uuid), JT_NEED, .check = uuid_check, .help = "never changes"},
-	{"name", JT_STR, AT(name), JT_NEED, .check = name_check,
+	{"uuid", JT_STR, AT(uuid), JT_NEED, .min = 1, .check = uuid_check,
+		.help = "never changes"},
+	{"name", JT_STR, AT(name), JT_NEED, .min = 1, .check = name_check,
 		.help = "unique among the owner's images"},
-	{"owner", JT_STR, AT(owner), JT_NEED, .check = user_name_check,
+	{"owner", JT_STR, AT(owner), JT_NEED, .min = 1, .check = user_name_check,
 		.help = "name of the user it belongs to"},
-	{"owner_realm", JT_STR, AT(owner_realm), JT_NEED, .check = realm_check,
+	{"owner_realm", JT_STR, AT(owner_realm), JT_NEED, .min = 1, .check = realm_check,
 		.help = "realm of the user it belongs to"},
 	{"description", JT_STR, AT(description), JT_TEXT, .max = 4096,
 		.help = "for people"},
-	{"store", JT_STR, AT(store), JT_NEED, .check = name_check,
+	{"store", JT_STR, AT(store), JT_NEED, .min = 1, .check = name_check,
 		.help = "the image store it is in"},
 	{"path", JT_STR, AT(path), JT_ALWAYS, .check = rel_path_check,
 		.help = "where it is in the store"},
@@ -58,7 +59,7 @@ static const struct jtab_field image_fields[] = {
 const struct jtab image_jtab = {"image", sizeof(struct image), image_fields,
 	.rest_off = AT(rest), .has_rest = true};
 
-static const struct entry_class image_class = {&image_jtab, AT(uuid), NULL};
+static const struct entry_class image_class = {&image_jtab, AT(uuid), false, NULL};
 
 int image_parse(const char *json, size_t size, struct image *out, struct err *e)
 {
@@ -96,7 +97,7 @@ const char *const store_type_names[] = {
 #define AT(member) offsetof(struct image_store, member)
 
 static const struct jtab_field image_store_fields[] = {
-	{"name", JT_STR, AT(name), JT_NEED, .check = name_check,
+	{"name", JT_STR, AT(name), JT_NEED, .min = 1, .check = name_check,
 		.help = "its name, unique"},
 	{"type", JT_ENUM, AT(type), JT_NEED | JT_ALWAYS, .names = store_type_names,
 		.help = "what kind of store it is"},
@@ -196,7 +197,7 @@ static int check_store_entry(void *entry, struct err *e)
 }
 
 static const struct entry_class image_store_class = {
-	&image_store_jtab, AT(name), check_store_entry};
+	&image_store_jtab, AT(name), false, check_store_entry};
 
 int image_store_parse(
 	const char *json, size_t size, struct image_store *out, struct err *e)

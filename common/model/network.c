@@ -46,12 +46,13 @@ static int prefix64_check(const char *s, struct err *e)
 #define AT(member) offsetof(struct network, member)
 
 static const struct jtab_field network_fields[] = {
-	{"uuid", JT_STR, AT(uuid), JT_NEED, .check = uuid_check, .help = "never changes"},
-	{"name", JT_STR, AT(name), JT_NEED, .check = name_check,
+	{"uuid", JT_STR, AT(uuid), JT_NEED, .min = 1, .check = uuid_check,
+		.help = "never changes"},
+	{"name", JT_STR, AT(name), JT_NEED, .min = 1, .check = name_check,
 		.help = "unique among the owner's networks"},
-	{"owner", JT_STR, AT(owner), JT_NEED, .check = user_name_check,
+	{"owner", JT_STR, AT(owner), JT_NEED, .min = 1, .check = user_name_check,
 		.help = "name of the user it belongs to"},
-	{"owner_realm", JT_STR, AT(owner_realm), JT_NEED, .check = realm_check,
+	{"owner_realm", JT_STR, AT(owner_realm), JT_NEED, .min = 1, .check = realm_check,
 		.help = "realm of the user it belongs to"},
 	{"ipam", JT_ENUM, AT(ipam), JT_NEED | JT_ALWAYS, .names = network_ipam_names,
 		.help = "who gives addresses"},
@@ -71,7 +72,7 @@ static const struct jtab_field network_fields[] = {
 const struct jtab network_jtab = {"network", sizeof(struct network), network_fields,
 	.rest_off = AT(rest), .has_rest = true};
 
-static const struct entry_class network_class = {&network_jtab, AT(uuid), NULL};
+static const struct entry_class network_class = {&network_jtab, AT(uuid), false, NULL};
 
 int network_parse(const char *json, size_t size, struct network *out, struct err *e)
 {

@@ -26,7 +26,7 @@ const char *const request_type_names[] = {
 static const struct jtab_field request_fields[] = {
 	{"type", JT_ENUM, AT(type), JT_NEED | JT_ALWAYS, .names = request_type_names,
 		.help = "what is to be done"},
-	{"uuid", JT_STR, AT(uuid), JT_NEED, .check = uuid_check,
+	{"uuid", JT_STR, AT(uuid), JT_NEED, .min = 1, .check = uuid_check,
 		.help = "of the VM, network or image it is about"},
 	{"hostname", JT_STR, AT(hostname), JT_ALWAYS, .check = hostname_check,
 		.help = "the host that it is addressed to, \"\" for a service"},
@@ -49,7 +49,7 @@ static const struct jtab_field request_fields[] = {
 const struct jtab request_jtab = {"request", sizeof(struct request), request_fields,
 	.rest_off = AT(rest), .has_rest = true};
 
-static const struct entry_class request_class = {&request_jtab, AT(uuid), NULL};
+static const struct entry_class request_class = {&request_jtab, AT(uuid), true, NULL};
 
 int request_parse(const char *json, size_t size, struct request *out, struct err *e)
 {

@@ -1,7 +1,6 @@
 #include "common/model/user.h"
 
 #include <assert.h>
-#include <string.h>
 
 #include "common/model/entry.h"
 #include "common/model/names.h"
@@ -26,9 +25,9 @@ const struct jtab amounts_jtab = {"amounts", sizeof(struct amounts), amounts_fie
 #define KEY(member) offsetof(struct ssh_key, member)
 
 static const struct jtab_field ssh_key_fields[] = {
-	{"name", JT_STR, KEY(name), JT_NEED, .check = name_check,
+	{"name", JT_STR, KEY(name), JT_NEED, .min = 1, .check = name_check,
 		.help = "unique among the user's keys"},
-	{"key", JT_STR, KEY(key), JT_NEED, .check = ssh_key_check,
+	{"key", JT_STR, KEY(key), JT_NEED, .min = 1, .check = ssh_key_check,
 		.help = "an OpenSSH public key, like \"ssh-ed25519 AAAA... comment\""},
 	{0},
 };
@@ -37,9 +36,9 @@ const struct jtab ssh_key_jtab = {"ssh_key", sizeof(struct ssh_key), ssh_key_fie
 #define AT(member) offsetof(struct user, member)
 
 static const struct jtab_field user_fields[] = {
-	{"name", JT_STR, AT(name), JT_NEED, .check = user_name_check,
+	{"name", JT_STR, AT(name), JT_NEED, .min = 1, .check = user_name_check,
 		.help = "user name"},
-	{"realm", JT_STR, AT(realm), JT_NEED, .check = realm_check,
+	{"realm", JT_STR, AT(realm), JT_NEED, .min = 1, .check = realm_check,
 		.help = "realm that the user belongs to"},
 	{"ssh_keys", JT_LIST, AT(ssh_keys), JT_ALWAYS, .max = 64, .sub = &ssh_key_jtab,
 		.help = "SSH public keys that new VMs get"},
@@ -55,7 +54,7 @@ static const struct jtab_field user_fields[] = {
 const struct jtab user_jtab = {
 	"user", sizeof(struct user), user_fields, .rest_off = AT(rest), .has_rest = true};
 
-static const struct entry_class user_class = {&user_jtab, AT(name), NULL};
+static const struct entry_class user_class = {&user_jtab, AT(name), true, NULL};
 
 int user_parse(const char *json, size_t size, struct user *out, struct err *e)
 {
@@ -81,16 +80,15 @@ void user_done(struct user *u)
 void *user_parse_item(const char *name, json_t *json, struct err *e)
 {
 	struct user *u = entry_parse_item(&user_class, name, json, e);
-	size_t realm_len = strcspn(name, "/");
+	CLEANUP_STR char *want = NULL;
 
 	if (!u)
 		return NULL;
-	if (strlen(u->realm) == realm_len && memcmp(u->realm, name, realm_len) == 0 &&
-		name[realm_len] == '/')
+	want = xasprintf("%s/%s", u->realm, u->name);
+	if (str_eq(name, want))
 		return u;
-	err_set(e, ERR_INVALID,
-		"the value is of a user in realm \"%s\", its key is \"%.140s\"", u->realm,
-		name);
+	err_set(e, ERR_INVALID, "the value is of user \"%s\", its key of \"%.140s\"",
+		want, name);
 	user_free_item(u);
 	return NULL;
 }

@@ -58,7 +58,7 @@ const struct jtab vm_specs_jtab = {"specs", sizeof(struct vm_specs), vm_specs_fi
 #define NIC(member) offsetof(struct vm_nic, member)
 
 static const struct jtab_field vm_nic_fields[] = {
-	{"network", JT_STR, NIC(network), JT_NEED, .check = uuid_check,
+	{"network", JT_STR, NIC(network), JT_NEED, .min = 1, .check = uuid_check,
 		.help = "uuid of the network"},
 	{"mac", JT_STR, NIC(mac), 0, .check = mac_check, .help = "MAC of the interface"},
 	{"address", JT_STR, NIC(address), 0, .check = ipv6_check,
@@ -97,12 +97,13 @@ const struct jtab vm_affinity_jtab = {
 /* The newest of log lines, disks and so on are limited where they are made; what another
  * version of ucloud stored may be more, within reason. */
 static const struct jtab_field vm_fields[] = {
-	{"uuid", JT_STR, AT(uuid), JT_NEED, .check = uuid_check, .help = "never changes"},
-	{"name", JT_STR, AT(name), JT_NEED, .check = name_check,
+	{"uuid", JT_STR, AT(uuid), JT_NEED, .min = 1, .check = uuid_check,
+		.help = "never changes"},
+	{"name", JT_STR, AT(name), JT_NEED, .min = 1, .check = name_check,
 		.help = "unique among the owner's VMs"},
-	{"owner", JT_STR, AT(owner), JT_NEED, .check = user_name_check,
+	{"owner", JT_STR, AT(owner), JT_NEED, .min = 1, .check = user_name_check,
 		.help = "name of the user it belongs to"},
-	{"owner_realm", JT_STR, AT(owner_realm), JT_NEED, .check = realm_check,
+	{"owner_realm", JT_STR, AT(owner_realm), JT_NEED, .min = 1, .check = realm_check,
 		.help = "realm of the user it belongs to"},
 	{"specs", JT_OBJ, AT(specs), JT_NEED, .sub = &vm_specs_jtab,
 		.help = "CPUs, RAM and disks"},
@@ -211,7 +212,7 @@ static int vm_check(void *entry, struct err *e)
 	return vm_affinity_check(&vm->affinity, e);
 }
 
-static const struct entry_class vm_class = {&vm_jtab, AT(uuid), vm_check};
+static const struct entry_class vm_class = {&vm_jtab, AT(uuid), false, vm_check};
 
 int vm_parse(const char *json, size_t size, struct vm *out, struct err *e)
 {
