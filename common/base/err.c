@@ -65,8 +65,8 @@ static void make_line(char *to, size_t to_size, const char *from, size_t from_si
 static int err_vset(
 	struct err *e, enum err_kind kind, const char *field, const char *fmt, va_list ap)
 {
-	char text[sizeof(e->msg) + 4];
-	char name[sizeof(e->field)];
+	char text[ERR_MSG_SIZE + 4];
+	char name[sizeof(((struct err *)0)->field)];
 
 	if (!e)
 		return -1;
@@ -135,25 +135,24 @@ static enum err_kind kind_of_errno(int errnum)
 
 int err_errno(struct err *e, int errnum, const char *fmt, ...)
 {
-	char reason[128];
+	char what[ERR_MSG_SIZE], reason[128];
 	va_list ap;
 
+	if (!e)
+		return -1;
 	va_start(ap, fmt);
 	err_vset(e, kind_of_errno(errnum), "", fmt, ap);
 	va_end(ap);
-	if (!e)
-		return -1;
-	char what[sizeof(e->msg)];
 	memcpy(what, e->msg, sizeof(what));
-	const char *why = strerror_r(errnum, reason, sizeof(reason));
-	return err_set(e, e->kind, "%s: %s", what, why);
+	return err_set(
+		e, e->kind, "%s: %s", what, strerror_r(errnum, reason, sizeof(reason)));
 }
 
 int err_wrap(struct err *e, const char *fmt, ...)
 {
 	/* Bounded, so that the cause behind it is not what gets cut. */
 	char line[320], what[sizeof(line) + 4];
-	char text[sizeof(e->msg) + sizeof(line) + 4];
+	char text[ERR_MSG_SIZE + sizeof(line) + 4];
 	va_list ap;
 
 	if (!e)

@@ -36,10 +36,12 @@ enum err_kind {
 	ERR_N_KINDS
 };
 
+#define ERR_MSG_SIZE 768
+
 struct err {
 	enum err_kind kind;
 	char field[64]; /* the member or option at fault, "" when none */
-	char msg[768];	/* one sentence on one line, always valid UTF-8 */
+	char msg[ERR_MSG_SIZE]; /* one sentence on one line, always valid UTF-8 */
 };
 
 /*

@@ -41,7 +41,7 @@ static void place_format(const struct place *at, struct buf *b)
 static int PRINTF_LIKE(3, 4)
 	refuse(const struct reading *r, const struct place *at, const char *fmt, ...)
 {
-	char text[sizeof(r->e->msg)];
+	char text[ERR_MSG_SIZE];
 	struct buf path = {0};
 	va_list ap;
 
@@ -138,7 +138,7 @@ static int run_check(const struct reading *r, const struct place *at,
 static int read_str(const struct reading *r, const struct place *at,
 	const struct jtab_field *f, const json_t *j, char **out)
 {
-	const char *s;
+	const char *s = "";
 	bool must_not_be_empty = (f->flags & JT_NEED) && r->mode == JTAB_INPUT;
 
 	if (read_text(r, at, f, j, &s) != 0)
@@ -177,7 +177,7 @@ static int read_time(const struct reading *r, const struct place *at,
 	const struct jtab_field *f, const json_t *j, int64_t *out)
 {
 	struct err why = {0};
-	const char *s;
+	const char *s = "";
 
 	if (read_text(r, at, f, j, &s) != 0)
 		return -1;
@@ -200,7 +200,7 @@ static int read_enum(const struct reading *r, const struct place *at,
 {
 	CLEANUP(buf_done)
 	struct buf known = {0};
-	const char *s;
+	const char *s = "";
 	int value;
 
 	if (read_text(r, at, f, j, &s) != 0)
@@ -218,7 +218,7 @@ static int read_enum(const struct reading *r, const struct place *at,
 static int read_strv(const struct reading *r, const struct place *at,
 	const struct jtab_field *f, const json_t *j, struct strv *out)
 {
-	const char *s;
+	const char *s = "";
 
 	if (!json_is_array(j))
 		return refuse_type(r, at, j, "an array of strings");

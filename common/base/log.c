@@ -14,7 +14,7 @@
 /* A line is at most PIPE_BUF bytes, so that lines of several processes on one pipe do not
  * mix. Longer ones are cut. */
 #define LINE_SIZE   4096
-#define REPEAT_MSEC (5 * 60 * 1000)
+#define REPEAT_MSEC (INT64_C(5) * 60 * 1000)
 
 /* Numerical severities of RFC 5424, section 6.2.1. */
 static const struct {
