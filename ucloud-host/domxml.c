@@ -1,0 +1,339 @@
+#include "ucloud-host/domxml.h"
+
+#include <libxml/parser.h>
+#include <libxml/xmlwriter.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/parse.h"
+#include "ucloud-host/virt.h"
+
+/* Larger than any domain that we write; others' are not read beyond it. */
+#define XML_MAX (1024 * 1024)
+/* QEMU's default for translated code is a quarter of the guest's RAM or 1 GiB. */
+#define TCG_CACHE_MIB "32"
+
+/* The writer fails only for lack of memory, which ends the process anyway. */
+static void must(int rc)
+{
+	if (rc < 0)
+		abort();
+}
+
+static const xmlChar *x(const char *s)
+{
+	return (const xmlChar *)s;
+}
+
+static void open_elem(xmlTextWriterPtr w, const char *name)
+{
+	must(xmlTextWriterStartElement(w, x(name)));
+}
+
+static void close_elem(xmlTextWriterPtr w)
+{
+	must(xmlTextWriterEndElement(w));
+}
+
+static void attr(xmlTextWriterPtr w, const char *name, const char *value)
+{
+	must(xmlTextWriterWriteAttribute(w, x(name), x(value)));
+}
+
+static void PRINTF_LIKE(3, 4)
+	attrf(xmlTextWriterPtr w, const char *name, const char *fmt, ...)
+{
+	char text[128];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	attr(w, name, text);
+}
+
+static void text_elem(xmlTextWriterPtr w, const char *name, const char *text)
+{
+	must(xmlTextWriterWriteElement(w, x(name), x(text)));
+}
+
+/* <name a="v"/>, with up to two attributes. */
+static void leaf(xmlTextWriterPtr w, const char *name, const char *a1, const char *v1,
+	const char *a2, const char *v2)
+{
+	open_elem(w, name);
+	if (a1 != NULL)
+		attr(w, a1, v1);
+	if (a2 != NULL)
+		attr(w, a2, v2);
+	close_elem(w);
+}
+
+static bool is_driver(const struct domxml *d, const char *driver)
+{
+	return strcmp(d->driver, driver) == 0;
+}
+
+static bool is_kvm(const struct domxml *d)
+{
+	return strcmp(d->accel, "kvm") == 0;
+}
+
+static void write_metadata(xmlTextWriterPtr w, const struct domxml *d)
+{
+	open_elem(w, "metadata");
+	must(xmlTextWriterStartElementNS(w, x("ucloud"), x("vm"), x(VIRT_XMLNS)));
+	attr(w, "host", d->host);
+	attrf(w, "boot", "%lld", (long long)d->vm->boot);
+	close_elem(w);
+	close_elem(w);
+}
+
+static void write_size(xmlTextWriterPtr w, const struct domxml *d)
+{
+	open_elem(w, "memory");
+	attr(w, "unit", "MiB");
+	must(xmlTextWriterWriteFormatString(w, "%lld", (long long)d->vm->specs.ram_mib));
+	close_elem(w);
+	open_elem(w, "vcpu");
+	must(xmlTextWriterWriteFormatString(w, "%lld", (long long)d->vm->specs.cpu));
+	close_elem(w);
+}
+
+static void write_machine(xmlTextWriterPtr w, const struct domxml *d)
+{
+	open_elem(w, "os");
+	open_elem(w, "type");
+	if (is_driver(d, "qemu")) {
+		attr(w, "arch", "x86_64");
+		attr(w, "machine", "q35");
+	}
+	must(xmlTextWriterWriteString(w, x("hvm")));
+	close_elem(w);
+	leaf(w, "boot", "dev", "hd", NULL, NULL);
+	close_elem(w);
+
+	open_elem(w, "features");
+	leaf(w, "acpi", NULL, NULL, NULL, NULL);
+	leaf(w, "apic", NULL, NULL, NULL, NULL);
+	if (is_driver(d, "qemu") && !is_kvm(d)) {
+		open_elem(w, "tcg");
+		open_elem(w, "tb-cache");
+		attr(w, "unit", "MiB");
+		must(xmlTextWriterWriteString(w, x(TCG_CACHE_MIB)));
+		close_elem(w);
+		close_elem(w);
+	}
+	close_elem(w);
+
+	if (is_driver(d, "qemu"))
+		leaf(w, "cpu", "mode", is_kvm(d) ? "host-passthrough" : "maximum", NULL,
+			NULL);
+	leaf(w, "clock", "offset", "utc", NULL, NULL);
+	text_elem(w, "on_poweroff", "destroy");
+	text_elem(w, "on_reboot", "restart");
+	text_elem(w, "on_crash", "destroy");
+}
+
+static void write_file_source(xmlTextWriterPtr w, const struct disk_source *s)
+{
+	leaf(w, "source", "file", s->path, NULL, NULL);
+	/* Said in full, so that QEMU never looks into a file to find out. */
+	open_elem(w, "backingStore");
+	if (s->backing_path != NULL) {
+		attr(w, "type", "file");
+		leaf(w, "format", "type", s->backing_format, NULL, NULL);
+		leaf(w, "source", "file", s->backing_path, NULL, NULL);
+		leaf(w, "backingStore", NULL, NULL, NULL, NULL);
+	}
+	close_elem(w);
+}
+
+static void write_rbd_host(xmlTextWriterPtr w, const char *mon)
+{
+	CLEANUP_STR char *host = NULL;
+	uint16_t port = 0;
+	struct err e = {0};
+
+	if (parse_host_port(mon, 3300, &host, &port, &e) < 0)
+		host = xstrdup(mon);
+	open_elem(w, "host");
+	attr(w, "name", host);
+	if (port != 0)
+		attrf(w, "port", "%u", (unsigned)port);
+	close_elem(w);
+}
+
+static void write_rbd_source(xmlTextWriterPtr w, const struct disk_source *s)
+{
+	open_elem(w, "source");
+	attr(w, "protocol", "rbd");
+	attr(w, "name", s->path);
+	for (size_t i = 0; i < s->mons.len; i++)
+		write_rbd_host(w, s->mons.v[i]);
+	if (s->user != NULL && s->secret_uuid != NULL) {
+		open_elem(w, "auth");
+		attr(w, "username", s->user);
+		leaf(w, "secret", "type", "ceph", "uuid", s->secret_uuid);
+		close_elem(w);
+	}
+	close_elem(w);
+}
+
+static void write_disk(xmlTextWriterPtr w, const struct domxml *d, size_t i)
+{
+	const struct disk_source *s = &d->disks[i];
+
+	open_elem(w, "disk");
+	attr(w, "type", s->kind == DISK_SOURCE_RBD ? "network" : "file");
+	attr(w, "device", "disk");
+	open_elem(w, "driver");
+	attr(w, "name", "qemu");
+	attr(w, "type", s->format);
+	attr(w, "cache", d->disk_cache);
+	attr(w, "discard", "unmap");
+	close_elem(w);
+	if (s->kind == DISK_SOURCE_RBD)
+		write_rbd_source(w, s);
+	else
+		write_file_source(w, s);
+	open_elem(w, "target");
+	attrf(w, "dev", "vd%c", (char)('a' + i));
+	attr(w, "bus", "virtio");
+	close_elem(w);
+	close_elem(w);
+}
+
+static void write_console(xmlTextWriterPtr w, const struct domxml *d)
+{
+	open_elem(w, "serial");
+	attr(w, "type", "pty");
+	if (d->console_log != NULL)
+		leaf(w, "log", "file", d->console_log, "append", "on");
+	leaf(w, "target", "port", "0", NULL, NULL);
+	close_elem(w);
+	open_elem(w, "console");
+	attr(w, "type", "pty");
+	leaf(w, "target", "type", "serial", "port", "0");
+	close_elem(w);
+}
+
+static void write_devices(xmlTextWriterPtr w, const struct domxml *d)
+{
+	open_elem(w, "devices");
+	for (size_t i = 0; i < d->n_disks; i++)
+		write_disk(w, d, i);
+	leaf(w, "controller", "type", "usb", "model", "none");
+	write_console(w, d);
+	open_elem(w, "rng");
+	attr(w, "model", "virtio");
+	open_elem(w, "backend");
+	attr(w, "model", "random");
+	must(xmlTextWriterWriteString(w, x("/dev/urandom")));
+	close_elem(w);
+	close_elem(w);
+	leaf(w, "memballoon", "model", "virtio", NULL, NULL);
+	close_elem(w);
+}
+
+static const char *domain_type(const struct domxml *d)
+{
+	if (!is_driver(d, "qemu"))
+		return d->driver;
+	return is_kvm(d) ? "kvm" : "qemu";
+}
+
+char *domxml_format(const struct domxml *d)
+{
+	xmlBufferPtr out = xmlBufferCreate();
+	xmlTextWriterPtr w = out == NULL ? NULL : xmlNewTextWriterMemory(out, 0);
+	CLEANUP_STR char *name = xasprintf(DOMXML_NAME_PREFIX "%s", d->vm->uuid);
+	char *text;
+
+	if (w == NULL)
+		abort();
+	must(xmlTextWriterSetIndent(w, 1));
+	open_elem(w, "domain");
+	attr(w, "type", domain_type(d));
+	text_elem(w, "name", name);
+	text_elem(w, "uuid", d->vm->uuid);
+	write_metadata(w, d);
+	write_size(w, d);
+	write_machine(w, d);
+	write_devices(w, d);
+	close_elem(w);
+	must(xmlTextWriterEndDocument(w));
+	xmlFreeTextWriter(w);
+	text = xstrdup((const char *)xmlBufferContent(out));
+	xmlBufferFree(out);
+	return text;
+}
+
+/* ------------------------------------------------------------------ reading */
+
+static void free_doc(xmlDocPtr *doc)
+{
+	if (*doc != NULL)
+		xmlFreeDoc(*doc);
+}
+
+static bool is_elem(const xmlNode *n, const char *name)
+{
+	return n->type == XML_ELEMENT_NODE && xmlStrcmp(n->name, x(name)) == 0;
+}
+
+/* Text that does not fit is left out whole: half a name would be another one. */
+static void copy_text(char *out, size_t size, xmlChar *text)
+{
+	if (text != NULL && strlen((const char *)text) < size)
+		snprintf(out, size, "%s", (const char *)text);
+	xmlFree(text);
+}
+
+static void read_metadata(xmlNode *n, struct domxml_id *out)
+{
+	char boot[32] = "";
+	struct err ignored = {0};
+
+	if (!is_elem(n, "vm") || n->ns == NULL ||
+		xmlStrcmp(n->ns->href, x(VIRT_XMLNS)) != 0)
+		return;
+	copy_text(out->host, sizeof(out->host), xmlGetProp(n, x("host")));
+	copy_text(boot, sizeof(boot), xmlGetProp(n, x("boot")));
+	out->has_metadata = parse_int64(boot, 0, INT64_MAX, &out->boot, &ignored) == 0;
+}
+
+static void read_domain(xmlNode *domain, struct domxml_id *out)
+{
+	for (xmlNode *n = domain->children; n != NULL; n = n->next) {
+		if (is_elem(n, "uuid"))
+			copy_text(out->uuid, sizeof(out->uuid), xmlNodeGetContent(n));
+		else if (is_elem(n, "name"))
+			copy_text(out->name, sizeof(out->name), xmlNodeGetContent(n));
+		else if (is_elem(n, "metadata"))
+			for (xmlNode *m = n->children; m != NULL; m = m->next)
+				read_metadata(m, out);
+	}
+}
+
+int domxml_read_id(const char *xml, struct domxml_id *out, struct err *e)
+{
+	CLEANUP(free_doc)
+	xmlDocPtr doc = NULL;
+	size_t size = strnlen(xml, XML_MAX);
+	struct domxml_id id = {0};
+	xmlNode *root;
+
+	if (size < XML_MAX)
+		doc = xmlReadMemory(xml, (int)size, NULL, NULL,
+			XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+	root = doc == NULL ? NULL : xmlDocGetRootElement(doc);
+	if (root == NULL)
+		return err_set(e, ERR_INVALID, "what libvirt says of a domain is no XML");
+	if (is_elem(root, "domain"))
+		read_domain(root, &id);
+	else
+		read_metadata(root, &id);
+	*out = id;
+	return 0;
+}

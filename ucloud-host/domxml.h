@@ -1,0 +1,44 @@
+/*
+ * A VM as libvirt's domain XML, and what of it is read back: whose domain it is. Pure.
+ * https://libvirt.org/formatdomain.html is the reference; tests/golden/domxml/ has examples.
+ */
+#ifndef UCLOUD_DOMXML_H
+#define UCLOUD_DOMXML_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/disk/disk.h"
+#include "common/model/vm.h"
+
+/* Our domains are named this and the VM's uuid. */
+#define DOMXML_NAME_PREFIX "ucloud-"
+
+struct domxml {
+	const struct vm *vm;
+	const char *host;		 /* goes into the metadata, with vm->boot */
+	const char *driver;		 /* virt_driver(): "qemu", "test" */
+	const char *accel;		 /* "kvm" or "tcg" */
+	const struct disk_source *disks; /* in the order of vm->specs.disks */
+	size_t n_disks;
+	const char *disk_cache;	 /* of QEMU: "none", "writeback", ... */
+	const char *console_log; /* file that gets the serial console; NULL: none */
+};
+
+/* The caller's. */
+char *domxml_format(const struct domxml *d);
+
+struct domxml_id {
+	char uuid[UUID_STR_SIZE];
+	char name[128];
+	bool has_metadata; /* ours */
+	char host[256];
+	int64_t boot;
+};
+
+/* Reads who a domain is: a whole <domain>, or our metadata element alone (then uuid and name
+ * are ""). ERR_INVALID when it is not XML. */
+int domxml_read_id(const char *xml, struct domxml_id *out, struct err *e) MUST_USE;
+
+#endif

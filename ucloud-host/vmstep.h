@@ -1,0 +1,111 @@
+/*
+ * What to do next for one VM on this host: what is ordered (its entry, the request, the
+ * placement) and what is there (the domain, the disks) go in, one act comes out. Pure: time
+ * is an argument. vmrec.c looks, asks here, acts, and looks again.
+ *
+ * The two rules that everything rests on:
+ *  - what libvirt remembers of how a domain ended is used before the domain is undefined, and
+ *    what follows from it is written to etcd first. So a crash of ours in between loses
+ *    nothing: a guest that powered itself off becomes REQUESTED_SHUTDOWN before its domain
+ *    goes, and a guest that died right after its start becomes RUNNING before it is KILLED.
+ *  - a domain is started only as SCHEDULED, KILLED, ERROR (ordered again) or RUNNING with a
+ *    RebootVM; a VM that is RUNNING and whose domain is off is first something else.
+ */
+#ifndef UCLOUD_VMSTEP_H
+#define UCLOUD_VMSTEP_H
+
+#include "common/model/request.h"
+#include "common/model/vm.h"
+#include "ucloud-host/virt.h"
+
+/* A VM that ran this long is not in a row of crashes any more. */
+#define VMSTEP_CALM_SEC 600
+
+enum vmact {
+	VMACT_NOTHING,	  /* as it should be, or not for us to touch: `why` when odd */
+	VMACT_WAIT,	  /* look again after after_msec */
+	VMACT_STAT_DISKS, /* find out whether all disks exist, and ask again */
+	/* Changes of the world. */
+	VMACT_MAKE_DISKS,
+	VMACT_START, /* define and start, for boot number vm->boot */
+	VMACT_RESUME,
+	VMACT_SHUTDOWN, /* ask the guest */
+	VMACT_DESTROY,
+	VMACT_UNDEFINE,
+	/* Transactions. */
+	VMACT_SET_RUNNING,   /* RUNNING; StartVM is done */
+	VMACT_SET_REBOOTED,  /* RebootVM is done */
+	VMACT_SET_GUEST_OFF, /* the guest powered itself off: REQUESTED_SHUTDOWN */
+	VMACT_SET_RESTART,   /* KILLED, keeps its host: the machine restarted */
+	VMACT_SET_KILLED,    /* KILLED, back to the scheduler with a back-off */
+	VMACT_SET_STOPPED,
+	VMACT_SET_CALM,	    /* n_crashes 0 */
+	VMACT_SET_ERROR,    /* ERROR; `why` says the reason */
+	VMACT_DELETE,	    /* remove the disks, then everything in etcd */
+	VMACT_DROP_REQUEST, /* it cannot be meant for us (any more) */
+	VMACT_FAIL, /* cannot go on: `why`; as when an act failed for a passing reason */
+	VMACT_N
+};
+extern const char *const vmact_names[];
+
+enum vmgoal {
+	VMGOAL_KEEP,   /* not for us to touch */
+	VMGOAL_REMOVE, /* not placed here: no domain */
+	VMGOAL_CLEAN,  /* ERROR: nothing half done is left; what runs is left alone */
+	VMGOAL_RUN,
+	VMGOAL_REBOOT,
+	VMGOAL_STOP,
+	VMGOAL_DELETE,
+	VMGOAL_N
+};
+
+enum vmdisks { VMDISKS_UNKNOWN, VMDISKS_MISSING, VMDISKS_READY };
+
+/* What this process remembers of a VM; losing it only costs patience. */
+struct vmmemo {
+	int64_t stop_since_msec; /* first asked to power off, 0 not */
+	int64_t last_ask_msec;
+	int64_t last_resume_msec;
+	int64_t failed_msec; /* the last failed attempt, 0 none */
+};
+
+struct vmlook {
+	const char *host;	   /* we */
+	const struct vm *vm;	   /* NULL: no such entry */
+	bool is_vm_unreadable;	   /* there is one, but it does not parse */
+	bool is_vm_proven_gone;	   /* vm NULL, and the store is surely the right one */
+	const struct request *req; /* for this host, NULL none */
+	bool is_req_unreadable;
+	bool has_placement;
+	struct virt_dom dom; /* is_foreign: not ours, or another host's */
+	enum vmdisks disks;
+	struct vmmemo memo;
+	bool is_libvirt_new; /* it came back after the last failed attempt */
+	int64_t now_sec;     /* unix */
+	int64_t now_msec;    /* monotonic, for memo */
+	int64_t shutdown_sec;
+	int64_t max_crashes;
+};
+
+struct vmstep {
+	enum vmact act;
+	int64_t after_msec; /* of VMACT_WAIT */
+	char why[256];	    /* for people; "" when there is nothing to say */
+};
+
+struct vmstep vmstep_decide(const struct vmlook *l);
+enum vmgoal vmstep_goal(const struct vmlook *l, char *why, size_t why_size);
+
+/* After an act (or looking) failed with e: */
+enum vmfail {
+	VMFAIL_RETRY,  /* try again, with back-off; nothing is written */
+	VMFAIL_RECORD, /* count the attempt in the request */
+	VMFAIL_GIVE_UP /* ERROR, with the reason */
+};
+enum vmfail vmstep_failed(const struct vmlook *l, const struct err *e);
+
+/* How many crashes in a row it is with one more now, and how long to wait after so many. */
+int64_t vmstep_n_crashes(const struct vm *vm, int64_t now_sec);
+int64_t vmstep_backoff_sec(int64_t n_crashes);
+
+#endif
