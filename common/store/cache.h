@@ -26,24 +26,28 @@ struct cache_item {
 };
 
 struct cache_class {
-	/* name is the key behind the prefix. Returns NULL with the error when invalid. */
+	/* name is the key behind the prefix; json is borrowed. Returns NULL with the error
+	 * when invalid. NULL: values are not parsed, obj stays NULL. */
 	void *(*parse)(const char *name, json_t *json, struct err *e);
 	void (*free)(void *obj);
 	bool keep_value;
 };
 
-/* before is NULL for a new key, after is NULL for a deleted one; both borrowed. */
+/* before is NULL for a new key, after is NULL for a deleted one; both borrowed. The cache
+ * shows the change already. */
 typedef void cache_change_fn(
 	void *aux, const struct cache_item *before, const struct cache_item *after);
 
 /* class may be NULL: values are kept as text, not parsed. */
+/* The class is borrowed, and must outlive the items. */
 struct cache *cache_new(struct kv *kv, const char *prefix,
 	const struct cache_class *class, cache_change_fn *fn, void *aux);
-void cache_start(struct cache *c); /* the watch's thread */
+void cache_start(struct cache *c); /* the watch's thread; twice is fine */
 bool cache_step(struct cache *c);  /* the simulation */
-/* Is it complete? Nothing may be concluded from absence before. */
+/* Was it complete once? Nothing may be concluded from absence before. It stays true when
+ * the store goes away: what is here is then the state at that time. */
 bool cache_is_synced(struct cache *c);
-/* Waits for it; false when the time is up or `stop` became true (may be NULL). */
+/* Waits for it; false when the time is up. */
 bool cache_wait_synced(struct cache *c, int64_t wait_msec);
 void cache_free(struct cache *c);
 
