@@ -34,8 +34,8 @@ const struct conf_opt keys_opts[] = {
 };
 
 static const char *const fixed_prefixes[] = {KEY_VM_NAME, KEY_PLACEMENT, KEY_ALIVE,
-	KEY_LOCK, KEY_IMAGE_NAME, KEY_IMAGE_STORE, KEY_USER, KEY_OTP, KEY_SESSION,
-	KEY_IDEMPOTENCY, KEY_CONSOLE, KEY_PORT};
+	KEY_LOCK, KEY_IMAGE_NAME, KEY_IMAGE_PUBLIC, KEY_IMAGE_STORE, KEY_USER, KEY_OTP,
+	KEY_SESSION, KEY_IDEMPOTENCY, KEY_CONSOLE, KEY_PORT};
 
 static char **prefix_at(struct keys *k, const struct conf_opt *opt)
 {
@@ -231,6 +231,11 @@ char *key_image_name(const char *realm, const char *owner, const char *name)
 char *key_image_names(const char *realm, const char *owner)
 {
 	return xasprintf(KEY_IMAGE_NAME "%s/%s/", REALM(realm), OWNER(owner));
+}
+
+char *key_image_public(const char *name)
+{
+	return xasprintf(KEY_IMAGE_PUBLIC "%s", NAME(name));
 }
 
 char *key_image_store(const char *name)

@@ -38,18 +38,19 @@ char *key_requests_scheduler(const struct keys *k);
 char *key_requests_host(const struct keys *k, const char *host);
 
 /* Fixed ones. */
-#define KEY_VM_NAME	"/v1/vm-name/"
-#define KEY_PLACEMENT	"/v1/placement/"
-#define KEY_ALIVE	"/v1/alive/"
-#define KEY_LOCK	"/v1/lock/"
-#define KEY_IMAGE_NAME	"/v1/image-name/"
-#define KEY_IMAGE_STORE "/v1/image_store/"
-#define KEY_USER	"/v1/user/"
-#define KEY_OTP		"/v1/otp/"
-#define KEY_SESSION	"/v1/session/"
-#define KEY_IDEMPOTENCY "/v1/idempotency/"
-#define KEY_CONSOLE	"/v1/console/"
-#define KEY_PORT	"/v1/port/"
+#define KEY_VM_NAME	 "/v1/vm-name/"
+#define KEY_PLACEMENT	 "/v1/placement/"
+#define KEY_ALIVE	 "/v1/alive/"
+#define KEY_LOCK	 "/v1/lock/"
+#define KEY_IMAGE_NAME	 "/v1/image-name/"
+#define KEY_IMAGE_PUBLIC "/v1/image-public/"
+#define KEY_IMAGE_STORE	 "/v1/image_store/"
+#define KEY_USER	 "/v1/user/"
+#define KEY_OTP		 "/v1/otp/"
+#define KEY_SESSION	 "/v1/session/"
+#define KEY_IDEMPOTENCY	 "/v1/idempotency/"
+#define KEY_CONSOLE	 "/v1/console/"
+#define KEY_PORT	 "/v1/port/"
 
 char *key_vm_name(const char *realm, const char *owner, const char *name);
 char *key_vm_names(const char *realm, const char *owner); /* prefix */
@@ -59,6 +60,8 @@ char *key_alive(const char *host);
 char *key_lock(const char *service);
 char *key_image_name(const char *realm, const char *owner, const char *name);
 char *key_image_names(const char *realm, const char *owner); /* prefix */
+/* Names of public images are unique among all owners': uuid. */
+char *key_image_public(const char *name);
 char *key_image_store(const char *name);
 char *key_user(const char *realm, const char *name);
 char *key_otp(const char *realm, const char *name);
