@@ -1,0 +1,131 @@
+/*
+ * The orders of users and admins: each checks what was asked, and writes entries and requests
+ * to the store in one transaction (docs/architecture.md has the table). No HTTP here.
+ *
+ * Results: 0 it was accepted (work may follow); ORDER_AS_IT_IS it is already so, or it was
+ * given before with the same Idempotency-Key; < 0 refused, with a sentence for the asker. In
+ * the first two cases *out is filled with the entry as it is now and is the caller's; it must be zeroed or
+ * valid before.
+ *
+ * `ref` names a VM, or an image: its uuid, its name (the asker's own), or, for admins,
+ * "owner@realm:name". What belongs to somebody else is not found. `now` is Unix time.
+ *
+ * Any thread; blocks on the store only.
+ */
+#ifndef UCLOUD_ORDERS_H
+#define UCLOUD_ORDERS_H
+
+#include <jansson.h>
+
+#include "common/model/host.h"
+#include "common/model/image.h"
+#include "common/model/keys.h"
+#include "common/model/request.h"
+#include "common/model/user.h"
+#include "common/model/vm.h"
+#include "common/store/kv.h"
+#include "ucloud-api/vm_input.h"
+#include "ucloud-api/who.h"
+
+struct orders;
+
+enum { ORDER_AS_IT_IS = 2 };
+
+struct orders_conf {
+	struct amounts quota; /* of users without one of their own */
+	struct vm_limits limits;
+};
+
+/* kv and keys are borrowed; conf is copied. */
+struct orders *orders_new(
+	struct kv *kv, const struct keys *keys, const struct orders_conf *conf);
+void orders_free(struct orders *o);
+const struct orders_conf *orders_conf_of(const struct orders *o);
+
+/* An Idempotency-Key: 1-128 printable ASCII characters. */
+int idempotency_key_check(const char *s, struct err *e) MUST_USE;
+
+/* ---- VMs. idempotency_key may be NULL. */
+int orders_vm_create(struct orders *o, const struct who *who, json_t *body,
+	const char *idempotency_key, int64_t now, struct vm *out, struct err *e) MUST_USE;
+int orders_vm_get(struct orders *o, const struct who *who, const char *ref,
+	struct vm *out, struct err *e) MUST_USE;
+int orders_vm_start(struct orders *o, const struct who *who, const char *ref, int64_t now,
+	struct vm *out, struct err *e) MUST_USE;
+/* is_force: do not wait for the guest. */
+int orders_vm_stop(struct orders *o, const struct who *who, const char *ref,
+	bool is_force, int64_t now, struct vm *out, struct err *e) MUST_USE;
+int orders_vm_reboot(struct orders *o, const struct who *who, const char *ref,
+	bool is_force, int64_t now, struct vm *out, struct err *e) MUST_USE;
+int orders_vm_delete(struct orders *o, const struct who *who, const char *ref,
+	int64_t now, struct vm *out, struct err *e) MUST_USE;
+/* name, labels, affinity; cpu and ram_mib of a stopped one. */
+int orders_vm_patch(struct orders *o, const struct who *who, const char *ref,
+	json_t *body, int64_t now, struct vm *out, struct err *e) MUST_USE;
+extern const struct jtab vm_patch_jtab;
+
+/* ---- Hosts: admins only. */
+int orders_host_create(struct orders *o, const struct who *who, json_t *body,
+	const char *idempotency_key, int64_t now, struct host *out,
+	struct err *e) MUST_USE;
+int orders_host_get(struct orders *o, const struct who *who, const char *name,
+	struct host *out, struct err *e) MUST_USE;
+/* labels, overcommits, reserved RAM. */
+int orders_host_patch(struct orders *o, const struct who *who, const char *name,
+	json_t *body, struct host *out, struct err *e) MUST_USE;
+int orders_host_drain(struct orders *o, const struct who *who, const char *name,
+	bool is_draining, struct host *out, struct err *e) MUST_USE;
+/* Refused (ERR_CONFLICT) while VMs are placed there or have their disks there. */
+int orders_host_delete(struct orders *o, const struct who *who, const char *name,
+	struct err *e) MUST_USE;
+extern const struct jtab host_input_jtab, host_patch_jtab;
+
+/* ---- Images and image stores: registered by admins. */
+int orders_store_create(struct orders *o, const struct who *who, json_t *body,
+	const char *idempotency_key, int64_t now, struct image_store *out,
+	struct err *e) MUST_USE;
+int orders_store_get(struct orders *o, const struct who *who, const char *name,
+	struct image_store *out, struct err *e) MUST_USE;
+/* Refused while images are in it. */
+int orders_store_delete(struct orders *o, const struct who *who, const char *name,
+	struct err *e) MUST_USE;
+int orders_image_create(struct orders *o, const struct who *who, json_t *body,
+	const char *idempotency_key, int64_t now, struct image *out,
+	struct err *e) MUST_USE;
+/* Own ones and public ones; by name, an own one first. */
+int orders_image_get(struct orders *o, const struct who *who, const char *ref,
+	struct image *out, struct err *e) MUST_USE;
+/* description, public */
+int orders_image_patch(struct orders *o, const struct who *who, const char *ref,
+	json_t *body, struct image *out, struct err *e) MUST_USE;
+/* Refused while VMs use it, with their number. New VMs cannot use it from the beginning of
+ * this call on. */
+int orders_image_delete(
+	struct orders *o, const struct who *who, const char *ref, struct err *e) MUST_USE;
+extern const struct jtab image_input_jtab, image_patch_jtab, image_store_input_jtab;
+
+/* ---- Users. An entry that does not exist yet reads as an empty one. */
+/* `use` and `quota` as they count: the default quota when the user has none of their own. */
+int orders_user_get(struct orders *o, const struct who *who, const char *name,
+	const char *realm, struct user *out, struct err *e) MUST_USE;
+/* body {"quota": {...}}; members left out stay as they are; null: the default again. */
+int orders_user_set_quota(struct orders *o, const struct who *who, const char *name,
+	const char *realm, json_t *body, int64_t now, struct user *out,
+	struct err *e) MUST_USE;
+int orders_ssh_key_add(struct orders *o, const struct who *who, json_t *body, int64_t now,
+	struct ssh_key *out, struct err *e) MUST_USE;
+int orders_ssh_key_del(struct orders *o, const struct who *who, const char *name,
+	struct err *e) MUST_USE;
+extern const struct jtab quota_input_jtab;
+
+/* ---- Requests: by the uuid of their subject. */
+int orders_request_get(struct orders *o, const struct who *who, const char *uuid,
+	struct request *out, struct err *e) MUST_USE;
+/* Admins only: tried again at once. */
+int orders_request_retry(struct orders *o, const struct who *who, const char *uuid,
+	struct request *out, struct err *e) MUST_USE;
+/* Admins only: the VM becomes ERROR, the request goes. */
+int orders_request_abort(struct orders *o, const struct who *who, const char *uuid,
+	int64_t now, struct vm *out, struct err *e) MUST_USE;
+
+#endif
