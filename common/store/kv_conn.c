@@ -1,7 +1,8 @@
 #include "common/store/kv_conn.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -10,6 +11,7 @@
 #include "common/base/http.h"
 #include "common/base/log.h"
 #include "common/base/parse.h"
+#include "common/store/kv_token.h"
 #include "common/store/kv_wire.h"
 
 #define LIMIT_SEC 5
@@ -17,7 +19,7 @@
 #define AVOID_MSEC 5000
 /* Between two rounds while etcd elects a leader. */
 #define ROUND_MSEC    100
-#define MAX_ENDPOINTS 32
+#define MAX_ENDPOINTS 32 /* bits of a uint32_t */
 #define MAX_ROUNDS    100
 
 struct endpoint {
@@ -32,29 +34,22 @@ struct kv_conn {
 	struct endpoint *ends;
 	size_t n_ends;
 	size_t in_use; /* atomic */
-
-	/* The login: one at a time, the others wait for its result. */
-	pthread_mutex_t lock;
-	pthread_cond_t cond;
-	char *token; /* NULL: none yet; "": etcd wants none */
-	unsigned serial;
-	bool is_logging_in;
-	unsigned n_failed; /* logins that failed, and the last one's reason */
-	struct err login_err;
+	struct kv_token *token;
 };
 
 static int call_until(struct kv_conn *c, const struct kv_call *call, bool want_token,
 	int64_t end_msec, struct buf *answer, struct err *e);
+static kv_token_fn log_in;
 
 /* ---------------------------------------------------------------- configuration */
 
 static void conf_copy(const struct etcd_conf *from, struct etcd_conf *to)
 {
 	*to = (struct etcd_conf){.limit_sec = from->limit_sec};
-	to->ca_file = xstrdup(from->ca_file);
-	to->cert_file = xstrdup(from->cert_file);
-	to->key_file = xstrdup(from->key_file);
-	to->user = xstrdup(from->user);
+	to->ca_file = str_is_empty(from->ca_file) ? NULL : xstrdup(from->ca_file);
+	to->cert_file = str_is_empty(from->cert_file) ? NULL : xstrdup(from->cert_file);
+	to->key_file = str_is_empty(from->key_file) ? NULL : xstrdup(from->key_file);
+	to->user = str_is_empty(from->user) ? NULL : xstrdup(from->user);
 	to->password = xstrdup(from->password);
 	if (to->limit_sec <= 0)
 		to->limit_sec = LIMIT_SEC;
@@ -136,17 +131,6 @@ static int conf_valid(const struct etcd_conf *conf, struct err *e)
 	return 0;
 }
 
-static void locks_init(struct kv_conn *c)
-{
-	pthread_condattr_t attr;
-
-	pthread_mutex_init(&c->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&c->cond, &attr);
-	pthread_condattr_destroy(&attr);
-}
-
 int kv_conn_open(const struct etcd_conf *conf, struct kv_conn **out, struct err *e)
 {
 	struct etcd_conf copy;
@@ -156,7 +140,7 @@ int kv_conn_open(const struct etcd_conf *conf, struct kv_conn **out, struct err 
 	c = xcalloc(1, sizeof(*c));
 	c->conf = copy;
 	strv_copy(&c->conf.url, &conf->url);
-	locks_init(c);
+	c->token = kv_token_new(log_in, c);
 	c->curl = kv_curl_new(&c->conf);
 	if (conf_valid(&c->conf, e) < 0)
 		goto fail;
@@ -180,10 +164,7 @@ void kv_conn_close(struct kv_conn *c)
 		free(c->ends[i].url);
 	free(c->ends);
 	conf_free(&c->conf);
-	secret_wipe(c->token);
-	free(c->token);
-	pthread_cond_destroy(&c->cond);
-	pthread_mutex_destroy(&c->lock);
+	kv_token_free(c->token);
 	free(c);
 }
 
@@ -227,20 +208,24 @@ static bool is_bad(struct kv_conn *c, size_t i)
 	       clock_mono_msec() - failed < AVOID_MSEC;
 }
 
-size_t kv_conn_endpoint(struct kv_conn *c, size_t k)
+size_t kv_conn_pick(struct kv_conn *c, uint32_t *tried)
 {
 	size_t first = __atomic_load_n(&c->in_use, __ATOMIC_RELAXED);
-	size_t order[MAX_ENDPOINTS], n = 0;
+	size_t best = c->n_ends;
 
-	for (int bad = 0; bad <= 1; bad++)
-		for (size_t i = 0; i < c->n_ends; i++) {
-			size_t end = (first + i) % c->n_ends;
+	for (size_t i = 0; i < c->n_ends; i++) {
+		size_t end = (first + i) % c->n_ends;
 
-			if (is_bad(c, end) == (bool)bad && n < MAX_ENDPOINTS)
-				order[n++] = end;
-		}
-	/* One may have turned bad (or good) between the two rounds. */
-	return k < n ? order[k] : (first + k) % c->n_ends;
+		if (*tried & 1u << end)
+			continue;
+		if (best == c->n_ends || !is_bad(c, end))
+			best = end;
+		if (!is_bad(c, best))
+			break;
+	}
+	assert(best < c->n_ends);
+	*tried |= 1u << best;
+	return best;
 }
 
 void kv_conn_worked(struct kv_conn *c, size_t endpoint)
@@ -265,8 +250,9 @@ void kv_conn_failed(struct kv_conn *c, size_t endpoint, const struct err *e)
 
 /* ---------------------------------------------------------------- logging in */
 
-static int login(struct kv_conn *c, int64_t end_msec, char **token, struct err *e)
+static int log_in(void *aux, int64_t end_msec, char **token, struct err *e)
 {
+	struct kv_conn *c = aux;
 	CLEANUP(buf_done)
 	struct buf body = {0};
 	CLEANUP(buf_done)
@@ -283,95 +269,31 @@ static int login(struct kv_conn *c, int64_t end_msec, char **token, struct err *
 	}
 	if (r == 0)
 		r = kv_wire_parse_login(buf_str(&answer), answer.size, token, e);
-	return r < 0 ? err_wrap(e, "logging in to etcd as %s", c->conf.user) : r;
-}
-
-static struct timespec timespec_of(int64_t end_msec)
-{
-	int64_t left = end_msec - clock_mono_msec();
-	struct timespec ts;
-
-	left = left > 0 ? left : 0;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	ts.tv_sec += left / 1000;
-	ts.tv_nsec += left % 1000 * 1000000;
-	ts.tv_sec += ts.tv_nsec / 1000000000;
-	ts.tv_nsec %= 1000000000;
-	return ts;
-}
-
-/* Under the lock. 0: the login that was under way has brought a token. */
-static int wait_for_login(struct kv_conn *c, int64_t end_msec, struct err *e)
-{
-	struct timespec end = timespec_of(end_msec);
-	unsigned n_failed = c->n_failed;
-	int r = 0;
-
-	while (c->is_logging_in && r != ETIMEDOUT)
-		r = pthread_cond_timedwait(&c->cond, &c->lock, &end);
-	if (c->is_logging_in)
-		return err_set(e, ERR_TIMEOUT, "logging in to etcd takes too long");
-	if (c->n_failed != n_failed) {
-		*e = c->login_err;
-		return -1;
-	}
-	return 0;
-}
-
-int kv_conn_renew(struct kv_conn *c, int64_t end_msec, unsigned serial, struct err *e)
-{
-	char *token = NULL;
-	int r = 0;
-
-	if (str_is_empty(c->conf.user))
-		return err_set(e, ERR_UNAUTHENTICATED,
-			"etcd wants a user and a password: set etcd_user and "
-			"etcd_password");
-	pthread_mutex_lock(&c->lock);
-	if (c->is_logging_in || c->serial != serial) {
-		r = c->is_logging_in ? wait_for_login(c, end_msec, e) : 0;
-		pthread_mutex_unlock(&c->lock);
-		return r;
-	}
-	c->is_logging_in = true;
-	pthread_mutex_unlock(&c->lock);
-
-	r = login(c, end_msec, &token, e);
-
-	pthread_mutex_lock(&c->lock);
-	c->is_logging_in = false;
-	if (r == 0) {
-		secret_wipe(c->token);
-		str_set(&c->token, token);
-		c->serial++;
-	} else {
-		c->n_failed++;
-		c->login_err = *e;
-	}
-	pthread_cond_broadcast(&c->cond);
-	pthread_mutex_unlock(&c->lock);
-	return r;
+	if (r == 0)
+		return 0;
+	return err_wrap(e, "logging in to etcd as %s", c->conf.user);
 }
 
 int kv_conn_token(struct kv_conn *c, int64_t end_msec, char **token, unsigned *serial,
 	struct err *e)
 {
-	for (int i = 0; i < 2; i++) {
-		pthread_mutex_lock(&c->lock);
-		*token = xstrdup(c->token);
-		*serial = c->serial;
-		pthread_mutex_unlock(&c->lock);
-		if (*token || str_is_empty(c->conf.user))
-			return 0;
-		if (i == 0 && kv_conn_renew(c, end_msec, *serial, e) < 0)
-			return -1;
-	}
-	return err_set(e, ERR_UNAUTHENTICATED, "etcd gave no token");
+	if (!c->conf.user)
+		return 0;
+	return kv_token_get(c->token, end_msec, token, serial, e);
+}
+
+int kv_conn_renew(struct kv_conn *c, int64_t end_msec, unsigned serial, struct err *e)
+{
+	if (!c->conf.user)
+		return err_set(e, ERR_UNAUTHENTICATED,
+			"etcd wants a user and a password: set etcd_user and "
+			"etcd_password");
+	return kv_token_renew(c->token, end_msec, serial, e);
 }
 
 /* ---------------------------------------------------------------- calls */
 
-/* What trying one endpoint came to; results >= 0 and DONE_ERR are final. */
+/* What trying one endpoint came to; results >= 0 and TRY_ERR are final. */
 enum { TRY_ERR = -1, TRY_NEXT = -2, TRY_LATER = -3, TRY_LOGIN = -4 };
 
 struct attempt {
@@ -471,23 +393,20 @@ static int try_all(struct attempt *a, struct err *e)
 	CLEANUP(buf_done)
 	struct buf why = {0};
 	size_t n = a->c->n_ends;
-	bool is_tried[MAX_ENDPOINTS] = {false};
+	uint32_t tried = 0;
 	int result = TRY_NEXT;
 
-	for (size_t k = 0; k < n; k++) {
-		size_t end = kv_conn_endpoint(a->c, 0);
+	for (size_t k = 0; k < n && (k == 0 || clock_mono_msec() < a->end_msec); k++) {
+		size_t end = kv_conn_pick(a->c, &tried);
 		struct err one = {0};
 		int r;
 
-		for (size_t i = 1; i < n && is_tried[end]; i++)
-			end = kv_conn_endpoint(a->c, i);
-		is_tried[end] = true;
 		r = try_endpoint(a, end, share_of(a, n - k), &one);
 		if (r != TRY_NEXT && r != TRY_LATER) {
 			*e = one;
-			return r < 0 || r == KV_UNKNOWN
-				       ? (err_wrap(e, "%s", a->c->ends[end].url), r)
-				       : r;
+			if (r != 0 && r != KV_COMPACTED)
+				(void)err_wrap(e, "%s", a->c->ends[end].url);
+			return r;
 		}
 		if (r == TRY_LATER)
 			result = TRY_LATER;

@@ -35,8 +35,9 @@ int kv_conn_call(struct kv_conn *c, const struct kv_call *call, struct buf *answ
 int64_t kv_conn_limit_msec(const struct kv_conn *c);
 struct kv_curl *kv_conn_curl(struct kv_conn *c);
 size_t kv_conn_n_endpoints(const struct kv_conn *c);
-/* The k-th to try: 0 is the one in use, those known to be bad come last. */
-size_t kv_conn_endpoint(struct kv_conn *c, size_t k);
+/* The best one to try of those not in the set `tried`, which it joins: the one in use comes
+ * first, those known to be bad come last. */
+size_t kv_conn_pick(struct kv_conn *c, uint32_t *tried);
 const char *kv_conn_url(const struct kv_conn *c, size_t endpoint);
 /* It failed (e says how): is avoided for a while. */
 void kv_conn_failed(struct kv_conn *c, size_t endpoint, const struct err *e);
@@ -44,7 +45,7 @@ void kv_conn_worked(struct kv_conn *c, size_t endpoint);
 /* When it last answered anybody, and when it last failed; clock_mono_msec(), 0 never. */
 int64_t kv_conn_worked_msec(struct kv_conn *c, size_t endpoint);
 int64_t kv_conn_failed_msec(struct kv_conn *c, size_t endpoint);
-/* The caller's; NULL when none is needed. *serial names it for kv_conn_renew(). Logs in
+/* The caller's; untouched when none is needed. *serial names it for kv_conn_renew(). Logs in
  * first when that was not done yet. */
 int kv_conn_token(struct kv_conn *c, int64_t end_msec, char **token, unsigned *serial,
 	struct err *e) MUST_USE;
