@@ -40,12 +40,15 @@ struct http_resp {
 	char *content_type;
 };
 
-/* Called with each piece of a long answer (server-sent events); non-zero ends the call. */
+/* Called with each piece of a long answer (server-sent events) whose status is 2xx; non-zero
+ * ends the call, which then returns 0. A server silent for 60 s is ERR_TIMEOUT. */
 typedef int http_piece_fn(void *aux, const char *p, size_t size);
 
 struct http *http_new(const struct http_conf *conf);
 void http_free(struct http *h);
-/* 0 whatever the status; < 0 ERR_UNAVAILABLE (no connection, TLS) or ERR_TIMEOUT. */
+/* 0 whatever the status; < 0 ERR_UNAVAILABLE (no connection, TLS), ERR_TIMEOUT,
+ * ERR_TOO_LARGE (the answer) or ERR_INVALID (URL, headers, certificate files). Errors name
+ * the URL's scheme, host and port. No redirects, no proxy from the environment. */
 int http_call(struct http *h, const struct http_req *req, struct http_resp *resp,
 	struct err *e) MUST_USE;
 int http_stream(struct http *h, const struct http_req *req, http_piece_fn *fn, void *aux,

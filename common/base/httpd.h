@@ -6,7 +6,8 @@
  *
  * A handler may also *park* a request: it returns HTTPD_PARK after handing the request to
  * somebody else, who answers later with httpd_answer(), from any thread. Parked requests
- * (`?wait=`) cost a socket too.
+ * (`?wait=`) cost a socket too. That their client has gone is noticed when they are
+ * answered; a request stays valid until then.
  *
  * Limits: body 1 MiB; headers 16 KiB; a request must be complete within 20 s of its first
  * byte; idle connections are closed after 60 s; connections in all and per client address
@@ -27,7 +28,8 @@ struct httpd_stream;
 
 struct httpd_conf {
 	const struct strv
-		*listen; /* "[::]:80", "[::1]:0": port 0 is chosen by the kernel */
+		*listen; /* "[::]:80", "[::1]:0": port 0 is chosen by the kernel.
+				   Addresses, not names; "[::]" is IPv6 only */
 	uint16_t default_port;
 	const char *cert_file; /* TLS when both are set (PEM) */
 	const char *key_file;
@@ -35,6 +37,10 @@ struct httpd_conf {
 	unsigned max_conns;	   /* 0: 2048 */
 	unsigned max_conns_per_ip; /* 0: 256 */
 	const char *server;	   /* Server: header; NULL none */
+	size_t max_body;	   /* 0: 1 MiB */
+	int64_t request_msec;	   /* first byte to complete request; 0: 20 s */
+	unsigned idle_sec;	   /* 0: 60 s */
+	int64_t keepalive_msec;	   /* comment lines of streams; 0: 15 s */
 };
 
 enum httpd_result { HTTPD_ANSWERED, HTTPD_PARK };
@@ -44,14 +50,18 @@ typedef enum httpd_result httpd_handler_fn(void *aux, struct httpd_req *req);
 
 int httpd_open(const struct httpd_conf *conf, httpd_handler_fn *fn, void *aux,
 	struct httpd **out, struct err *e) MUST_USE;
-/* Stops taking requests, lets running handlers finish (at most 3 s), closes the rest. */
+/* Stops taking requests; those that are parked or wait for a worker get 503, streams end.
+ * Handlers that run may answer for 3 s more, then their clients get 503 too. Returns when
+ * the last handler has returned: none uses aux any more. Who holds a parked request or a
+ * stream may still answer, send and close it; that goes nowhere. */
 void httpd_close(struct httpd *d);
 /* The i-th listen address's real port. */
 uint16_t httpd_port(const struct httpd *d, size_t i);
 
-/* What was asked; all borrowed until the answer. */
+/* What was asked; all borrowed until the answer. A path or query value is text (UTF-8, no
+ * control characters) or the request was refused. HEAD is a GET whose body is not sent. */
 const char *httpd_method(const struct httpd_req *req);
-const char *httpd_path(const struct httpd_req *req);			 /* decoded */
+const char *httpd_path(const struct httpd_req *req); /* decoded, begins with / */
 const char *httpd_query(const struct httpd_req *req, const char *name);	 /* NULL absent */
 const char *httpd_header(const struct httpd_req *req, const char *name); /* NULL absent */
 const char *httpd_body(const struct httpd_req *req, size_t *size);	 /* never NULL */

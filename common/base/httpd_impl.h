@@ -1,0 +1,156 @@
+/*
+ * Between the files of the HTTP server; nobody else includes this.
+ *
+ * httpd.c       listening, connections, the reaper of slow ones, workers, closing
+ * httpd_mhd.c   libmicrohttpd's callbacks: from bytes to a complete request and back
+ * httpd_req.c   what a handler sees of a request, and its answers
+ * httpd_stream.c  answers that go on
+ *
+ * A request's life. All moves but the first and the last happen under d->lock:
+ *
+ *	reading -> queued -> running -> (parked) -> claimed -> completed
+ *	   \____________ refused (400, 413, 503) ______________/
+ *
+ * "Claimed" is the one decision who answers: the handler's side or httpd_close(). From
+ * queued until claimed the connection is suspended: libmicrohttpd does not look at it, so
+ * it cannot go away. After MHD_resume_connection() only libmicrohttpd's thread may touch
+ * it. The struct is counted: one for libmicrohttpd (until "completed"), one for whoever has
+ * to answer, one for the worker while it runs the handler.
+ */
+#ifndef UCLOUD_HTTPD_IMPL_H
+#define UCLOUD_HTTPD_IMPL_H
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdint.h>
+
+#include "common/base/httpd.h"
+
+/* One client connection; known to the reaper. */
+enum conn_state { CONN_IDLE, CONN_READING, CONN_BUSY };
+
+struct httpd_conn {
+	struct httpd_conn *prev, *next;
+	int fd;
+	enum conn_state state;
+	int64_t since_msec;  /* in this state */
+	uint64_t bytes_base; /* received when it became idle */
+	bool is_cut;
+};
+
+struct httpd_pair {
+	char *name, *value;
+};
+
+struct httpd_pairs {
+	struct httpd_pair *v;
+	size_t len;
+};
+
+struct httpd_req {
+	struct httpd *d;
+	unsigned refs; /* atomic */
+	struct MHD_Connection *mhd;
+
+	/* Filled while reading, fixed once it is queued. */
+	struct httpd_conn *conn;
+	char *method, *path, *peer;
+	struct httpd_pairs query, headers;
+	struct buf body;
+	size_t n_seen;	    /* bytes of the body, also those that were dropped */
+	bool has_begun;	    /* headers are in */
+	bool is_dispatched; /* a worker has had it */
+	struct err refusal; /* why no handler shall see it */
+
+	/* Under d->lock. */
+	bool is_running, is_claimed;
+	struct httpd_req *prev, *next; /* in d->held: dispatched and not claimed */
+	struct httpd_req *next_queued;
+
+	/* Whoever claimed it, then libmicrohttpd's thread. */
+	struct httpd_pairs answer_headers;
+	struct MHD_Response *resp;
+	int status;
+};
+
+struct httpd_stream {
+	struct httpd *d;
+	struct MHD_Connection *mhd;
+	struct httpd_stream *prev, *next; /* in d->streams, under d->lock */
+	unsigned refs;			  /* atomic: the sender's and the response's */
+	int64_t last_msec;		  /* atomic: something was sent */
+	bool is_sse;
+	pthread_mutex_t lock;
+	struct buf queued;
+	bool is_suspended, is_closed, is_gone, is_over;
+};
+
+struct httpd_listen {
+	struct MHD_Daemon *mhd;
+	int fd;
+	uint16_t port;
+	char *text; /* as it was configured */
+};
+
+struct httpd {
+	unsigned refs; /* atomic: the opener's and one for each request */
+	httpd_handler_fn *fn;
+	void *aux;
+	char *server;
+	size_t max_body;
+	int64_t request_msec, keepalive_msec;
+	struct httpd_listen *listens;
+	size_t n_listens;
+	pthread_t *workers;
+	unsigned n_workers;
+	pthread_t reaper;
+	bool has_reaper;
+
+	unsigned n_suspended; /* atomic; going down under lock */
+	pthread_mutex_t lock;
+	pthread_cond_t work;	/* queue, is_stopping */
+	pthread_cond_t changed; /* n_running, n_suspended, n_open, is_stopping */
+	bool is_closing, is_stopping;
+	unsigned n_running, n_open;
+	struct httpd_req *queue, **queue_end;
+	struct httpd_req *held;
+	struct httpd_conn *conns;
+	struct httpd_stream *streams;
+	char mhd_said[256];
+};
+
+/* Real monotonic time: sockets do not follow a replaced clock. */
+int64_t httpd_now_msec(void);
+void httpd_unref(struct httpd *d);
+/* Continues a connection that was suspended and counted in n_suspended. */
+void httpd_resume(struct httpd *d, struct MHD_Connection *mhd);
+/* Gives a complete request to the workers. */
+void httpd_enqueue(struct httpd_req *req);
+
+/* httpd_mhd.c */
+/* Starts libmicrohttpd on l->fd. */
+int httpd_mhd_start(struct httpd *d, const struct httpd_conf *conf,
+	struct httpd_listen *l, const char *cert, const char *key,
+	struct err *e) MUST_USE;
+uint64_t httpd_conn_bytes(const struct httpd_conn *c);
+
+/* httpd_req.c */
+void httpd_pairs_add(struct httpd_pairs *p, const char *name, const char *value);
+void httpd_req_ref(struct httpd_req *req);
+void httpd_req_unref(struct httpd_req *req);
+/* True for one caller only: it must answer. */
+bool httpd_req_claim(struct httpd_req *req);
+/* For the claimer: hands the response (taken) to libmicrohttpd. */
+void httpd_req_finish(struct httpd_req *req, int status, struct MHD_Response *resp);
+/* A problem document for e. */
+struct MHD_Response *httpd_problem(const struct err *e);
+/* Answers with e when nobody else has; the answerer's count is not touched. */
+void httpd_req_refuse(struct httpd_req *req, const struct err *e);
+
+/* httpd_stream.c */
+/* Ends every stream, for closing. */
+void httpd_streams_end(struct httpd *d);
+/* Sends a comment on streams that were silent for a while. */
+void httpd_streams_keepalive(struct httpd *d, int64_t now_msec);
+
+#endif
