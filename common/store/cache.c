@@ -339,6 +339,16 @@ bool cache_wait_synced(struct cache *c, int64_t wait_msec)
 	return is;
 }
 
+void cache_stop_soon(struct cache *c)
+{
+	watch_stop_soon(c->watch);
+}
+
+void cache_stop(struct cache *c)
+{
+	watch_stop(c->watch);
+}
+
 void cache_free(struct cache *c)
 {
 	struct entry *en, *tmp;

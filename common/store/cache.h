@@ -49,7 +49,11 @@ bool cache_step(struct cache *c);  /* the simulation */
 bool cache_is_synced(struct cache *c);
 /* Waits for it; false when the time is up. */
 bool cache_wait_synced(struct cache *c, int64_t wait_msec);
-void cache_free(struct cache *c);
+/* No change is followed or told any more; what is here can still be read. "soon": tells the
+ * thread, and does not wait for it. */
+void cache_stop_soon(struct cache *c);
+void cache_stop(struct cache *c);
+void cache_free(struct cache *c); /* stops it first */
 
 /* A counted item or NULL; name is the key behind the prefix. */
 const struct cache_item *cache_get(struct cache *c, const char *name);

@@ -24,7 +24,8 @@ struct ctl_conf {
 	unsigned n_workers;
 	int64_t resync_sec; /* 0: 600 */
 	ctl_reconcile_fn *reconcile;
-	/* Adds every key there is (ctl_add); called at the start and at each resync. */
+	/* Adds every key there is (ctl_add); called at the start and at each resync, where
+	 * the keys are spread over the time until the next one. May be NULL. */
 	void (*add_all)(void *aux, struct ctl *c);
 	/* May keys be worked on now? (A leader: only while it leads.) NULL: always. Keys wait
 	 * meanwhile. ctl_poke() after it became true. */
@@ -33,21 +34,26 @@ struct ctl_conf {
 };
 
 struct ctl *ctl_new(const struct ctl_conf *conf);
-/* The controller starts this cache and waits for it; it stays the caller's to free, after
- * ctl_free(). */
+/* The controller starts this cache and waits for it. Several controllers may use one cache.
+ * ctl_free() stops it, so that it tells nobody of changes any more; it stays the caller's to
+ * free afterwards. */
 void ctl_use_cache(struct ctl *c, struct cache *cache);
 void ctl_add(struct ctl *c, const char *key);
 void ctl_add_after(struct ctl *c, const char *key, int64_t after_msec);
 void ctl_poke(struct ctl *c);
 void ctl_start(struct ctl *c);
-/* Lets running reconciles end (at most 3 s), then stops. */
+/* Lets running reconciles end (at most 3 s), then stops. Workers that do not end in time are
+ * left behind, saying so; what they use must then not be freed. Twice is fine. */
 void ctl_stop(struct ctl *c);
-void ctl_free(struct ctl *c);
+void ctl_free(struct ctl *c); /* stops it first */
+/* Are all caches complete? */
 bool ctl_is_synced(struct ctl *c);
 
 /* Instead of ctl_start(), for the simulation: steps the caches, then reconciles at most one
  * ready key. True when it did something. */
 bool ctl_step(struct ctl *c);
-int64_t ctl_next_msec(struct ctl *c); /* as wq_next_msec() */
+/* Milliseconds until there is something to reconcile: 0 now, -1 not before something else
+ * happens. */
+int64_t ctl_next_msec(struct ctl *c);
 
 #endif

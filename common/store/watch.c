@@ -346,19 +346,30 @@ void watch_start(struct watch *w)
 	assert(!failed_rc);
 }
 
-void watch_free(struct watch *w)
+void watch_stop_soon(struct watch *w)
 {
-	if (!w)
-		return;
 	pthread_mutex_lock(&w->lock);
 	w->is_stopping = true;
 	if (w->stream)
 		kv_watch_wake(w->stream);
 	pthread_cond_signal(&w->stop_news);
 	pthread_mutex_unlock(&w->lock);
+}
+
+void watch_stop(struct watch *w)
+{
+	watch_stop_soon(w);
 	if (w->is_started)
 		pthread_join(w->thread, NULL);
+	w->is_started = false;
 	close_stream(w);
+}
+
+void watch_free(struct watch *w)
+{
+	if (!w)
+		return;
+	watch_stop(w);
 	pthread_cond_destroy(&w->stop_news);
 	pthread_mutex_destroy(&w->lock);
 	free(w->prefix);

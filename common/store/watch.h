@@ -40,7 +40,12 @@ void watch_start(struct watch *w);
 bool watch_step(struct watch *w);
 /* Has the first list been delivered, and is the stream up? */
 bool watch_is_synced(struct watch *w);
-/* Stops the thread and frees; no sink call comes afterwards. */
+/* Tells the thread to stop, and does not wait for it. */
+void watch_stop_soon(struct watch *w);
+/* Stops the thread; no sink call comes afterwards. A call of the store that is under way is
+ * waited for (it has a time limit). Twice is fine. */
+void watch_stop(struct watch *w);
+/* Stops and frees. */
 void watch_free(struct watch *w);
 
 #endif
