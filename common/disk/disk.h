@@ -8,7 +8,13 @@
  * disk_stat() as existing; every call has a time limit. Any thread.
  *
  * Directory layout of a filesystem store: <path>/images/... the images, read only for us;
- * <path>/vms/<vm uuid>/<n>.qcow2 the disks; <n> is the index in specs.disks.
+ * <path>/vms/<vm uuid>/<n>.qcow2 the disks; <n> is the index in specs.disks. Files that we
+ * did not make are never touched.
+ *
+ * Rights there: QEMU runs as a user of its own. Directories are 0711, so that it may pass
+ * through, and disks 0660. Either libvirt gives a disk to QEMU's user when it starts the VM
+ * (dynamic_ownership, its default), or <path> belongs to QEMU's group and has the set-group
+ * bit, which directories and disks then inherit.
  */
 #ifndef UCLOUD_DISK_H
 #define UCLOUD_DISK_H
@@ -22,7 +28,8 @@
 
 struct disk_store;
 
-/* Copies conf. For a directory: it must exist; vms/ is made. */
+/* Copies conf. For a directory: it must exist (ERR_NOT_FOUND; the sentence names it, it is
+ * for operators); vms/ is made. ERR_UNSUPPORTED: this program has no such type. */
 int disk_store_open(
 	const struct image_store *conf, struct disk_store **out, struct err *e) MUST_USE;
 void disk_store_close(struct disk_store *s);
@@ -38,11 +45,13 @@ struct disk_spec {
  * Makes the disk when it is not there: for an image an overlay (qcow2 with explicit backing
  * format) or clone of the size ordered. Errors of the asker: ERR_NOT_FOUND (image file
  * missing), ERR_INVALID (not an image of the stated format; it names a backing or data file;
- * larger than size_gib), ERR_NO_SPACE; their sentences name the image, never its path.
+ * larger than size_gib), ERR_NO_SPACE, ERR_CONFLICT (the disk exists and is smaller); their
+ * sentences name the image, never its path.
  */
 int disk_ensure(
 	struct disk_store *s, const struct disk_spec *spec, struct err *e) MUST_USE;
-/* Removes all of a VM's disks, complete or half made; none is fine. */
+/* Removes all of a VM's disks, complete or half made; none is fine. ERR_CONFLICT: there is
+ * something that is no disk of ours, which is left alone. */
 int disk_remove_all(struct disk_store *s, const char *vm_uuid, struct err *e) MUST_USE;
 /* *size_bytes is the virtual size; 1 when it does not exist. */
 int disk_stat(struct disk_store *s, const char *vm_uuid, unsigned index,

@@ -1,0 +1,164 @@
+#include "common/disk/image_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common/base/buf.h"
+
+static void close_fd(const int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+}
+
+/* O_NONBLOCK: opening a FIFO that somebody put there must not wait for its writer. */
+int open_beneath(int dir_fd, const char *path)
+{
+	struct open_how how = {
+		.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+	};
+	long fd;
+
+	/* EAGAIN: a rename elsewhere made the kernel unsure; a few times at most. */
+	for (int i = 0; i < 8; i++) {
+		fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
+		if (fd >= 0 || (errno != EAGAIN && errno != EINTR))
+			break;
+	}
+	return (int)fd;
+}
+
+static int read_beginning(int fd, struct buf *out, struct err *e)
+{
+	char part[4096];
+
+	while (out->size < IMAGE_HEADER_SIZE) {
+		ssize_t n = pread(fd, part, sizeof(part), (off_t)out->size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_errno(e, errno, "it cannot be read");
+		if (n == 0)
+			break;
+		buf_add(out, part, (size_t)n);
+	}
+	return 0;
+}
+
+int image_header_read(int fd, struct image_header *out, int64_t *file_size, struct err *e)
+{
+	CLEANUP(buf_done)
+	struct buf b = {0};
+	struct stat st;
+
+	if (fstat(fd, &st) != 0)
+		return err_errno(e, errno, "it cannot be read");
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, ERR_INVALID, "it is not a regular file");
+	if (read_beginning(fd, &b, e) != 0 ||
+		image_header_parse(b.s, b.size, st.st_size, out, e) != 0)
+		return -1;
+	*file_size = st.st_size;
+	return 0;
+}
+
+static int refuse_open(const struct image *im, int errnum, struct err *e)
+{
+	switch (errnum) {
+	case ENOENT:
+	case ENOTDIR:
+		return err_set(e, ERR_NOT_FOUND,
+			"the file of image \"%s\" is missing in store \"%s\"", im->name,
+			im->store);
+	case ELOOP:
+	case EXDEV:
+		return err_set(e, ERR_INVALID,
+			"the file of image \"%s\" is or lies behind a symbolic link, "
+			"which is "
+			"not followed: put the file itself into store \"%s\"",
+			im->name, im->store);
+	case ENOSYS:
+		return err_set(e, ERR_UNSUPPORTED,
+			"images cannot be opened safely on this host: it needs Linux "
+			"5.6");
+	default:
+		return err_errno(
+			e, errnum, "image \"%s\" in store \"%s\"", im->name, im->store);
+	}
+}
+
+static int check_qcow2(
+	const struct image *im, const struct image_header *h, struct err *e)
+{
+	const char *why = NULL;
+
+	if (!h->is_qcow2)
+		return err_set(
+			e, ERR_INVALID, "image \"%s\" is not a qcow2 image", im->name);
+	if (h->has_backing_file)
+		why = "it names a backing file; merge them with \"qemu-img convert\"";
+	else if (h->has_data_file)
+		why = "it keeps its data in another file; merge them with \"qemu-img "
+		      "convert\"";
+	else if (h->is_encrypted)
+		why = "it is encrypted";
+	else if (h->is_corrupt)
+		why = "it is marked as corrupt; try \"qemu-img check -r all\"";
+	else if (h->virtual_bytes == 0)
+		why = "it is a disk of 0 bytes";
+	if (!why)
+		return 0;
+	return err_set(e, ERR_INVALID, "image \"%s\" cannot be used: %s", im->name, why);
+}
+
+static int check_raw(const struct image *im, const struct image_header *h, struct err *e)
+{
+	if (h->is_qcow2)
+		return err_set(e, ERR_INVALID,
+			"image \"%s\" was registered as raw, but it is a qcow2 image: "
+			"register it "
+			"as qcow2",
+			im->name);
+	if (h->virtual_bytes == 0)
+		return err_set(e, ERR_INVALID,
+			"image \"%s\" is not a disk image: it is empty", im->name);
+	if (h->virtual_bytes % 512 != 0)
+		return err_set(e, ERR_INVALID,
+			"image \"%s\" is not a disk image: its %jd bytes are not a whole "
+			"number "
+			"of sectors of 512 bytes",
+			im->name, (intmax_t)h->virtual_bytes);
+	return 0;
+}
+
+int image_file_check(
+	int dir_fd, const struct image *im, int64_t *virtual_bytes, struct err *e)
+{
+	CLEANUP(close_fd)
+	int fd = open_beneath(dir_fd, im->path);
+	struct image_header h;
+	int64_t file_size = 0;
+	int rc;
+
+	if (fd < 0)
+		return refuse_open(im, errno, e);
+	if (image_header_read(fd, &h, &file_size, e) != 0)
+		return err_wrap(e, "image \"%s\" cannot be used", im->name);
+	if (im->size_bytes > 0 && im->size_bytes != file_size)
+		return err_set(e, ERR_INVALID,
+			"the file of image \"%s\" has %jd bytes, not the %jd it had when "
+			"it was "
+			"registered: it was changed, or not copied to the end",
+			im->name, (intmax_t)file_size, (intmax_t)im->size_bytes);
+	rc = im->format == IMAGE_QCOW2 ? check_qcow2(im, &h, e) : check_raw(im, &h, e);
+	if (rc == 0)
+		*virtual_bytes = h.virtual_bytes;
+	return rc;
+}
