@@ -1,0 +1,580 @@
+#include "ucloud-scheduler/placerec.h"
+
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/metrics.h"
+#include "ucloud-scheduler/commit.h"
+#include "ucloud-scheduler/pend.h"
+#include "ucloud-scheduler/place.h"
+
+#define N_THREADS	  6
+#define PASS_MAX_MSEC	  100	/* then the news are taken in first */
+#define PASS_INTERVAL	  20	/* msec between passes, when there is no hurry */
+#define WHY_INTERVAL_MSEC 30000 /* between two writes of a VM's reasons */
+#define LOOK_AGAIN_MSEC	  60000
+/* Strings beyond this, and four times what is in use: the snapshot is built anew. */
+#define STRINGS_MAX 20000
+
+struct placerec {
+	struct sched *s;
+	struct dirty *dirty;
+	struct commit *commit;
+	/* All of the following belongs to the pass. */
+	int64_t fence; /* of the leadership that it was built for; 0: nothing is built */
+	struct snap *snap;
+	struct placer *placer;
+	struct pends pends;
+	uint64_t n_places;
+	int64_t next_pass_msec;
+	bool was_full;
+	struct log_repeat failures;
+	/* Of the pass under way. */
+	int64_t mono_msec, unix_msec;
+	int64_t wait_msec; /* until something is due, -1 never */
+};
+
+static struct metric m_placements = {METRIC_COUNTER, "ucloud_scheduler_placements_total",
+	"VMs that were given a host."};
+static struct metric m_waiting = {METRIC_GAUGE, "ucloud_scheduler_waiting_vms",
+	"Requests to place a VM that are open."};
+static struct metric m_pass = {METRIC_HISTOGRAM, "ucloud_scheduler_pass_seconds",
+	"Duration of a pass over the waiting VMs."};
+static struct metric m_hosts = {METRIC_GAUGE, "ucloud_scheduler_hosts",
+	"Registered hosts, by status.", .label = "status"};
+
+static void on_results(void *aux)
+{
+	struct placerec *p = aux;
+
+	ctl_add(p->s->ctl, SCHED_KEY_PLACE);
+}
+
+static bool has_lock(void *aux, int64_t fence)
+{
+	struct placerec *p = aux;
+
+	return atomic_load(&p->s->fence) == fence;
+}
+
+struct placerec *placerec_new(struct sched *s)
+{
+	struct placerec *p = xcalloc(1, sizeof(*p));
+	struct commit_conf conf = {
+		.kv = s->kv,
+		.keys = &s->conf->keys,
+		.lock_key = s->lock_key,
+		.n_threads = N_THREADS,
+		.on_results = on_results,
+		.has_lock = has_lock,
+		.aux = p,
+	};
+
+	p->s = s;
+	p->dirty = dirty_new();
+	p->commit = commit_new(&conf);
+	metric_register(&m_placements);
+	metric_register(&m_waiting);
+	metric_register(&m_pass);
+	metric_register(&m_hosts);
+	return p;
+}
+
+void placerec_start(struct placerec *p)
+{
+	commit_start(p->commit);
+}
+
+void placerec_stop(struct placerec *p)
+{
+	commit_stop(p->commit);
+}
+
+static void forget_all(struct placerec *p)
+{
+	snap_free(p->snap);
+	placer_free(p->placer);
+	pends_done(&p->pends);
+	p->snap = NULL;
+	p->placer = NULL;
+	p->fence = 0;
+}
+
+void placerec_free(struct placerec *p)
+{
+	if (!p)
+		return;
+	forget_all(p);
+	commit_free(p->commit);
+	dirty_free(p->dirty);
+	free(p);
+}
+
+bool placerec_changed(struct placerec *p, enum dirty_kind kind, const char *name)
+{
+	return atomic_load(&p->s->fence) && dirty_add(p->dirty, kind, name);
+}
+
+void placerec_lost(struct placerec *p)
+{
+	dirty_end(p->dirty);
+}
+
+/* ---------------------------------------------------------------- following the entries */
+
+/* An entry that does not parse is there, but says nothing: what was known of it stays. */
+static void follow_vm(struct placerec *p, const char *name, const struct cache_item *it)
+{
+	struct pend *pend = pends_find(&p->pends, name);
+
+	if (!it)
+		snap_del_vm(p->snap, name);
+	else if (it->obj)
+		snap_put_vm(p->snap, name, it->obj, it->mod_rev);
+	if (pend && it && it->mod_rev >= pend->min_vm_rev) {
+		pend->is_news = true;
+		pend->retry_msec = 0;
+	}
+}
+
+static void follow_request(
+	struct placerec *p, const char *name, const struct cache_item *it)
+{
+	const struct request *r = it ? it->obj : NULL;
+
+	if (r && r->type == REQ_SCHEDULE_VM)
+		pends_put(&p->pends, name, r, it->mod_rev, p->s->conf->deadline_sec);
+	else
+		pends_del(&p->pends, name);
+}
+
+static void follow(struct placerec *p, enum dirty_kind kind, const char *name,
+	const struct cache_item *it)
+{
+	switch (kind) {
+	case DIRTY_VM:
+		follow_vm(p, name, it);
+		break;
+	case DIRTY_HOST:
+		if (it && it->obj)
+			snap_put_host(p->snap, it->obj, it->mod_rev);
+		else
+			snap_del_host(p->snap, name);
+		break;
+	case DIRTY_ALIVE:
+		snap_set_alive(p->snap, name, it != NULL);
+		break;
+	case DIRTY_STORE:
+		if (it && it->obj)
+			snap_put_store(p->snap, it->obj);
+		else
+			snap_del_store(p->snap, name);
+		break;
+	case DIRTY_REQUEST:
+		follow_request(p, name, it);
+		break;
+	}
+}
+
+static struct cache *cache_of(struct placerec *p, enum dirty_kind kind)
+{
+	struct sched *s = p->s;
+	struct cache *const caches[] = {
+		[DIRTY_VM] = s->vms,
+		[DIRTY_HOST] = s->hosts,
+		[DIRTY_ALIVE] = s->alives,
+		[DIRTY_STORE] = s->stores,
+		[DIRTY_REQUEST] = s->requests,
+	};
+
+	return caches[kind];
+}
+
+static void follow_cache(struct placerec *p, enum dirty_kind kind)
+{
+	struct cache_items items = {0};
+
+	cache_items_get(cache_of(p, kind), &items);
+	for (size_t i = 0; i < items.len; i++)
+		follow(p, kind, items.v[i]->name, items.v[i]);
+	cache_items_done(&items);
+}
+
+/* Collecting begins before the caches are read, so that no change falls between. */
+static void build(struct placerec *p, int64_t fence)
+{
+	forget_all(p);
+	p->snap = snap_new();
+	p->placer = placer_new(p->s->conf->strategy);
+	p->fence = fence;
+	dirty_begin(p->dirty);
+	for (int kind = DIRTY_VM; kind <= DIRTY_REQUEST; kind++)
+		follow_cache(p, kind);
+}
+
+static bool is_snap_stale(const struct placerec *p, int64_t fence)
+{
+	const struct snap *s = p->snap;
+
+	if (p->fence != fence)
+		return true;
+	size_t n_used = HASH_COUNT(s->vms) + s->n_hosts;
+	return !s->n_assumed && snap_n_strings(s) > STRINGS_MAX &&
+	       snap_n_strings(s) > 4 * n_used;
+}
+
+static void set_host_metrics(const struct snap *s)
+{
+	size_t n[3] = {0};
+
+	for (size_t i = 0; i < s->n_hosts; i++)
+		if (s->hosts[i].is_registered)
+			n[s->hosts[i].status]++;
+	for (int i = HOST_REGISTERED; i <= HOST_DEAD; i++)
+		metric_set(&m_hosts, host_status_names[i], (double)n[i]);
+}
+
+static void follow_all(struct placerec *p, int64_t fence)
+{
+	bool is_stale = is_snap_stale(p, fence), is_host = is_stale;
+
+	if (is_stale)
+		build(p, fence);
+	struct dirty_name *list = dirty_take(p->dirty);
+	for (struct dirty_name *n = list; n; n = n->next) {
+		const struct cache_item *it = cache_get(cache_of(p, n->kind), n->name);
+		follow(p, n->kind, n->name, it);
+		cache_item_put(it);
+		is_host |= n->kind == DIRTY_HOST;
+	}
+	dirty_names_free(list);
+	if (is_host)
+		set_host_metrics(p->snap);
+}
+
+/* ---------------------------------------------------------------- what came of the orders */
+
+static void log_done(const struct order *o)
+{
+	switch (o->kind) {
+	case ORDER_PLACE:
+		metric_add(&m_placements, NULL, 1);
+		log_info("VM is placed vm=%s host=%s", o->uuid, o->host);
+		break;
+	case ORDER_WAIT:
+		log_info("VM waits for a host: %s vm=%s", o->why, o->uuid);
+		break;
+	case ORDER_EXPIRE:
+		log_warn("VM has waited too long: %s vm=%s", o->why, o->uuid);
+		break;
+	case ORDER_STOP:
+	case ORDER_DROP:
+		log_info("request is dropped: the VM does not wait for a host vm=%s",
+			o->uuid);
+		break;
+	}
+}
+
+static void take_result(struct placerec *p, const struct order *o)
+{
+	struct pend *pend = pends_find(&p->pends, o->uuid);
+
+	if (o->result == ORDER_DONE)
+		log_done(o);
+	if (o->result == ORDER_FAILED)
+		log_repeat(&p->failures, LOG_WARN, "cannot write: %s vm=%s", o->error,
+			o->uuid);
+	if (!pend || pend->sent != o)
+		return;
+	pend->sent = NULL;
+	if (o->result == ORDER_DONE) {
+		/* A new request for the VM may have come already. */
+		pend->is_done =
+			o->kind != ORDER_WAIT && pend->request_rev == o->request->mod_rev;
+		pend->min_vm_rev = o->done_rev;
+		pend->n_failures = 0;
+		return;
+	}
+	/* When nobody knows whether it happened, the room stays taken. */
+	if (o->kind == ORDER_PLACE && o->result != ORDER_UNSURE)
+		snap_forget(p->snap, o->uuid);
+	pend->why_msec = 0;
+	pend->why_mask = 0;
+	pend_failed(pend, p->mono_msec);
+}
+
+static void take_results(struct placerec *p)
+{
+	struct order *list = commit_take_results(p->commit), *o;
+
+	while ((o = list)) {
+		list = o->next;
+		take_result(p, o);
+		order_free(o);
+	}
+}
+
+/* ---------------------------------------------------------------- one waiting VM */
+
+static void due_in(struct placerec *p, int64_t msec)
+{
+	if (msec < 1)
+		msec = 1;
+	if (p->wait_msec < 0 || msec < p->wait_msec)
+		p->wait_msec = msec;
+}
+
+/* Takes why. */
+static void send(struct placerec *p, struct pend *pend, struct order *o, char *why)
+{
+	o->why = why;
+	pend->sent = o;
+	commit_submit(p->commit, o, p->fence);
+}
+
+static void place(struct placerec *p, struct pend *pend, struct snap_vm *vm,
+	const struct place_ask *ask, const struct place_result *r, struct order *o)
+{
+	const struct snap_host *host = &p->snap->hosts[r->host];
+
+	o->kind = ORDER_PLACE;
+	o->host = xstrdup(snap_host_name(p->snap, r->host));
+	o->host_rev = host->mod_rev;
+	o->is_local = p->snap->stores[vm->store].is_local;
+	send(p, pend, o, place_why(p->snap, ask, r));
+	snap_assume(p->snap, vm, r->host, o->is_local);
+	p->n_places++;
+}
+
+/* The kinds of reasons, as bits. */
+static uint32_t mask_of(
+	const struct snap *s, const struct place_ask *ask, const struct place_result *r)
+{
+	uint32_t mask = 1U << 31;
+
+	for (int i = 0; i < PLACE_N_REASONS; i++)
+		mask |= r->n[i] ? 1U << i : 0;
+	mask |= r->n_seen ? 1U << 30 : 0;
+	mask |= s->stores[ask->store].is_known ? 1U << 29 : 0;
+	return mask;
+}
+
+/* It fits nowhere. Takes o, or frees it when there is nothing new to tell. */
+static void wait_on(struct placerec *p, struct pend *pend, const struct place_ask *ask,
+	const struct place_result *r, struct order *o)
+{
+	const struct vm_brief *b = o->vm->obj;
+	uint32_t mask = mask_of(p->snap, ask, r);
+	int64_t next_msec = pend->why_msec ? pend->why_msec + WHY_INTERVAL_MSEC : 0;
+	char *why = NULL;
+
+	if (mask != pend->why_mask)
+		why = place_reasons(p->snap, ask, r);
+	if (!why || place_is_same_why(b->why, why)) {
+		pend->why_mask = mask;
+	} else if (p->mono_msec < next_msec) {
+		pend->due_msec = next_msec;
+	} else {
+		pend->why_msec = p->mono_msec;
+		pend->why_mask = mask;
+		o->kind = ORDER_WAIT;
+		send(p, pend, MOVE(o), MOVE(why));
+	}
+	free(why);
+	order_free(o);
+}
+
+static char *duration_text(int64_t sec)
+{
+	if (sec >= 3600 && sec % 3600 == 0)
+		return xasprintf("%lld h", (long long)sec / 3600);
+	if (sec >= 60 && sec % 60 == 0)
+		return xasprintf("%lld min", (long long)sec / 60);
+	return xasprintf("%lld s", (long long)sec);
+}
+
+static bool is_expired(const struct placerec *p, const struct pend *pend)
+{
+	return pend->deadline && p->unix_msec >= pend->deadline * 1000;
+}
+
+static void expire(struct placerec *p, struct pend *pend, const struct place_ask *ask,
+	const struct place_result *r, struct order *o)
+{
+	CLEANUP_STR char *after = duration_text(pend->deadline - pend->created);
+	const struct vm_brief *b = o->vm->obj;
+	CLEANUP_STR char *why =
+		r->host < 0 ? place_reasons(p->snap, ask, r) : xstrdup(b->why);
+
+	o->kind = ORDER_EXPIRE;
+	send(p, pend, o,
+		xasprintf("no host within %s%s%s", after, *why ? ": " : "", why));
+}
+
+/* An assumption that is still there: nobody knows whether it was stored. The same host is
+ * tried again, if it can be. */
+static void find(struct placerec *p, struct snap_vm *vm, const struct place_ask *ask,
+	struct place_result *r)
+{
+	if (vm->is_assumed) {
+		int host = vm->assumed.host;
+		snap_forget(p->snap, vm->uuid);
+		if (placer_look(p->placer, p->snap, ask, host, r) == PLACE_FITS)
+			return;
+	}
+	placer_find(p->placer, p->snap, ask, r);
+}
+
+/* Takes o. */
+static void look_for_host(struct placerec *p, struct pend *pend, struct order *o)
+{
+	struct snap_vm *vm = snap_find_vm(p->snap, pend->uuid);
+	struct place_result r;
+
+	if (!vm || vm->mod_rev != o->vm->mod_rev) {
+		/* The cache is ahead of the snapshot: the next pass knows. */
+		order_free(o);
+		pend->is_news = true;
+		return;
+	}
+	struct place_ask ask = place_ask_of(p->snap, vm);
+	find(p, vm, &ask, &r);
+	pend->is_near = ask.near != 0;
+	pend->seen_gen = p->snap->gen;
+	pend->seen_places = p->n_places;
+	if (is_expired(p, pend))
+		expire(p, pend, &ask, &r, o);
+	else if (r.host >= 0)
+		place(p, pend, vm, &ask, &r, o);
+	else
+		wait_on(p, pend, &ask, &r, o);
+}
+
+/* ORDER_PLACE: it waits for a host and wants one. */
+static enum order_kind kind_of(const struct vm_brief *b)
+{
+	if (!b || !brief_is_waiting(b))
+		return ORDER_DROP;
+	return b->want == VM_WANT_RUNNING ? ORDER_PLACE : ORDER_STOP;
+}
+
+static void look(struct placerec *p, struct pend *pend)
+{
+	CLEANUP(cache_item_put_ptr)
+	const struct cache_item *vm = cache_get(p->s->vms, pend->uuid);
+	CLEANUP(cache_item_put_ptr)
+	const struct cache_item *request = cache_get(p->s->requests, pend->uuid);
+	const struct vm_brief *b = vm ? vm->obj : NULL;
+
+	pend->is_news = false;
+	pend->due_msec = 0;
+	/* Invalid ones are left alone; a newer request comes with the next pass. */
+	if ((vm && !b) || !request || request->mod_rev != pend->request_rev)
+		return;
+	if (vm && vm->mod_rev < pend->min_vm_rev)
+		return;
+	if (b && b->status == VM_REQUESTED_DELETE) {
+		sched_add_key(p->s, SCHED_KEY_DEL, pend->uuid);
+		return;
+	}
+	struct order *o = order_new(kind_of(b), pend->uuid, MOVE(vm), MOVE(request));
+	if (o->kind == ORDER_PLACE)
+		look_for_host(p, pend, o);
+	else
+		send(p, pend, o, NULL);
+}
+
+/* ---------------------------------------------------------------- all of them */
+
+static bool may_fit_now(const struct placerec *p, const struct pend *pend)
+{
+	return pend->seen_gen != p->snap->gen ||
+	       (pend->is_near && pend->seen_places != p->n_places);
+}
+
+/* Is it time to look at it? Else says when it will be. */
+static bool is_due(struct placerec *p, const struct pend *pend)
+{
+	int64_t not_before = pend->not_before * 1000 - p->unix_msec;
+	int64_t deadline = pend->deadline ? pend->deadline * 1000 - p->unix_msec : -1;
+	int64_t due = pend->due_msec ? pend->due_msec - p->mono_msec : -1;
+
+	if (pend->is_gone || pend->sent || pend->is_done)
+		return false;
+	if (pend->retry_msec > p->mono_msec) {
+		due_in(p, pend->retry_msec - p->mono_msec);
+		return false;
+	}
+	if (pend->deadline && deadline <= 0)
+		return true;
+	if (pend->deadline)
+		due_in(p, deadline);
+	if (not_before > 0) {
+		due_in(p, not_before);
+		return false;
+	}
+	if (pend->is_news || may_fit_now(p, pend) || (pend->due_msec && due <= 0))
+		return true;
+	if (pend->due_msec)
+		due_in(p, due);
+	return false;
+}
+
+/* True when it went through the whole list. */
+static bool look_at_all(struct placerec *p)
+{
+	struct pends *ps = &p->pends;
+
+	pends_sort(ps);
+	for (size_t i = 0; i < ps->len; i++) {
+		if (!is_due(p, ps->v[i]))
+			continue;
+		p->was_full = commit_is_full(p->commit);
+		if (p->was_full)
+			return false;
+		look(p, ps->v[i]);
+		/* For a new appointment; what it has found does not change by asking. */
+		if (!ps->v[i]->sent)
+			is_due(p, ps->v[i]);
+		if (clock_mono_msec() - p->mono_msec > PASS_MAX_MSEC)
+			return false;
+	}
+	return true;
+}
+
+/* A result brings the next pass when the writers were busy; else some time must pass, the
+ * more the longer this one took, so that passes never take all of a processor. */
+static enum wq_result end_pass(struct placerec *p, bool is_whole, int64_t *after_msec)
+{
+	int64_t took = clock_mono_msec() - p->mono_msec;
+
+	metric_set(&m_waiting, NULL, (double)pends_len(&p->pends));
+	metric_observe(&m_pass, NULL, (double)took / 1000);
+	if (p->was_full)
+		return WQ_DONE;
+	p->next_pass_msec = is_whole ? clock_mono_msec() + PASS_INTERVAL + 2 * took : 0;
+	*after_msec = is_whole ? p->wait_msec : 0;
+	return p->wait_msec < 0 && is_whole ? WQ_DONE : WQ_AGAIN;
+}
+
+enum wq_result placerec_pass(struct placerec *p, int64_t *after_msec)
+{
+	int64_t fence = atomic_load(&p->s->fence);
+
+	if (!fence)
+		return WQ_DONE;
+	p->mono_msec = clock_mono_msec();
+	p->unix_msec = clock_unix_msec();
+	if (!p->was_full && p->mono_msec < p->next_pass_msec) {
+		*after_msec = p->next_pass_msec - p->mono_msec;
+		return WQ_AGAIN;
+	}
+	p->was_full = false;
+	p->wait_msec = -1;
+	follow_all(p, fence);
+	take_results(p);
+	bool is_whole = look_at_all(p);
+	commit_flush(p->commit);
+	return end_pass(p, is_whole, after_msec);
+}
