@@ -1,6 +1,8 @@
 /*
  * Child processes: no shell, a time limit, bounded output, nothing inherited but what is
- * said. The child dies with us (PR_SET_PDEATHSIG) and is always reaped by its own pid.
+ * said. The child dies with us (PR_SET_PDEATHSIG) and is always reaped by its own pid. It
+ * reads nothing (/dev/null), and what it left running in its process group is killed when
+ * it ends. Any thread.
  */
 #ifndef UCLOUD_PROC_H
 #define UCLOUD_PROC_H
@@ -13,10 +15,13 @@
 
 struct proc {
 	const char *const *argv; /* NULL-terminated; argv[0] is looked up in PATH */
-	int64_t limit_msec;	 /* then SIGKILL to its process group */
-	uint64_t limit_mem;	 /* RLIMIT_AS in bytes, 0 none */
-	uint64_t limit_file;	 /* RLIMIT_FSIZE in bytes, 0 none */
-	uid_t uid;		 /* 0: stay as we are */
+	const char *const
+		*env;	     /* "NAME=value", NULL-terminated; NULL none. PATH, HOME and
+				    LC_ALL=C are always there, nothing else is */
+	int64_t limit_msec;  /* then SIGKILL to its process group; 0: 60 s */
+	uint64_t limit_mem;  /* RLIMIT_AS in bytes, 0 none */
+	uint64_t limit_file; /* RLIMIT_FSIZE in bytes, 0 none */
+	uid_t uid;	     /* 0: stay as we are */
 	gid_t gid;
 };
 
