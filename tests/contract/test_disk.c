@@ -658,6 +658,17 @@ static void image_missing(void **state)
 	must_refuse(lab, &im, ERR_NOT_FOUND, "is missing");
 }
 
+/* Overwrites bytes of a file. */
+static void patch(const char *path, long at, const void *p, size_t size)
+{
+	FILE *f = fopen(path, "r+");
+
+	assert_non_null(f);
+	assert_int_equal(fseek(f, at, SEEK_SET), 0);
+	assert_int_equal(fwrite(p, 1, size, f), size);
+	assert_int_equal(fclose(f), 0);
+}
+
 /* Each must be refused by its header alone. */
 static void hostile_images(void **state)
 {
@@ -680,21 +691,9 @@ static void hostile_images(void **state)
 	run("qemu-img create -q -f qcow2 -o data_file=%s/data,data_file_raw=on %s 1M",
 		lab->path, image);
 	must_refuse(lab, &im, ERR_INVALID, "it keeps its data in another file");
-	run("qemu-img create -q -f qcow2 --object secret,id=s,data=x "
-	    "-o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 %s 1M",
-		image);
+	run("qemu-img create -q -f qcow2 %s 1G", image);
+	patch(image, 35, "\2", 1); /* LUKS */
 	must_refuse(lab, &im, ERR_INVALID, "it is encrypted");
-}
-
-/* Overwrites bytes of a file. */
-static void patch(const char *path, long at, const void *p, size_t size)
-{
-	FILE *f = fopen(path, "r+");
-
-	assert_non_null(f);
-	assert_int_equal(fseek(f, at, SEEK_SET), 0);
-	assert_int_equal(fwrite(p, 1, size, f), size);
-	assert_int_equal(fclose(f), 0);
 }
 
 static void damaged_images(void **state)
@@ -713,7 +712,7 @@ static void damaged_images(void **state)
 	assert_int_equal(truncate(image, 100000), 0);
 	patch(image, 79, "\0", 1);
 	must_refuse(lab, &im, ERR_INVALID, "not copied to the end");
-	assert_int_equal(truncate(image, 100), 0);
+	assert_int_equal(truncate(image, 60), 0);
 	must_refuse(lab, &im, ERR_INVALID, "the file ends in the middle of it");
 	assert_int_equal(truncate(image, 0), 0);
 	must_refuse(lab, &im, ERR_INVALID, "image \"debian\" is not a qcow2 image");
