@@ -315,11 +315,16 @@ int kv_lease_keepalive(struct kv *kv, int64_t lease, int64_t *ttl_sec, struct er
 int kv_lease_revoke(struct kv *kv, int64_t lease, struct err *e)
 {
 	int64_t since = clock_mono_usec();
+	struct err why = {0};
 	int r;
 
 	CRASH_POINT("kv.lease_revoke.before");
-	r = kv->ops->lease_revoke(kv, lease, e);
+	r = kv->ops->lease_revoke(kv, lease, &why);
 	CRASH_POINT("kv.lease_revoke.after");
+	if (r < 0 && why.kind == ERR_NOT_FOUND)
+		r = 0;
+	if (r < 0)
+		*e = why;
 	return counted(&n_leases, "lease_revoke", since, r);
 }
 

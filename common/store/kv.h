@@ -97,7 +97,8 @@ void kv_txn_merge(struct kv_txn *t, const struct kv_txn *from);
 int kv_txn_commit(
 	struct kv *kv, const struct kv_txn *t, int64_t *rev, struct err *e) MUST_USE;
 
-/* Leases. ttl 0 in the answer to a keepalive: the lease is lost. */
+/* Leases. ttl 0 in the answer to a keepalive: the lease is lost. Revoking one that is gone is
+ * fine. */
 int kv_lease_grant(
 	struct kv *kv, int64_t ttl_sec, int64_t *lease, struct err *e) MUST_USE;
 int kv_lease_keepalive(

@@ -1,14 +1,12 @@
 #include "common/store/kv_curl.h"
 
-#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
-#include "common/base/clock.h"
+#include "common/store/cond.h"
 
 #define CONNECT_MSEC 2000
 /* A dead peer is noticed within about ten seconds, also while nothing is said. */
@@ -33,15 +31,11 @@ struct kv_curl *kv_curl_new(const struct etcd_conf *conf)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct kv_curl *p = xcalloc(1, sizeof(*p));
-	pthread_condattr_t attr;
 
 	pthread_once(&once, curl_start);
 	p->conf = conf;
 	pthread_mutex_init(&p->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&p->cond, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&p->cond);
 	return p;
 }
 
@@ -71,8 +65,10 @@ static int set_sockopts(void *aux, curl_socket_t fd, curlsocktype purpose)
 
 static void set_tls(CURL *easy, const struct etcd_conf *conf)
 {
-	if (conf->ca_file)
+	if (conf->ca_file) { /* this authority and no other */
 		curl_easy_setopt(easy, CURLOPT_CAINFO, conf->ca_file);
+		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+	}
 	if (conf->cert_file)
 		curl_easy_setopt(easy, CURLOPT_SSLCERT, conf->cert_file);
 	if (conf->key_file)
@@ -103,15 +99,12 @@ CURL *kv_curl_easy_new(struct kv_curl *p)
 /* NULL when the time is up. */
 static CURL *take_handle(struct kv_curl *p, int64_t limit_msec)
 {
-	struct timespec end;
+	struct timespec end = cond_deadline(limit_msec);
 	CURL *easy = NULL;
-	int r = 0;
 
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	end.tv_sec += limit_msec / 1000 + 1;
 	pthread_mutex_lock(&p->lock);
-	while (p->n_busy >= KV_CURL_MAX && r != ETIMEDOUT)
-		r = pthread_cond_timedwait(&p->cond, &p->lock, &end);
+	while (p->n_busy >= KV_CURL_MAX && cond_wait_until(&p->cond, &p->lock, &end))
+		;
 	if (p->n_busy >= KV_CURL_MAX) {
 		pthread_mutex_unlock(&p->lock);
 		return NULL;

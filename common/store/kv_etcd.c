@@ -118,15 +118,9 @@ static int etcd_lease_revoke(struct kv *kv, int64_t lease, struct err *e)
 	struct buf body = {0};
 	CLEANUP(buf_done)
 	struct buf answer = {0};
-	struct err why = {0};
 
 	kv_wire_format_lease(lease, &body);
-	if (lease_call(kv, KV_WIRE_REVOKE, &body, &answer, &why) < 0 &&
-		why.kind != ERR_NOT_FOUND) { /* it is gone: what was wanted */
-		*e = why;
-		return -1;
-	}
-	return 0;
+	return lease_call(kv, KV_WIRE_REVOKE, &body, &answer, e);
 }
 
 static void etcd_close(struct kv *kv)

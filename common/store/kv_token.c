@@ -1,11 +1,10 @@
 #include "common/store/kv_token.h"
 
-#include <errno.h>
 #include <pthread.h>
-#include <time.h>
 
 #include "common/base/clock.h"
 #include "common/base/crypt.h"
+#include "common/store/cond.h"
 
 struct kv_token {
 	kv_token_fn *fn;
@@ -22,15 +21,11 @@ struct kv_token {
 struct kv_token *kv_token_new(kv_token_fn *fn, void *aux)
 {
 	struct kv_token *t = xcalloc(1, sizeof(*t));
-	pthread_condattr_t attr;
 
 	t->fn = fn;
 	t->aux = aux;
 	pthread_mutex_init(&t->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&t->cond, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&t->cond);
 	return t;
 }
 
@@ -45,29 +40,14 @@ void kv_token_free(struct kv_token *t)
 	free(t);
 }
 
-static struct timespec timespec_of(int64_t end_msec)
-{
-	int64_t left = end_msec - clock_mono_msec();
-	struct timespec ts;
-
-	left = left > 0 ? left : 0;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	ts.tv_sec += left / 1000;
-	ts.tv_nsec += left % 1000 * 1000000;
-	ts.tv_sec += ts.tv_nsec / 1000000000;
-	ts.tv_nsec %= 1000000000;
-	return ts;
-}
-
 /* Under the lock. 0: the one who logs in has brought a token. */
 static int wait_for_other(struct kv_token *t, int64_t end_msec, struct err *e)
 {
-	struct timespec end = timespec_of(end_msec);
+	struct timespec end = cond_deadline(end_msec - clock_mono_msec());
 	unsigned n_failed = t->n_failed;
-	int r = 0;
 
-	while (t->is_logging_in && r != ETIMEDOUT)
-		r = pthread_cond_timedwait(&t->cond, &t->lock, &end);
+	while (t->is_logging_in && cond_wait_until(&t->cond, &t->lock, &end))
+		;
 	if (t->is_logging_in)
 		return err_set(e, ERR_TIMEOUT, "logging in to etcd takes too long");
 	if (t->n_failed == n_failed)
