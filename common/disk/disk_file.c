@@ -170,36 +170,42 @@ static bool is_same_dir(struct file_store *f, const char *uuid, int fd)
 	       by_name.st_dev == by_fd.st_dev;
 }
 
-/* Opens and locks a VM's directory; closing *out unlocks it. 1 when it does not exist and
- * make is false. */
-static int vm_dir_open(
-	struct file_store *f, const char *uuid, bool make, int *out, struct err *e)
+/* One try at vm_dir_open(): 1 when it is not there, also when it went while we waited. */
+static int vm_dir_try(struct file_store *f, const char *uuid, int *out, struct err *e)
+{
+	int fd = openat(f->vms_fd, uuid, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int rc;
+
+	if (fd < 0 && errno == ENOENT)
+		return 1;
+	if (fd < 0)
+		return err_errno(
+			e, errno, "store \"%s\": the directory of VM %s", f->name, uuid);
+	rc = lock_dir(f, fd, uuid, e);
+	if (rc == 0 && !is_same_dir(f, uuid, fd))
+		rc = 1;
+	if (rc == 0)
+		*out = fd;
+	else
+		close(fd);
+	return rc;
+}
+
+/* Opens and locks a VM's directory, and makes it first when it is not there; closing *out
+ * unlocks it. */
+static int vm_dir_open(struct file_store *f, const char *uuid, int *out, struct err *e)
 {
 	/* Each turn somebody else removed it: not for long. */
 	for (int turn = 0; turn < 100; turn++) {
-		CLEANUP(close_fd)
-		int fd = -1;
+		int rc;
 
-		if (make && make_dir(f->vms_fd, uuid) != 0 && errno != ENOENT)
+		if (make_dir(f->vms_fd, uuid) != 0 && errno != ENOENT)
 			return err_errno(e, errno,
 				"store \"%s\": making a directory for VM %s", f->name,
 				uuid);
-		fd = openat(
-			f->vms_fd, uuid, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (fd < 0 && errno == ENOENT && !make)
-			return 1;
-		if (fd < 0 && errno == ENOENT)
-			continue;
-		if (fd < 0)
-			return err_errno(e, errno, "store \"%s\": the directory of VM %s",
-				f->name, uuid);
-		if (lock_dir(f, fd, uuid, e) != 0)
-			return -1;
-		if (is_same_dir(f, uuid, fd)) {
-			*out = fd;
-			fd = -1;
-			return 0;
-		}
+		rc = vm_dir_try(f, uuid, out, e);
+		if (rc <= 0)
+			return rc;
 	}
 	return err_set(e, ERR_UNAVAILABLE,
 		"store \"%s\": the directory of VM %s comes and goes", f->name, uuid);
@@ -210,7 +216,7 @@ static int file_stat(struct disk_store *s, const char *vm_uuid, unsigned index,
 {
 	struct file_store *f = file_store(s);
 	char name[FILE_NAME_SIZE], path[UUID_STR_SIZE + FILE_NAME_SIZE];
-	struct image_header h;
+	struct image_header h = {0};
 	int64_t file_size = 0;
 
 	disk_name(name, index);
@@ -320,13 +326,24 @@ static int run_qemu_img(struct file_store *f, const struct disk_spec *spec,
 		e, "store \"%s\": disk %u of VM %s", f->name, spec->index, spec->vm_uuid);
 }
 
-/* Everything about the file is on the disk before its name says that it is complete. */
+/* Rights and content are on the disk before the name says that it is complete. */
+static int seal_file(int dir_fd, const char *temporary)
+{
+	int fd = openat(dir_fd, temporary, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	int rc, errnum;
+
+	if (fd < 0)
+		return -1;
+	rc = fchmod(fd, DISK_MODE) == 0 ? fsync(fd) : -1;
+	errnum = errno;
+	close(fd);
+	errno = errnum;
+	return rc;
+}
+
 static int publish(int dir_fd, const char *temporary, const char *name)
 {
-	CLEANUP(close_fd)
-	int fd = openat(dir_fd, temporary, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-
-	if (fd < 0 || fchmod(fd, DISK_MODE) != 0 || fsync(fd) != 0)
+	if (seal_file(dir_fd, temporary) != 0)
 		return -1;
 	CRASH_POINT("disk.rename.before");
 	if (renameat2(dir_fd, temporary, dir_fd, name, RENAME_NOREPLACE) != 0)
@@ -392,7 +409,7 @@ static int file_ensure(struct disk_store *s, const struct disk_spec *spec, struc
 		return -1;
 	if (rc == 1 && check_room(f, spec, e) != 0)
 		return -1;
-	if (vm_dir_open(f, spec->vm_uuid, true, &dir_fd, e) != 0)
+	if (vm_dir_open(f, spec->vm_uuid, &dir_fd, e) != 0)
 		return -1;
 	/* Again, with the lock: another thread or process may have made it. */
 	rc = check_present(f, spec, e);
@@ -405,36 +422,21 @@ static int file_ensure(struct disk_store *s, const struct disk_spec *spec, struc
 	return sync_names(f, dir_fd, spec->vm_uuid, e);
 }
 
-/* A directory stream of an open directory, which stays open; NULL with errno. */
-static DIR *read_dir(int dir_fd)
-{
-	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-
-	if (!d)
-		close_fd(&fd);
-	return d;
-}
-
-static void close_dir(DIR **d)
-{
-	if (*d)
-		closedir(*d);
-}
-
-/* The names in a directory but "." and "..". */
+/* The names in a directory but "." and "..", sorted. */
 static int list_names(int dir_fd, struct strv *out)
 {
-	CLEANUP(close_dir)
-	DIR *d = read_dir(dir_fd);
-	const struct dirent *entry;
+	struct dirent **entries = NULL;
+	int n = scandirat(dir_fd, ".", &entries, NULL, alphasort);
 
-	if (!d)
-		return -1;
-	for (errno = 0; (entry = readdir(d)); errno = 0)
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			strv_add(out, entry->d_name);
-	return errno == 0 ? 0 : -1;
+	for (int i = 0; i < n; i++) {
+		const char *name = entries[i]->d_name;
+
+		if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
+			strv_add(out, name);
+		free(entries[i]);
+	}
+	free(entries);
+	return n < 0 ? -1 : 0;
 }
 
 static int remove_files(struct file_store *f, int dir_fd, const char *uuid, struct err *e)
@@ -472,7 +474,7 @@ static int file_remove_all(struct disk_store *s, const char *vm_uuid, struct err
 	struct file_store *f = file_store(s);
 	CLEANUP(close_fd)
 	int dir_fd = -1;
-	int rc = vm_dir_open(f, vm_uuid, false, &dir_fd, e);
+	int rc = vm_dir_try(f, vm_uuid, &dir_fd, e);
 
 	if (rc != 0)
 		return rc < 0 ? rc : 0;
@@ -490,11 +492,6 @@ static int file_remove_all(struct disk_store *s, const char *vm_uuid, struct err
 	return 0;
 }
 
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 static int file_list(struct disk_store *s, struct strv *vm_uuids, struct err *e)
 {
 	struct file_store *f = file_store(s);
@@ -504,8 +501,6 @@ static int file_list(struct disk_store *s, struct strv *vm_uuids, struct err *e)
 	if (list_names(f->vms_fd, &names) != 0)
 		return err_errno(
 			e, errno, "store \"%s\": reading its directory of VMs", f->name);
-	if (names.len > 0)
-		qsort(names.v, names.len, sizeof(names.v[0]), by_name);
 	for (size_t i = 0; i < names.len; i++)
 		if (uuid_check(names.v[i], NULL) == 0)
 			strv_add(vm_uuids, names.v[i]);

@@ -143,7 +143,7 @@ int image_file_check(
 {
 	CLEANUP(close_fd)
 	int fd = open_beneath(dir_fd, im->path);
-	struct image_header h;
+	struct image_header h = {0};
 	int64_t file_size = 0;
 	int rc;
 

@@ -57,6 +57,7 @@ static void every_key(void **state)
 	is_key(key_lock("scheduler"), "/v1/lock/scheduler");
 	is_key(key_image_name("R", "nico", "deb"), "/v1/image-name/R/nico/deb");
 	is_key(key_image_names("R", "nico"), "/v1/image-name/R/nico/");
+	is_key(key_image_public("deb"), "/v1/image-public/deb");
 	is_key(key_image_store("local"), "/v1/image_store/local");
 	is_key(key_user("R", "nico"), "/v1/user/R/nico");
 	is_key(key_otp("R", "nico"), "/v1/otp/R/nico");
