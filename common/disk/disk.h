@@ -12,9 +12,9 @@
  * did not make are never touched.
  *
  * Rights there: QEMU runs as a user of its own. Directories are 0711, so that it may pass
- * through, and disks 0660. Either libvirt gives a disk to QEMU's user when it starts the VM
- * (dynamic_ownership, its default), or <path> belongs to QEMU's group and has the set-group
- * bit, which directories and disks then inherit.
+ * through (whoever wants less closes <path> itself), and disks 0660. Either libvirt gives a
+ * disk to QEMU's user when it starts the VM (dynamic_ownership, its default), or <path>
+ * belongs to QEMU's group and has the set-group bit, which directories and disks inherit.
  */
 #ifndef UCLOUD_DISK_H
 #define UCLOUD_DISK_H

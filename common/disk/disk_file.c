@@ -17,7 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "common/base/clock.h"
 #include "common/base/crash.h"
 #include "common/disk/disk_impl.h"
 #include "common/disk/image_file.h"
@@ -29,7 +28,8 @@
 #define DIR_MODE  0711
 #define DISK_MODE 0660
 
-#define LOCK_LIMIT_MSEC 90000
+/* 10 ms each: longer than qemu-img may take. */
+#define LOCK_TRIES 9000
 /* What a store must have free before a disk is begun. */
 #define ROOM_MIN (INT64_C(1) << 20)
 /* In a qcow2 header. */
@@ -68,19 +68,28 @@ static void file_close(struct disk_store *s)
 	free(f);
 }
 
-/* Makes a directory with exactly our mode (whatever the umask is), but keeps the bit that
- * hands the parent's group on. Fine when it is there. */
+/*
+ * Makes a directory; fine when it is there. Its mode is at least ours, whatever the umask
+ * is, also when a crash came between making it and that; the bit that hands the parent's
+ * group on stays. One that belongs to somebody else is left as it is.
+ */
 static int make_dir(int at, const char *name)
 {
 	struct stat st;
+	bool is_new;
 
 	CRASH_POINT("disk.mkdir.before");
-	if (mkdirat(at, name, DIR_MODE) != 0)
-		return errno == EEXIST ? 0 : -1;
+	is_new = mkdirat(at, name, DIR_MODE) == 0;
+	if (!is_new && errno != EEXIST)
+		return -1;
 	CRASH_POINT("disk.mkdir.after");
 	if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
 		return -1;
-	return fchmodat(at, name, DIR_MODE | (st.st_mode & S_ISGID), 0);
+	if (!S_ISDIR(st.st_mode) || (st.st_mode & DIR_MODE) == DIR_MODE)
+		return 0;
+	if (fchmodat(at, name, (st.st_mode & 07777) | DIR_MODE, 0) != 0 && is_new)
+		return -1;
+	return 0;
 }
 
 static int open_dirs(struct file_store *f, struct err *e)
@@ -143,14 +152,13 @@ static bool is_our_name(const char *name)
 static int lock_dir(struct file_store *f, int fd, const char *uuid, struct err *e)
 {
 	const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
-	int64_t end = clock_mono_msec() + LOCK_LIMIT_MSEC;
 
-	while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; i++) {
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return err_errno(e, errno,
 				"store \"%s\": locking the disks of VM %s", f->name,
 				uuid);
-		if (clock_mono_msec() > end)
+		if (i == LOCK_TRIES)
 			return err_set(e, ERR_UNAVAILABLE,
 				"store \"%s\": somebody else works on the disks of VM %s",
 				f->name, uuid);

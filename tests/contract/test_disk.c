@@ -545,7 +545,7 @@ static void overlay_is_as_ordered(void **state)
 	assert_int_equal(mode_of(dir), 0711);
 }
 
-static void group_bit_is_inherited(void **state)
+static void rights_of_directories(void **state)
 {
 	struct lab *lab = *state;
 	CLEANUP_STR char *vms = xasprintf("%s/vms", lab->path);
@@ -554,6 +554,15 @@ static void group_bit_is_inherited(void **state)
 	assert_int_equal(chmod(vms, 02711), 0);
 	must_ensure(lab, VM1, 0, 1, NULL);
 	assert_int_equal(mode_of(dir), 02711);
+	/* A crash before the mode was right, and a strict umask. */
+	assert_int_equal(chmod(dir, 0700), 0);
+	mode_t before = umask(077);
+	must_ensure(lab, VM1, 1, 1, NULL);
+	must_ensure(lab, VM2, 0, 1, NULL);
+	umask(before);
+	assert_int_equal(mode_of(dir), 0711);
+	CLEANUP_STR char *other = xasprintf("%s/vms/" VM2, lab->path);
+	assert_int_equal(mode_of(other), 02711);
 }
 
 static void data_is_never_overwritten(void **state)
@@ -967,7 +976,7 @@ int main(void)
 	const struct CMUnitTest directory[] = {
 		EVERY_STORE(set_up_dir),
 		FOR(set_up_dir, overlay_is_as_ordered),
-		FOR(set_up_dir, group_bit_is_inherited),
+		FOR(set_up_dir, rights_of_directories),
 		FOR(set_up_dir, data_is_never_overwritten),
 		FOR(set_up_dir, foreign_file_in_place_of_a_disk),
 		FOR(set_up_dir, leftovers_of_a_crash),
