@@ -68,20 +68,17 @@ static const struct cache_item *item_get(const struct cache_item *it)
 	return it;
 }
 
-static void *parse_value(
-	const struct cache *c, const char *name, const struct kv_pair *pair)
+static void parse_value(struct cache_item *item, const struct kv_pair *pair)
 {
 	CLEANUP(json_decref_ptr)
 	json_t *json = NULL;
 	struct err e = {0};
-	void *obj = NULL;
 
 	if (json_parse(pair->value, pair->value_size, &json, &e) == 0)
-		obj = c->class->parse(name, json, &e);
-	if (!obj)
+		item->obj = item->class->parse(item->name, json, &e);
+	if (!item->obj)
 		log_warn("the value of %s is invalid and left alone: %s rev=%lld",
 			pair->key, e.msg, (long long)pair->mod_rev);
-	return obj;
 }
 
 static const struct cache_item *item_new(
@@ -98,7 +95,7 @@ static const struct cache_item *item_new(
 	if (c->class->keep_value)
 		item->value = xstrndup(pair->value, pair->value_size);
 	if (c->class->parse)
-		item->obj = parse_value(c, item->name, pair);
+		parse_value(item, pair);
 	return item;
 }
 
@@ -212,13 +209,15 @@ static void on_list_page(void *aux, const struct kv_list *page)
 /* Everything that the complete list did not have, in order; the caller's. */
 static void sweep(struct cache *c, struct cache_items *gone)
 {
-	struct entry *en, *tmp;
+	struct entry *en, *next;
 
 	pthread_mutex_lock(&c->lock);
-	gone->v = xreallocarray(NULL, HASH_COUNT(c->entries) + 1, sizeof(*gone->v));
-	HASH_ITER (hh, c->entries, en, tmp)
+	gone->v = xcalloc(HASH_COUNT(c->entries) + 1, sizeof(struct cache_item *));
+	for (en = c->entries; en; en = next) {
+		next = en->hh.next;
 		if (en->list_seen != c->list_now)
 			gone->v[gone->len++] = remove_entry(c, en);
+	}
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -351,13 +350,11 @@ void cache_stop(struct cache *c)
 
 void cache_free(struct cache *c)
 {
-	struct entry *en, *tmp;
-
 	if (!c)
 		return;
 	watch_free(c->watch);
-	HASH_ITER (hh, c->entries, en, tmp)
-		cache_item_put(remove_entry(c, en));
+	while (c->entries)
+		cache_item_put(remove_entry(c, c->entries));
 	pthread_cond_destroy(&c->synced_news);
 	pthread_mutex_destroy(&c->lock);
 	free(c->prefix);
@@ -392,11 +389,10 @@ size_t cache_len(struct cache *c)
 void cache_items_get(struct cache *c, struct cache_items *out)
 {
 	struct cache_items items = {0};
-	struct entry *en, *tmp;
 
 	pthread_mutex_lock(&c->lock);
-	items.v = xreallocarray(NULL, HASH_COUNT(c->entries) + 1, sizeof(*items.v));
-	HASH_ITER (hh, c->entries, en, tmp)
+	items.v = xcalloc(HASH_COUNT(c->entries) + 1, sizeof(struct cache_item *));
+	for (struct entry *en = c->entries; en; en = en->hh.next)
 		items.v[items.len++] = item_get(en->item);
 	pthread_mutex_unlock(&c->lock);
 	*out = items;

@@ -402,8 +402,6 @@ static bool has_left_behind(struct ctl *c)
 
 void ctl_free(struct ctl *c)
 {
-	struct key_log *kl, *tmp;
-
 	if (!c)
 		return;
 	ctl_stop(c);
@@ -413,8 +411,8 @@ void ctl_free(struct ctl *c)
 		cache_stop(c->caches[i]);
 	if (has_left_behind(c))
 		return; /* somebody still uses it */
-	HASH_ITER (hh, c->key_logs, kl, tmp)
-		key_log_del(c, kl);
+	while (c->key_logs)
+		key_log_del(c, c->key_logs);
 	wq_free(c->q);
 	free(c->caches);
 	free(c->workers);

@@ -28,12 +28,12 @@ struct fake_etcd *fake_etcd_new(void)
 
 void fake_etcd_free(struct fake_etcd *f)
 {
-	struct fake_lease *l, *tmp;
+	struct fake_lease *l;
 
 	if (!f)
 		return;
 	assert(f->n_clients == 0);
-	HASH_ITER (hh, f->leases, l, tmp) {
+	while ((l = f->leases)) {
 		HASH_DEL(f->leases, l);
 		free(l);
 	}
@@ -55,13 +55,14 @@ static void lease_end(struct fake_etcd *f, struct fake_lease *l)
 void fake_expire(struct fake_etcd *f)
 {
 	int64_t now_msec = clock_mono_msec();
-	struct fake_lease *l, *tmp;
+	struct fake_lease *l, *next;
 	bool any = false;
 
 	if (now_msec < f->next_expiry_msec)
 		return;
 	f->next_expiry_msec = INT64_MAX;
-	HASH_ITER (hh, f->leases, l, tmp) {
+	for (l = f->leases; l; l = next) {
+		next = l->hh.next;
 		if (l->expires_msec <= now_msec) {
 			lease_end(f, l);
 			any = true;
@@ -98,6 +99,16 @@ int64_t fake_etcd_rev(struct fake_etcd *f)
 	rev = mvcc_rev(f->m);
 	fake_unlock(f);
 	return rev;
+}
+
+void fake_etcd_restore(struct fake_etcd *f, int64_t rev)
+{
+	fake_lock(f);
+	mvcc_roll_back(f->m, rev);
+	for (struct fake_watch *w = f->watches; w; w = w->next)
+		w->is_compacted = true;
+	pthread_cond_broadcast(&f->news);
+	fake_unlock(f);
 }
 
 void fake_etcd_compact(struct fake_etcd *f)

@@ -15,6 +15,9 @@ void fake_etcd_free(struct fake_etcd *f); /* after its clients are closed */
 /* Forgets the history up to the newest revision: watches from before are KV_COMPACTED, open
  * ones only when they have not shown everything yet. */
 void fake_etcd_compact(struct fake_etcd *f);
+/* As after restoring a backup that was made at rev (not older than the last compaction): what
+ * came later never happened, its revisions are given out again, watches are KV_COMPACTED. */
+void fake_etcd_restore(struct fake_etcd *f, int64_t rev);
 /* Drops expired leases and their keys, as of clock.h's time. Every call does it, too. */
 void fake_etcd_tick(struct fake_etcd *f);
 int64_t fake_etcd_rev(struct fake_etcd *f);

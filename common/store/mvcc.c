@@ -268,8 +268,9 @@ struct mvcc_change mvcc_change(const struct mvcc *m, size_t i)
 }
 
 /* Keeps the newest version only; false when that is a deletion. */
-static bool key_compact(struct key *k)
+static bool key_compact(struct key *k, int64_t rev)
 {
+	(void)rev;
 	for (size_t i = 0; i + 1 < k->len; i++)
 		free(k->v[i].value);
 	k->v[0] = k->v[k->len - 1];
@@ -277,13 +278,23 @@ static bool key_compact(struct key *k)
 	return k->v[0].value;
 }
 
-void mvcc_compact(struct mvcc *m)
+/* False when it has no version left. */
+static bool key_roll_back(struct key *k, int64_t rev)
+{
+	while (k->len > 0 && k->v[k->len - 1].mod_rev > rev)
+		free(k->v[--k->len].value);
+	return k->len > 0;
+}
+
+/* Drops the keys for which the function says false. */
+static void reduce_keys(
+	struct mvcc *m, bool (*reduce)(struct key *k, int64_t rev), int64_t rev)
 {
 	size_t n = 0;
 	size_t cap = 1;
 
 	for (size_t i = 0; i < m->n_keys; i++) {
-		if (key_compact(m->keys[i]))
+		if (reduce(m->keys[i], rev))
 			m->keys[n++] = m->keys[i];
 		else
 			key_free(m->keys[i]);
@@ -293,6 +304,19 @@ void mvcc_compact(struct mvcc *m)
 	if (m->keys)
 		m->keys = xreallocarray(m->keys, cap, sizeof(struct key *));
 	m->n_keys = n;
+}
+
+void mvcc_compact(struct mvcc *m)
+{
+	reduce_keys(m, key_compact, m->rev);
 	m->n_changes = 0;
 	m->compact_rev = m->rev;
+}
+
+void mvcc_roll_back(struct mvcc *m, int64_t rev)
+{
+	assert(rev >= m->compact_rev && rev > 0 && rev <= m->rev);
+	m->n_changes = mvcc_seek(m, rev + 1);
+	reduce_keys(m, key_roll_back, rev);
+	m->rev = rev;
 }

@@ -22,6 +22,8 @@ void mvcc_free(struct mvcc *m);
 int64_t mvcc_rev(const struct mvcc *m);
 /* Forgets all versions that are no longer to be seen at the newest revision. */
 void mvcc_compact(struct mvcc *m);
+/* Goes back to rev, which is not compacted. */
+void mvcc_roll_back(struct mvcc *m, int64_t rev);
 /* Revisions before this one are gone. */
 int64_t mvcc_compact_rev(const struct mvcc *m);
 

@@ -48,17 +48,19 @@ struct wq *wq_new(void)
 	return q;
 }
 
+static void forget(struct wq *q, struct item *it)
+{
+	HASH_DEL(q->items, it);
+	free(it->key);
+	free(it);
+}
+
 void wq_free(struct wq *q)
 {
-	struct item *it, *tmp;
-
 	if (!q)
 		return;
-	HASH_ITER (hh, q->items, it, tmp) {
-		HASH_DEL(q->items, it);
-		free(it->key);
-		free(it);
-	}
+	while (q->items)
+		forget(q, q->items);
 	free(q->heap);
 	pthread_cond_destroy(&q->news);
 	pthread_mutex_destroy(&q->lock);
@@ -246,13 +248,6 @@ char *wq_take(struct wq *q, int64_t wait_msec)
 		pthread_cond_signal(&q->news);
 	pthread_mutex_unlock(&q->lock);
 	return key;
-}
-
-static void forget(struct wq *q, struct item *it)
-{
-	HASH_DEL(q->items, it);
-	free(it->key);
-	free(it);
 }
 
 /* Not dirty: when is it to be looked at again? */

@@ -248,6 +248,31 @@ static void test_sweep_after_compaction(void **state)
 	assert_int_equal(cache_len(x->c), 4);
 }
 
+/* A restored store gives revisions out a second time. */
+static void test_restored_store(void **state)
+{
+	struct fixture *x = *state;
+	const struct cache_item *it;
+
+	put(x, "/t/a", "{\"n\": 1}"); /* 2 */
+	put(x, "/t/c", "{\"n\": 1}"); /* 3 */
+	put(x, "/t/a", "{\"n\": 2}"); /* 4 */
+	put(x, "/t/b", "{\"n\": 1}"); /* 5 */
+	put(x, "/t/c", NULL);	      /* 6 */
+	step(x);
+	buf_clear(&x->story);
+	fake_etcd_restore(x->f, 3);
+	put(x, "/t/a", "{\"n\": 7}"); /* 4 again */
+	step(x);
+	assert_story(x, "a=2>7 +c=1 -b=1 ");
+	it = cache_get(x->c, "a");
+	assert_int_equal(it->mod_rev, 4);
+	cache_item_put(it);
+	put(x, "/t/a", "{\"n\": 8}"); /* 5 again */
+	step(x);
+	assert_story(x, "a=7>8 ");
+}
+
 struct breaker {
 	struct fixture *x;
 	int n_reads;
@@ -378,6 +403,7 @@ int main(void)
 		TEST(test_mirror),
 		TEST(test_invalid_is_there),
 		TEST(test_sweep_after_compaction),
+		TEST(test_restored_store),
 		TEST(test_text_class),
 		TEST(test_threads),
 	};
