@@ -446,6 +446,26 @@ int conf_read_argv(const struct conf_table *t, int argc, char **argv, void *conf
 	return rc;
 }
 
+const char *conf_peek_argv(
+	const struct conf_table *t, int argc, char **argv, const char *name)
+{
+	CLEANUP(strv_done)
+	struct strv names = {0};
+	struct option *table = getopt_table(t, &names);
+	const char *found = NULL;
+	struct conf_iter it;
+	int code;
+
+	optind = 0;
+	opterr = 0;
+	while (conf_find(t, name, &it) && argc > 0 &&
+		(code = getopt_long(argc, argv, "-:", table, NULL)) != -1)
+		if (code == 256 + (int)it.n)
+			found = optarg ? optarg : "yes";
+	free(table);
+	return found;
+}
+
 /* ------------------------------------------------------------- the whole */
 
 static bool is_given(const struct conf_opt *o, const void *at)

@@ -79,6 +79,10 @@ int conf_read_text(const struct conf_table *t, const char *path, const char *tex
  * is added to rest when rest is not NULL, else it is an error. */
 int conf_read_argv(const struct conf_table *t, int argc, char **argv, void *conf,
 	struct strv *rest, struct err *e) MUST_USE;
+/* The value (as typed, "yes" for a bool without one) of the last --name among argv, NULL when
+ * there is none. Reads nothing and reports nothing. */
+const char *conf_peek_argv(
+	const struct conf_table *t, int argc, char **argv, const char *name);
 /* Are all CONF_NEED ones there (not empty, not 0)? */
 int conf_check(const struct conf_table *t, const void *conf, struct err *e) MUST_USE;
 /* Writes the file (0600, atomically: temporary name, fsync, rename). A file that exists is

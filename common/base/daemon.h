@@ -7,11 +7,15 @@
  *	ucloud-X --version | --help
  *	ucloud-X VERB ...                            the daemon's own further subcommands
  *
- * Running: read the configuration, block signals, call start() (which opens etcd and
- * waits for it itself), serve /metrics and /healthz on `metrics_listen`, say READY=1 to
- * $NOTIFY_SOCKET (sd_notify(3)), wait for SIGTERM or SIGINT or daemon_fail(), say STOPPING=1,
- * call stop() within 5 s, exit 0 (or 1 after daemon_fail()). A start that fails is one line
- * on stderr and exit status 1; wrong usage is status 2. SIGHUP is ignored, SIGPIPE too.
+ * The default FILE is /etc/ucloud/ucloud-X.conf. Words of the command line win over the file.
+ *
+ * Running: read the configuration, block signals, serve /metrics and /healthz (which says 503
+ * for now) on `metrics_listen`, call start() (which opens etcd and waits for it itself),
+ * become `user`, say READY=1 to $NOTIFY_SOCKET (sd_notify(3)), wait for SIGTERM or SIGINT or
+ * daemon_fail(), say STOPPING=1, call stop(), exit 0 (or 1 after daemon_fail()). Stopping
+ * that takes longer than 5 s, start() giving up included, is cut short by _exit(). A start
+ * that fails is one line on stderr and exit status 1; wrong usage is status 2. SIGHUP is
+ * ignored, SIGPIPE too. All signals that matter are blocked in every thread.
  */
 #ifndef UCLOUD_DAEMON_H
 #define UCLOUD_DAEMON_H
@@ -42,13 +46,15 @@ struct daemon_spec {
 	const char *summary; /* one line for --help */
 	struct conf_table conf;
 	size_t daemon_conf_off; /* of the struct daemon_conf in the conf struct */
+	const char *default_metrics_listen; /* "[::1]:PORT"; NULL none */
 	/* Beyond the table: what must be true of the options together. May be NULL. */
 	int (*check)(void *conf, struct err *e);
 	/* For `setup`, before the file is written: does etcd (and what else) answer? */
 	int (*setup)(void *conf, struct err *e);
 	/* For running. *state goes to the others. */
 	int (*start)(void *conf, void **state, struct err *e);
-	/* One line for /healthz; < 0 with the reason when not healthy (503). May be NULL. */
+	/* For /healthz: 0, and what is in e->msg then follows the "ok"; < 0 with the reason
+	 * when not healthy (503). Not called any more when stop() is. May be NULL. */
 	int (*health)(void *state, struct err *e);
 	void (*stop)(void *state);
 	const struct daemon_verb *verbs; /* ends with a zeroed one; may be NULL */
@@ -57,6 +63,8 @@ struct daemon_spec {
 int daemon_main(int argc, char **argv, const struct daemon_spec *spec);
 /* From any thread: this daemon cannot go on; logs the reason and ends it with status 1. */
 void daemon_fail(const struct err *e);
+/* What the daemon is at, for `systemctl status`. From any thread. */
+void daemon_status(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* True once stopping has begun; start() must give up soon when it is waiting. */
 bool daemon_is_stopping(void);
 

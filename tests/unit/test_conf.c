@@ -249,6 +249,22 @@ static void command_line_errors(void **state)
 	assert_int_equal(conf_read_argv(&table, 0, NULL, &s, NULL, &e), 0);
 }
 
+static void peeking_reads_nothing(void **state)
+{
+	char *argv[] = {"prog", "--seed", "-", "--my_name", "--n", "--n=3", "--is-open",
+		"--n", "4", "--nope", "--once", "--", "--mode", "fast", NULL};
+	int argc = (int)ARRAY_LEN(argv) - 1;
+	(void)state;
+
+	assert_string_equal(conf_peek_argv(&table, argc, argv, "n"), "4");
+	assert_string_equal(conf_peek_argv(&table, argc, argv, "my_name"), "--n");
+	assert_string_equal(conf_peek_argv(&table, argc, argv, "seed"), "-");
+	assert_string_equal(conf_peek_argv(&table, argc, argv, "is_open"), "yes");
+	assert_string_equal(conf_peek_argv(&table, argc, argv, "once"), "yes");
+	assert_null(conf_peek_argv(&table, argc, argv, "mode"));
+	assert_null(conf_peek_argv(&table, argc, argv, "no_option"));
+}
+
 static void later_sources_replace_lists(void **state)
 {
 	struct err e;
@@ -438,6 +454,7 @@ int main(void)
 		cmocka_unit_test(long_lines_and_nul_bytes),
 		cmocka_unit_test(command_line_of_all_kinds),
 		cmocka_unit_test(command_line_errors),
+		cmocka_unit_test(peeking_reads_nothing),
 		cmocka_unit_test(later_sources_replace_lists),
 		cmocka_unit_test(secrets_come_from_files),
 		cmocka_unit_test(needed_ones),
