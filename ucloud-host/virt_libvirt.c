@@ -304,21 +304,20 @@ static bool is_on(const struct virt_dom *d)
 	return d->state != VIRT_ABSENT && d->state != VIRT_OFF;
 }
 
-/* Was the call refused because it had been done already? Keeps libvirt's last error. */
-static bool is_done(struct virt *v, const char *uuid, bool want_on)
+/* A call failed: 0 when it was refused because it had been done already. */
+static int act_failed(
+	struct dom *d, const char *uuid, bool want_on, struct err *e, const char *what)
 {
+	bool is_refused =
+		last_is(VIR_ERR_OPERATION_INVALID) || last_is(VIR_ERR_NO_DOMAIN);
+	int rc = dom_failed(d, e, what);
 	struct virt_dom now = {0};
 	struct err ignored = {0};
-	virErrorPtr saved;
-	bool is_done;
 
-	if (!last_is(VIR_ERR_OPERATION_INVALID))
-		return false;
-	saved = virSaveLastError();
-	is_done = virt_get(v, uuid, &now, &ignored) == 0 && is_on(&now) == want_on;
-	virSetError(saved);
-	virFreeError(saved);
-	return is_done;
+	if (is_refused && virt_get(d->v, uuid, &now, &ignored) == 0 &&
+		is_on(&now) == want_on)
+		return 0;
+	return rc;
 }
 
 int virt_start(struct virt *v, const char *uuid, struct err *e)
@@ -335,8 +334,8 @@ int virt_start(struct virt *v, const char *uuid, struct err *e)
 	if (is_on(&now))
 		return 0;
 	CRASH_POINT("virt.start.before");
-	if (virDomainCreate(d.dom) < 0 && !is_done(v, uuid, true))
-		return dom_failed(&d, e, "start the domain");
+	if (virDomainCreate(d.dom) < 0)
+		return act_failed(&d, uuid, true, e, "start the domain");
 	CRASH_POINT("virt.start.after");
 	return 0;
 }
@@ -352,8 +351,8 @@ int virt_shutdown(struct virt *v, const char *uuid, struct err *e)
 	if (!is_on(&now))
 		return 0;
 	CRASH_POINT("virt.shutdown.before");
-	if (virDomainShutdown(d.dom) < 0 && !is_done(v, uuid, false))
-		return dom_failed(&d, e, "ask the guest to power off");
+	if (virDomainShutdown(d.dom) < 0)
+		return act_failed(&d, uuid, false, e, "ask the guest to power off");
 	CRASH_POINT("virt.shutdown.after");
 	return 0;
 }
@@ -386,9 +385,8 @@ int virt_destroy(struct virt *v, const char *uuid, struct err *e)
 	if (!is_on(&now))
 		return 0;
 	CRASH_POINT("virt.destroy.before");
-	if (virDomainDestroy(d.dom) < 0 && !last_is(VIR_ERR_NO_DOMAIN) &&
-		!is_done(v, uuid, false))
-		return dom_failed(&d, e, "stop the domain");
+	if (virDomainDestroy(d.dom) < 0)
+		return act_failed(&d, uuid, false, e, "stop the domain");
 	CRASH_POINT("virt.destroy.after");
 	return 0;
 }
