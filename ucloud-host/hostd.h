@@ -26,13 +26,13 @@ struct hostd_conf {
 	const char *accel;	   /* "kvm" or "tcg"; NULL: "tcg" */
 	const struct strv *stores; /* names; NULL or empty: all that are reached */
 	const char *state_dir;	   /* NULL: no console logs */
-	const char *disk_cache;	   /* QEMU's cache mode; NULL: "none" */
+	const char *disk_cache;	   /* QEMU's cache mode; NULL: by O_DIRECT */
 	int64_t lease_ttl_sec;	   /* 10 */
 	int64_t shutdown_sec;	   /* 60: a guest's time to power off */
 	int64_t max_crashes;	   /* 5 in a row, then ERROR */
-	int64_t orphan_keep_sec;   /* 86400: a disk without VM is kept that long */
-	int64_t resync_sec;	   /* 600 */
-	unsigned n_workers;	   /* 4 */
+	int64_t orphan_keep_sec; /* 86400: a disk without VM is kept so long; < 0: ever */
+	int64_t resync_sec;	 /* 600 */
+	unsigned n_workers;	 /* 4 */
 };
 
 /* kv and virt stay the caller's, to be closed after hostd_free(). */
