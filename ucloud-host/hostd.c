@@ -28,6 +28,7 @@ struct hostd {
 	struct inventory *inventory;
 	struct sweep *sweep;
 	struct ctl *vm_ctl, *inventory_ctl, *console_ctl, *sweep_ctl;
+	int n_busy; /* atomic: reconciles under way */
 };
 
 /* ------------------------------------------------------------------ env */
@@ -134,12 +135,50 @@ static bool vm_may_run(void *aux)
 	return session_create_rev(h->session) != 0;
 }
 
-static enum wq_result vm_reconcile(
+/* ------------------------------------------------------------------ reconciles */
+
+/* Counted, so that hostd_free() knows what may be freed. */
+static enum wq_result run(struct hostd *h, ctl_reconcile_fn *fn, void *aux,
+	const char *key, int64_t *after_msec, struct err *e)
+{
+	enum wq_result result;
+
+	__atomic_add_fetch(&h->n_busy, 1, __ATOMIC_ACQ_REL);
+	result = fn(aux, key, after_msec, e);
+	__atomic_sub_fetch(&h->n_busy, 1, __ATOMIC_ACQ_REL);
+	return result;
+}
+
+static enum wq_result on_vm(
 	void *aux, const char *key, int64_t *after_msec, struct err *e)
 {
 	struct hostd *h = aux;
 
-	return vmrec_reconcile(h->vmrec, key, after_msec, e);
+	return run(h, vmrec_reconcile, h->vmrec, key, after_msec, e);
+}
+
+static enum wq_result on_inventory(
+	void *aux, const char *key, int64_t *after_msec, struct err *e)
+{
+	struct hostd *h = aux;
+
+	return run(h, inventory_reconcile, h->inventory, key, after_msec, e);
+}
+
+static enum wq_result on_console(
+	void *aux, const char *key, int64_t *after_msec, struct err *e)
+{
+	struct hostd *h = aux;
+
+	return run(h, console_reconcile, &h->env, key, after_msec, e);
+}
+
+static enum wq_result on_sweep(
+	void *aux, const char *key, int64_t *after_msec, struct err *e)
+{
+	struct hostd *h = aux;
+
+	return run(h, sweep_reconcile, h->sweep, key, after_msec, e);
 }
 
 /* ------------------------------------------------------------------ the others */
@@ -261,7 +300,7 @@ static void make_controllers(struct hostd *h, const struct hostd_conf *c)
 		.name = "vm",
 		.n_workers = c->n_workers != 0 ? c->n_workers : 4,
 		.resync_sec = c->resync_sec,
-		.reconcile = vm_reconcile,
+		.reconcile = on_vm,
 		.add_all = vm_add_all,
 		.may_run = vm_may_run,
 		.aux = h,
@@ -270,23 +309,23 @@ static void make_controllers(struct hostd *h, const struct hostd_conf *c)
 		.name = "inventory",
 		.n_workers = 1,
 		.resync_sec = INVENTORY_SEC,
-		.reconcile = inventory_reconcile,
+		.reconcile = on_inventory,
 		.add_all = inventory_add_all,
-		.aux = h->inventory,
+		.aux = h,
 	};
 	const struct ctl_conf console = {
 		.name = "console",
 		.n_workers = 1,
-		.reconcile = console_reconcile,
-		.aux = &h->env,
+		.reconcile = on_console,
+		.aux = h,
 	};
 	const struct ctl_conf sweep = {
 		.name = "sweep",
 		.n_workers = 1,
 		.resync_sec = c->resync_sec,
-		.reconcile = sweep_reconcile,
+		.reconcile = on_sweep,
 		.add_all = sweep_add,
-		.aux = h->sweep,
+		.aux = h,
 	};
 
 	h->vm_ctl = ctl_new(&vm);
@@ -352,18 +391,20 @@ void hostd_stop(struct hostd *h)
 	ctl_stop(h->inventory_ctl);
 }
 
-void hostd_free(struct hostd *h, bool is_release)
+bool hostd_free(struct hostd *h, bool is_release)
 {
 	if (h == NULL)
-		return;
+		return true;
 	hostd_stop(h);
 	watch_free(h->own_entry);
-	ctl_free(h->sweep_ctl);
 	/* Their caches tell of changes until they are stopped: all of them first. */
 	cache_stop(h->placements);
 	cache_stop(h->requests);
 	cache_stop(h->consoles);
 	session_free(h->session, is_release);
+	if (__atomic_load_n(&h->n_busy, __ATOMIC_ACQUIRE) > 0)
+		return false;
+	ctl_free(h->sweep_ctl);
 	ctl_free(h->vm_ctl);
 	ctl_free(h->console_ctl);
 	ctl_free(h->inventory_ctl);
@@ -378,6 +419,7 @@ void hostd_free(struct hostd *h, bool is_release)
 	free(h->host_key);
 	env_done(&h->env);
 	free(h);
+	return true;
 }
 
 /* ------------------------------------------------------------------ the simulation */

@@ -40,8 +40,9 @@ struct hostd *hostd_new(struct kv *kv, struct virt *virt, const struct hostd_con
 void hostd_start(struct hostd *h);
 /* Ends what is under way (at most 3 s). Domains keep running. */
 void hostd_stop(struct hostd *h);
-/* is_release: the heartbeat's key goes at once, instead of with its lease. */
-void hostd_free(struct hostd *h, bool is_release);
+/* is_release: the heartbeat's key goes at once, instead of with its lease. False: something
+ * hangs (in libvirt, on a disk) and was left behind; then kv and virt must not be closed. */
+bool hostd_free(struct hostd *h, bool is_release);
 
 /* Instead of hostd_start(), for the simulation: one step of each part without waiting. True
  * when something was done. */
