@@ -287,6 +287,13 @@ static enum wq_result record(
 static enum wq_result failed(struct look *k, int64_t *after_msec, struct err *e)
 {
 	struct err why = *e;
+	int64_t rest_msec = vmstep_rest_msec(&k->l);
+
+	/* It was counted already, and somebody made us look again. */
+	if (rest_msec > 0) {
+		*after_msec = rest_msec;
+		return WQ_AGAIN;
+	}
 
 	switch (vmstep_failed(&k->l, &why)) {
 	case VMFAIL_GIVE_UP:

@@ -417,9 +417,10 @@ static bool can_fail(enum vmact a)
 	       a == VMACT_FAIL;
 }
 
-/* How long a failed attempt is to be rested from; 0: not (any more). */
-static int64_t rest_msec(const struct vmlook *l, enum vmgoal goal)
+int64_t vmstep_rest_msec(const struct vmlook *l)
 {
+	const char *why;
+	enum vmgoal goal = find_goal(l, &why);
 	int64_t msec;
 
 	if (l->req == NULL || goal < VMGOAL_RUN || l->is_libvirt_new)
@@ -439,8 +440,8 @@ struct vmstep vmstep_decide(const struct vmlook *l)
 	if (goal == VMGOAL_KEEP)
 		return act_why(VMACT_NOTHING, "%s", why);
 	step = l->dom.is_foreign ? step_foreign(goal) : steps[goal][l->dom.state](l);
-	if (can_fail(step.act) && rest_msec(l, goal) > 0)
-		return wait_for(rest_msec(l, goal));
+	if (can_fail(step.act) && vmstep_rest_msec(l) > 0)
+		return wait_for(vmstep_rest_msec(l));
 	return step;
 }
 

@@ -96,6 +96,9 @@ struct vmstep {
 struct vmstep vmstep_decide(const struct vmlook *l);
 enum vmgoal vmstep_goal(const struct vmlook *l, char *why, size_t why_size);
 
+/* How long what failed before is to rest; 0: not (any more). */
+int64_t vmstep_rest_msec(const struct vmlook *l);
+
 /* After an act (or looking) failed with e: */
 enum vmfail {
 	VMFAIL_RETRY,  /* try again, with back-off; nothing is written */

@@ -252,7 +252,8 @@ void vmtxn_deleted_keys(const struct vm *vm, struct strv *keys)
 	for (size_t i = 0; i < vm->networks.len; i++) {
 		const struct vm_nic *nic = jtab_list_at(&vm_nic_jtab, &vm->networks, i);
 
-		strv_add_take(keys, key_port(nic->network, nic->mac));
+		if (!str_is_empty(nic->mac))
+			strv_add_take(keys, key_port(nic->network, nic->mac));
 	}
 }
 

@@ -1,0 +1,2 @@
+# Tests that need an object which is in no library: LINK_<test> := objects.
+LINK_test_hostd := $(B)/ucloud-host/virt_fake.o
