@@ -1,0 +1,293 @@
+#include "ucloud-cli/args.h"
+
+#include <string.h>
+
+#include "common/base/parse.h"
+
+#define MIB ((int64_t)1 << 20)
+#define GIB ((int64_t)1 << 30)
+
+int cli_size_parse(
+	const char *s, int64_t unit_bytes, const char *unit, int64_t *n, struct err *e)
+{
+	int64_t bytes;
+
+	if (parse_size(s, unit_bytes, &bytes, e) < 0)
+		return -1;
+	if (bytes <= 0 || bytes % unit_bytes != 0)
+		return err_set(e, ERR_INVALID,
+			"\"%.40s\" is not a whole number of %s above 0", s, unit);
+	*n = bytes / unit_bytes;
+	return 0;
+}
+
+int cli_disk_parse(const char *s, int64_t *size_gib, char **class, struct err *e)
+{
+	const char *colon = strchr(s, ':');
+	CLEANUP_STR char *size = colon ? xstrndup(s, (size_t)(colon - s)) : xstrdup(s);
+
+	if (colon && !colon[1])
+		return err_set(e, ERR_INVALID,
+			"\"%.40s\" has no class behind the colon; write it like "
+			"20GiB:ssd, or 20GiB",
+			s);
+	if (cli_size_parse(size, GIB, "GiB", size_gib, e) < 0)
+		return -1;
+	*class = colon ? xstrdup(colon + 1) : NULL;
+	return 0;
+}
+
+int cli_label_parse(const char *s, char **name, char **value, struct err *e)
+{
+	const char *eq = strchr(s, '=');
+
+	if (!eq || eq == s)
+		return err_set(e, ERR_INVALID,
+			"\"%.80s\" is not a label; write it like name=value", s);
+	*name = xstrndup(s, (size_t)(eq - s));
+	*value = xstrdup(eq + 1);
+	return 0;
+}
+
+static int check_choice(const struct cli_opt *opt, const char *s, struct err *e)
+{
+	CLEANUP(buf_done)
+	struct buf list = {0};
+
+	for (size_t i = 0; opt->choices[i]; i++) {
+		if (str_eq(opt->choices[i], s))
+			return 0;
+		buf_addf(&list, "%s%s", i ? ", " : "", opt->choices[i]);
+	}
+	return err_set(e, ERR_INVALID, "\"%.80s\" is none of %s", s, buf_str(&list));
+}
+
+static int check_label(const char *s, struct err *e)
+{
+	CLEANUP_STR char *name = NULL;
+	CLEANUP_STR char *value = NULL;
+
+	return cli_label_parse(s, &name, &value, e);
+}
+
+static int check_disk(const char *s, struct err *e)
+{
+	CLEANUP_STR char *class = NULL;
+	int64_t n;
+
+	return cli_disk_parse(s, &n, &class, e);
+}
+
+static int check_value(const struct cli_opt *opt, const char *s, struct err *e)
+{
+	int64_t n;
+
+	switch (opt->kind) {
+	case CLI_INT:
+		return parse_int64(s, 0, INT64_C(1) << 50, &n, e);
+	case CLI_MIB:
+		return cli_size_parse(s, MIB, "MiB", &n, e);
+	case CLI_GIB:
+		return cli_size_parse(s, GIB, "GiB", &n, e);
+	case CLI_DISK:
+		return check_disk(s, e);
+	case CLI_LABEL:
+		return check_label(s, e);
+	case CLI_DURATION:
+		return parse_duration(s, &n, e);
+	case CLI_BOOL:
+	case CLI_CHOICE:
+		return check_choice(opt, s, e);
+	case CLI_PATH:
+	case CLI_FILE:
+	case CLI_OR_FILE:
+	case CLI_NETWORK:
+		return *s ? 0 : err_set(e, ERR_INVALID, "it may not be empty");
+	default:
+		return 0;
+	}
+}
+
+static int add_given(
+	struct cli_args *a, const struct cli_opt *opt, const char *value, struct err *e)
+{
+	if (!(opt->flags & CLI_MANY) && cli_args_has(a, opt->name))
+		return err_set(e, ERR_INVALID, "--%s stands twice", opt->name);
+	if (check_value(opt, value, e) < 0)
+		return err_wrap(e, "--%s", opt->name);
+	a->given = xreallocarray(a->given, a->n_given + 1, sizeof(*a->given));
+	a->given[a->n_given++] = (struct cli_given){opt, xstrdup(value)};
+	return 0;
+}
+
+static int no_such_option(const struct cli_args *a, const char *name, struct err *e)
+{
+	CLEANUP_STR char *near = cli_suggest_opt(a->cmd, name);
+	const char *verb = a->cmd && a->cmd->verb ? a->cmd->verb : "";
+
+	if (!a->cmd)
+		return err_set(e, ERR_INVALID,
+			"there is no option --%.60s that could stand before the command",
+			name);
+	if (near)
+		return err_set(e, ERR_INVALID,
+			"\"%s%s%s\" has no option --%.60s; did you mean %s?",
+			a->cmd->noun, *verb ? " " : "", verb, name, near);
+	return err_set(e, ERR_INVALID,
+		"\"%s%s%s\" has no option --%.60s; its options are shown by "
+		"\"ucloud-cli help %s%s%s\"",
+		a->cmd->noun, *verb ? " " : "", verb, name, a->cmd->noun,
+		*verb ? " " : "", verb);
+}
+
+/* An option at argv[*i], which is moved to its last word. */
+static int take_option(
+	struct cli_args *a, int argc, const char *const *argv, int *i, struct err *e)
+{
+	const char *word = argv[*i] + 2, *eq = strchr(word, '=');
+	CLEANUP_STR char *name = eq ? xstrndup(word, (size_t)(eq - word)) : xstrdup(word);
+	const struct cli_opt *opt = cli_opt_find(a->cmd, name);
+
+	if (!opt)
+		return no_such_option(a, name, e);
+	if (!cli_opt_has_value(opt)) {
+		if (eq)
+			return err_set(e, ERR_INVALID, "--%s takes no value", opt->name);
+		return add_given(a, opt, "", e);
+	}
+	if (eq)
+		return add_given(a, opt, eq + 1, e);
+	if (*i + 1 >= argc)
+		return err_set(
+			e, ERR_INVALID, "--%s needs a value: %s", opt->name, opt->meta);
+	return add_given(a, opt, argv[++*i], e);
+}
+
+static int no_such_command(const struct cli_args *a, struct err *e)
+{
+	const char *noun = a->words.v[0];
+	const char *verb = a->words.len > 1 ? a->words.v[1] : NULL;
+	CLEANUP_STR char *near = cli_suggest_cmd(noun, verb);
+
+	if (near)
+		return err_set(e, ERR_INVALID,
+			"there is no command \"%.60s%s%.60s\"; did you mean \"%s\"?",
+			noun, verb ? " " : "", verb ? verb : "", near);
+	return err_set(e, ERR_INVALID,
+		"there is no command \"%.60s%s%.60s\"; \"ucloud-cli help\" lists them",
+		noun, verb ? " " : "", verb ? verb : "");
+}
+
+static int take_word(struct cli_args *a, const char *word, struct err *e)
+{
+	if (a->cmd && (!a->cmd->arg || (a->arg && !a->cmd->is_arg_many)))
+		return err_set(e, ERR_INVALID,
+			"\"%.80s\" is one word too many behind \"%s%s%s\"", word,
+			a->cmd->noun, a->cmd->verb ? " " : "",
+			a->cmd->verb ? a->cmd->verb : "");
+	strv_add(&a->words, word);
+	if (a->cmd) {
+		if (!a->arg)
+			a->arg = a->words.v[a->words.len - 1];
+		return 0;
+	}
+	a->cmd = cli_cmd_find(a->words.v[0], a->words.len > 1 ? word : NULL);
+	if (a->cmd || (a->words.len == 1 && cli_noun_exists(word)))
+		return 0;
+	return no_such_command(a, e);
+}
+
+/* Is everything there that the command needs? */
+static int check_complete(const struct cli_args *a, struct err *e)
+{
+	const struct cli_cmd *cmd = a->cmd;
+	const struct cli_opt *opt;
+
+	if (!cmd && a->words.len == 0)
+		return err_set(e, ERR_INVALID,
+			"what is to be done? \"ucloud-cli help\" lists the commands");
+	if (!cmd)
+		return err_set(e, ERR_INVALID,
+			"\"%s\" alone says too little; \"ucloud-cli help %s\" lists its "
+			"commands",
+			a->words.v[0], a->words.v[0]);
+	if (cmd->arg && !a->arg && !cmd->is_arg_optional)
+		return err_set(e, ERR_INVALID, "\"%s %s\" needs a %s", cmd->noun,
+			cmd->verb ? cmd->verb : "", cmd->arg);
+	for (size_t i = 0; (opt = cli_cmd_opt(cmd, i)) != NULL; i++)
+		if ((opt->flags & CLI_NEED) && !cli_args_has(a, opt->name))
+			return err_set(e, ERR_INVALID, "\"%s %s\" needs --%s %s",
+				cmd->noun, cmd->verb ? cmd->verb : "", opt->name,
+				opt->meta);
+	return 0;
+}
+
+static int parse_all(struct cli_args *a, int argc, const char *const *argv, struct err *e)
+{
+	bool has_ended = false;
+
+	for (int i = 1; i < argc; i++) {
+		const char *s = argv[i];
+
+		if (!has_ended && str_eq(s, "--"))
+			has_ended = true;
+		else if (!has_ended && str_eq(s, "-h")) {
+			if (add_given(a, cli_opt_find(NULL, "help"), "", e) < 0)
+				return -1;
+		} else if (!has_ended && str_has_prefix(s, "--")) {
+			if (take_option(a, argc, argv, &i, e) < 0)
+				return -1;
+		} else if (!has_ended && s[0] == '-' && s[1])
+			return err_set(e, ERR_INVALID,
+				"\"%.60s\" is no option: they begin with two dashes", s);
+		else if (take_word(a, s, e) < 0)
+			return -1;
+	}
+	if (cli_args_has(a, "help") || cli_args_has(a, "version"))
+		return 0;
+	return check_complete(a, e);
+}
+
+int cli_args_parse(int argc, const char *const *argv, struct cli_args *out, struct err *e)
+{
+	struct cli_args a = {0};
+
+	if (parse_all(&a, argc, argv, e) < 0) {
+		cli_args_done(&a);
+		return -1;
+	}
+	*out = a;
+	return 0;
+}
+
+void cli_args_done(struct cli_args *a)
+{
+	for (size_t i = 0; i < a->n_given; i++)
+		free(a->given[i].value);
+	free(a->given);
+	strv_done(&a->words);
+	*a = (struct cli_args){0};
+}
+
+const char *cli_args_get(const struct cli_args *a, const char *name)
+{
+	for (size_t i = a->n_given; i > 0; i--)
+		if (str_eq(a->given[i - 1].opt->name, name))
+			return a->given[i - 1].value;
+	return NULL;
+}
+
+bool cli_args_has(const struct cli_args *a, const char *name)
+{
+	return cli_args_get(a, name) != NULL;
+}
+
+int64_t cli_args_sec(const struct cli_args *a, const char *name, int64_t other)
+{
+	const char *s = cli_args_get(a, name);
+	struct err e;
+	int64_t sec;
+
+	/* It was checked when it was parsed. */
+	return s && parse_duration(s, &sec, &e) == 0 ? sec : other;
+}

@@ -1,0 +1,122 @@
+/* image ... and image-store ... */
+#include <stdio.h>
+
+#include "ucloud-cli/cli.h"
+
+static const struct cli_field image_columns[] = {
+	{"NAME", "name", VIEW_TEXT},
+	{"STATUS", "status", VIEW_STATUS},
+	{"SIZE", "virtual_bytes", VIEW_BYTES},
+	{"FORMAT", "format", VIEW_TEXT},
+	{"STORE", "store", VIEW_TEXT},
+	{"PUBLIC", "public", VIEW_BOOL},
+	{"OWNER", "owner", VIEW_OWNER},
+	{"DESCRIPTION", "description", VIEW_TEXT},
+	{"UUID", "uuid", VIEW_TEXT},
+	{0},
+};
+
+static const struct cli_field image_lines[] = {
+	{"name", "name", VIEW_TEXT},
+	{"uuid", "uuid", VIEW_TEXT},
+	{"owner", "owner", VIEW_OWNER},
+	{"description", "description", VIEW_TEXT},
+	{"status", "status", VIEW_STATUS},
+	{"reason", "reason", VIEW_TEXT},
+	{"store", "store", VIEW_TEXT},
+	{"path", "path", VIEW_TEXT},
+	{"format", "format", VIEW_TEXT},
+	{"public", "public", VIEW_BOOL},
+	{"size for VMs", "virtual_bytes", VIEW_BYTES},
+	{"size of the file", "size_bytes", VIEW_BYTES},
+	{"sha512", "sha512", VIEW_TEXT},
+	{"registered", "created", VIEW_TEXT},
+	{0},
+};
+
+static const struct cli_field store_columns[] = {
+	{"NAME", "name", VIEW_TEXT},
+	{"TYPE", "type", VIEW_TEXT},
+	{"PATH", "path", VIEW_TEXT},
+	{"POOL", "pool", VIEW_TEXT},
+	{"VM POOL", "vm_pool", VIEW_TEXT},
+	{0},
+};
+
+static const struct cli_field store_lines[] = {
+	{"name", "name", VIEW_TEXT},
+	{"type", "type", VIEW_TEXT},
+	{"path", "path", VIEW_TEXT},
+	{"pool", "pool", VIEW_TEXT},
+	{"vm pool", "vm_pool", VIEW_TEXT},
+	{"ceph configuration", "ceph_conf", VIEW_TEXT},
+	{"ceph user", "ceph_user", VIEW_TEXT},
+	{"largest image", "max_image_gib", VIEW_GIB},
+	{"registered", "created", VIEW_TEXT},
+	{0},
+};
+
+static char *sentence(const struct cli_args *a, const char *what, const char *done)
+{
+	CLEANUP_STR char *name = cli_text_cleaned(a->arg);
+
+	return xasprintf("%s %s is %s", what, name, done);
+}
+
+int cli_image_create(struct cli *c, const struct cli_args *a, struct err *e)
+{
+	return cli_create(c, a, "/v1/images", "image", "name", NULL, e);
+}
+
+int cli_image_list(struct cli *c, const struct cli_args *a, struct err *e)
+{
+	return cli_list(c, a, "/v1/images", image_columns, e);
+}
+
+int cli_image_show(struct cli *c, const struct cli_args *a, struct err *e)
+{
+	CLEANUP_STR char *path = cli_path("/v1/images", a->arg, "");
+
+	return cli_show(c, a, path, image_lines, e);
+}
+
+int cli_image_change(struct cli *c, const struct cli_args *a, struct err *e)
+{
+	CLEANUP_STR char *path = cli_path("/v1/images", a->arg, "");
+	CLEANUP_STR char *done = sentence(a, "image", "changed");
+
+	return cli_patch(c, a, path, done, e);
+}
+
+int cli_image_delete(struct cli *c, const struct cli_args *a, struct err *e)
+{
+	CLEANUP_STR char *path = cli_path("/v1/images", a->arg, "");
+	CLEANUP_STR char *done = sentence(a, "image", "deleted");
+
+	return cli_change(c, a, "DELETE", path, NULL, done, NULL, e);
+}
+
+int cli_store_create(struct cli *c, const struct cli_args *a, struct err *e)
+{
+	return cli_create(c, a, "/v1/image_stores", "image store", "name", NULL, e);
+}
+
+int cli_store_list(struct cli *c, const struct cli_args *a, struct err *e)
+{
+	return cli_list(c, a, "/v1/image_stores", store_columns, e);
+}
+
+int cli_store_show(struct cli *c, const struct cli_args *a, struct err *e)
+{
+	CLEANUP_STR char *path = cli_path("/v1/image_stores", a->arg, "");
+
+	return cli_show(c, a, path, store_lines, e);
+}
+
+int cli_store_delete(struct cli *c, const struct cli_args *a, struct err *e)
+{
+	CLEANUP_STR char *path = cli_path("/v1/image_stores", a->arg, "");
+	CLEANUP_STR char *done = sentence(a, "image store", "deleted");
+
+	return cli_change(c, a, "DELETE", path, NULL, done, NULL, e);
+}

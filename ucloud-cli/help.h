@@ -1,0 +1,16 @@
+/*
+ * What `help` prints, made from the table of commands. Pure.
+ */
+#ifndef UCLOUD_CLI_HELP_H
+#define UCLOUD_CLI_HELP_H
+
+#include "ucloud-cli/cmdtab.h"
+
+/* noun NULL: everything, shortly; verb NULL: one noun. ERR_INVALID: no such command. */
+int cli_help_text(
+	const char *noun, const char *verb, struct buf *out, struct err *e) MUST_USE;
+/* "vm create --name NAME --image IMAGE [--cpu NUMBER] ...", with what must be given only when
+ * is_short. */
+void cli_help_usage(const struct cli_cmd *cmd, bool is_short, struct buf *out);
+
+#endif
