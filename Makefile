@@ -50,7 +50,7 @@ TESTLIB_SRC := $(wildcard tests/lib/*.c)
 tests_in    = $(patsubst %.c,$(B)/%,$(wildcard tests/$(1)/test_*.c))
 
 LIB      := $(B)/libucloud.a
-PROG_LIBS := $(foreach p,$(filter-out ucloud-cli,$(PROGRAMS)),$(B)/$(p)/lib$(p).a)
+PROG_LIBS := $(foreach p,$(PROGRAMS),$(B)/$(p)/lib$(p).a)
 TESTLIB  := $(B)/tests/lib/libtest.a
 
 .PHONY: all
