@@ -506,7 +506,7 @@ static void test_lost_in_time_while_a_call_hangs(void **state)
 	start = test_now_msec();
 	assert_true(wait_until(is_hanging, &x->a, LONG_MSEC));
 	assert_true(wait_until(is_lost, &x->a, LONG_MSEC));
-	assert_in_range(atomic_load(&x->a.lost_msec) - start, 400, 1500);
+	assert_in_range(atomic_load(&x->a.lost_msec) - start, 400, 3000);
 	assert_int_equal(session_create_rev(x->a.s), 0);
 	atomic_store(&x->a.is_stuck, false);
 	assert_true(wait_until(is_held, &x->a, LONG_MSEC));
@@ -531,17 +531,17 @@ static void test_threads_change_hands(void **state)
 	assert_int_equal(atomic_load(&x->b.n_lost), 0);
 }
 
-/* With a lease of 1 s there are keepalives while we wait. */
+/* Longer than the lease. */
 static void test_thread_keeps_alive(void **state)
 {
 	struct fixture *x = *state;
 	int64_t start = test_now_msec();
 	struct timespec nap = {.tv_nsec = 20000000};
 
-	make(&x->a, SESSION_ALIVE, "{\"machine\": \"m1\"}", 1);
+	make(&x->a, SESSION_ALIVE, "{\"machine\": \"m1\"}", 2);
 	session_start(x->a.s);
 	assert_true(wait_until(is_held, &x->a, LONG_MSEC));
-	while (test_now_msec() < start + 2500) {
+	while (test_now_msec() < start + 3500) {
 		assert_true(exists(x));
 		nanosleep(&nap, NULL);
 	}
