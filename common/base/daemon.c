@@ -221,8 +221,9 @@ static int give_to_user(const struct daemon_spec *spec, const struct daemon_conf
 
 	if (geteuid() != 0)
 		return 0;
-	getpwnam_r(is_named ? dc->user : spec->name, &pw, text, sizeof(text), &found);
-	if (!found)
+	if (getpwnam_r(is_named ? dc->user : spec->name, &pw, text, sizeof(text),
+		    &found) != 0 ||
+		!found)
 		return is_named ? err_set_field(e, ERR_INVALID, "user",
 					  "there is no user \"%s\" on this machine",
 					  dc->user)

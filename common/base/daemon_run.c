@@ -300,8 +300,7 @@ static int drop_root(const char *user, struct err *e)
 
 	if (str_is_empty(user))
 		return 0;
-	getpwnam_r(user, &pw, text, sizeof(text), &found);
-	if (!found)
+	if (getpwnam_r(user, &pw, text, sizeof(text), &found) != 0 || !found)
 		return err_set_field(e, ERR_INVALID, "user",
 			"there is no user \"%s\" on this machine", user);
 	if (pw.pw_uid == geteuid())

@@ -9,7 +9,6 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-#include <utlist.h>
 
 #include "common/base/file.h"
 #include "common/base/httpd_impl.h"
@@ -78,22 +77,28 @@ static int resolve(struct httpd_listen *l, uint16_t default_port, struct addrinf
 		return err_wrap(e, "listen address %s", l->text);
 	snprintf(port, sizeof(port), "%u", l->port);
 	rc = getaddrinfo(host, port, &hints, ai);
-	if (rc != 0)
-		return err_set(e, ERR_INVALID,
+	if (rc != 0) {
+		err_set(e, ERR_INVALID,
 			"listen address %s: must be an address, like [::1]:8080 (%s)",
 			l->text, gai_strerror(rc));
+		return -1;
+	}
 	return 0;
 }
 
 static uint16_t bound_port(int fd)
 {
-	struct sockaddr_storage ss = {0};
-	socklen_t size = sizeof(ss);
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in4;
+		struct sockaddr_in6 in6;
+	} addr = {0};
+	socklen_t size = sizeof(addr);
 
-	if (getsockname(fd, (struct sockaddr *)&ss, &size) < 0)
+	if (getsockname(fd, &addr.any, &size) < 0)
 		return 0;
-	return ntohs(ss.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&ss)->sin6_port
-					      : ((struct sockaddr_in *)&ss)->sin_port);
+	return ntohs(
+		addr.any.sa_family == AF_INET6 ? addr.in6.sin6_port : addr.in4.sin_port);
 }
 
 static int listen_open(struct httpd_listen *l, uint16_t default_port, struct err *e)
@@ -257,8 +262,8 @@ static void *reaper_main(void *aux)
 			continue;
 		now = httpd_now_msec();
 		next = now + tick;
-		DL_FOREACH(d->conns, c)
-		reap(d, c, now);
+		for (c = d->conns; c; c = c->next)
+			reap(d, c, now);
 		pthread_mutex_unlock(&d->lock);
 		httpd_streams_keepalive(d, now);
 		pthread_mutex_lock(&d->lock);
@@ -422,9 +427,9 @@ static void refuse_held(struct httpd *d, bool with_running, const struct err *e)
 
 	for (;;) {
 		pthread_mutex_lock(&d->lock);
-		DL_FOREACH(d->held, req)
-		if (with_running || !req->is_running)
-			break;
+		for (req = d->held; req; req = req->next)
+			if (with_running || !req->is_running)
+				break;
 		if (req)
 			httpd_req_ref(req);
 		pthread_mutex_unlock(&d->lock);

@@ -152,11 +152,11 @@ static struct httpd_stream **streams_get(
 
 	*n = 0;
 	pthread_mutex_lock(&d->lock);
-	DL_COUNT(d->streams, s, max);
+	for (s = d->streams; s; s = s->next)
+		max++;
 	if (max > 0)
 		v = xcalloc(max, sizeof(struct httpd_stream *));
-	DL_FOREACH(d->streams, s)
-	{
+	for (s = d->streams; s; s = s->next) {
 		if (__atomic_load_n(&s->last_msec, __ATOMIC_RELAXED) > silent_since_msec)
 			continue;
 		__atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);

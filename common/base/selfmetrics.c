@@ -48,16 +48,14 @@ static double read_cpu(void *aux)
 
 static double read_open_fds(void *aux)
 {
-	DIR *dir = opendir("/proc/self/fd");
-	double n = 0;
+	struct dirent **names = NULL;
+	int n = scandir("/proc/self/fd", &names, NULL, alphasort);
 
 	(void)aux;
-	if (!dir)
-		return 0;
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n - 3; /* ".", ".." and the directory itself */
+	for (int i = 0; i < n; i++)
+		free(names[i]);
+	free(names);
+	return n > 3 ? n - 3 : 0; /* ".", ".." and the directory itself */
 }
 
 static double read_max_fds(void *aux)
