@@ -6,26 +6,22 @@
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include "ucloud-scheduler/commit.h"
-#include "ucloud-scheduler/pend.h"
 #include "ucloud-scheduler/place.h"
+#include "ucloud-scheduler/view.h"
 
 #define N_THREADS	  6
 #define PASS_MAX_MSEC	  100	/* then the news are taken in first */
 #define PASS_INTERVAL	  20	/* msec between passes, when there is no hurry */
+#define WHY_STABLE_MSEC	  300	/* reasons that hold for so long are told */
 #define WHY_INTERVAL_MSEC 30000 /* between two writes of a VM's reasons */
-#define LOOK_AGAIN_MSEC	  60000
-/* Strings beyond this, and four times what is in use: the snapshot is built anew. */
-#define STRINGS_MAX 20000
 
 struct placerec {
 	struct sched *s;
-	struct dirty *dirty;
 	struct commit *commit;
 	/* All of the following belongs to the pass. */
-	int64_t fence; /* of the leadership that it was built for; 0: nothing is built */
-	struct snap *snap;
+	struct view view;
+	struct snap *snap; /* the view's */
 	struct placer *placer;
-	struct pends pends;
 	uint64_t n_places;
 	int64_t next_pass_msec;
 	bool was_full;
@@ -41,9 +37,6 @@ static struct metric m_waiting = {METRIC_GAUGE, "ucloud_scheduler_waiting_vms",
 	"Requests to place a VM that are open."};
 static struct metric m_pass = {METRIC_HISTOGRAM, "ucloud_scheduler_pass_seconds",
 	"Duration of a pass over the waiting VMs."};
-static struct metric m_hosts = {METRIC_GAUGE, "ucloud_scheduler_hosts",
-	"Registered hosts, by status.", .label = "status"};
-
 static void on_results(void *aux)
 {
 	struct placerec *p = aux;
@@ -72,12 +65,11 @@ struct placerec *placerec_new(struct sched *s)
 	};
 
 	p->s = s;
-	p->dirty = dirty_new();
+	view_init(&p->view, s);
 	p->commit = commit_new(&conf);
 	metric_register(&m_placements);
 	metric_register(&m_waiting);
 	metric_register(&m_pass);
-	metric_register(&m_hosts);
 	return p;
 }
 
@@ -91,166 +83,24 @@ void placerec_stop(struct placerec *p)
 	commit_stop(p->commit);
 }
 
-static void forget_all(struct placerec *p)
-{
-	snap_free(p->snap);
-	placer_free(p->placer);
-	pends_done(&p->pends);
-	p->snap = NULL;
-	p->placer = NULL;
-	p->fence = 0;
-}
-
 void placerec_free(struct placerec *p)
 {
 	if (!p)
 		return;
-	forget_all(p);
 	commit_free(p->commit);
-	dirty_free(p->dirty);
+	placer_free(p->placer);
+	view_done(&p->view);
 	free(p);
 }
 
 bool placerec_changed(struct placerec *p, enum dirty_kind kind, const char *name)
 {
-	return atomic_load(&p->s->fence) && dirty_add(p->dirty, kind, name);
+	return view_changed(&p->view, kind, name);
 }
 
 void placerec_lost(struct placerec *p)
 {
-	dirty_end(p->dirty);
-}
-
-/* ---------------------------------------------------------------- following the entries */
-
-/* An entry that does not parse is there, but says nothing: what was known of it stays. */
-static void follow_vm(struct placerec *p, const char *name, const struct cache_item *it)
-{
-	struct pend *pend = pends_find(&p->pends, name);
-
-	if (!it)
-		snap_del_vm(p->snap, name);
-	else if (it->obj)
-		snap_put_vm(p->snap, name, it->obj, it->mod_rev);
-	if (pend && it && it->mod_rev >= pend->min_vm_rev) {
-		pend->is_news = true;
-		pend->retry_msec = 0;
-	}
-}
-
-static void follow_request(
-	struct placerec *p, const char *name, const struct cache_item *it)
-{
-	const struct request *r = it ? it->obj : NULL;
-
-	if (r && r->type == REQ_SCHEDULE_VM)
-		pends_put(&p->pends, name, r, it->mod_rev, p->s->conf->deadline_sec);
-	else
-		pends_del(&p->pends, name);
-}
-
-static void follow(struct placerec *p, enum dirty_kind kind, const char *name,
-	const struct cache_item *it)
-{
-	switch (kind) {
-	case DIRTY_VM:
-		follow_vm(p, name, it);
-		break;
-	case DIRTY_HOST:
-		if (it && it->obj)
-			snap_put_host(p->snap, it->obj, it->mod_rev);
-		else
-			snap_del_host(p->snap, name);
-		break;
-	case DIRTY_ALIVE:
-		snap_set_alive(p->snap, name, it != NULL);
-		break;
-	case DIRTY_STORE:
-		if (it && it->obj)
-			snap_put_store(p->snap, it->obj);
-		else
-			snap_del_store(p->snap, name);
-		break;
-	case DIRTY_REQUEST:
-		follow_request(p, name, it);
-		break;
-	}
-}
-
-static struct cache *cache_of(struct placerec *p, enum dirty_kind kind)
-{
-	struct sched *s = p->s;
-	struct cache *const caches[] = {
-		[DIRTY_VM] = s->vms,
-		[DIRTY_HOST] = s->hosts,
-		[DIRTY_ALIVE] = s->alives,
-		[DIRTY_STORE] = s->stores,
-		[DIRTY_REQUEST] = s->requests,
-	};
-
-	return caches[kind];
-}
-
-static void follow_cache(struct placerec *p, enum dirty_kind kind)
-{
-	struct cache_items items = {0};
-
-	cache_items_get(cache_of(p, kind), &items);
-	for (size_t i = 0; i < items.len; i++)
-		follow(p, kind, items.v[i]->name, items.v[i]);
-	cache_items_done(&items);
-}
-
-/* Collecting begins before the caches are read, so that no change falls between. */
-static void build(struct placerec *p, int64_t fence)
-{
-	forget_all(p);
-	p->snap = snap_new();
-	p->placer = placer_new(p->s->conf->strategy);
-	p->fence = fence;
-	dirty_begin(p->dirty);
-	for (int kind = DIRTY_VM; kind <= DIRTY_REQUEST; kind++)
-		follow_cache(p, kind);
-}
-
-static bool is_snap_stale(const struct placerec *p, int64_t fence)
-{
-	const struct snap *s = p->snap;
-
-	if (p->fence != fence)
-		return true;
-	size_t n_used = HASH_COUNT(s->vms) + s->n_hosts;
-	return !s->n_assumed && snap_n_strings(s) > STRINGS_MAX &&
-	       snap_n_strings(s) > 4 * n_used;
-}
-
-static void set_host_metrics(const struct snap *s)
-{
-	size_t n[3] = {0};
-
-	for (size_t i = 0; i < s->n_hosts; i++)
-		if (s->hosts[i].is_registered)
-			n[s->hosts[i].status]++;
-	for (int i = HOST_REGISTERED; i <= HOST_DEAD; i++)
-		metric_set(&m_hosts, host_status_names[i], (double)n[i]);
-}
-
-static void follow_all(struct placerec *p, int64_t fence)
-{
-	bool is_stale = is_snap_stale(p, fence), is_host = is_stale;
-
-	if (is_stale)
-		build(p, fence);
-	struct dirty_name *list = dirty_take(p->dirty);
-	for (struct dirty_name *n = list; n; n = n->next) {
-		const struct cache_item *it = cache_get(cache_of(p, n->kind), n->name);
-		follow(p, n->kind, n->name, it);
-		cache_item_put(it);
-		is_host |= n->kind == DIRTY_HOST;
-	}
-	dirty_names_free(list);
-	if (is_host)
-		set_host_metrics(p->snap);
+	view_lost(&p->view);
 }
 
 /* ---------------------------------------------------------------- what came of the orders */
@@ -278,7 +128,7 @@ static void log_done(const struct order *o)
 
 static void take_result(struct placerec *p, const struct order *o)
 {
-	struct pend *pend = pends_find(&p->pends, o->uuid);
+	struct pend *pend = pends_find(&p->view.pends, o->uuid);
 
 	if (o->result == ORDER_DONE)
 		log_done(o);
@@ -330,7 +180,7 @@ static void send(struct placerec *p, struct pend *pend, struct order *o, char *w
 {
 	o->why = why;
 	pend->sent = o;
-	commit_submit(p->commit, o, p->fence);
+	commit_submit(p->commit, o, p->view.fence);
 }
 
 static void place(struct placerec *p, struct pend *pend, struct snap_vm *vm,
@@ -360,21 +210,33 @@ static uint32_t mask_of(
 	return mask;
 }
 
+/* When new reasons may be written: not those of a passing moment, and not too often. */
+static int64_t why_due(struct placerec *p, struct pend *pend, uint32_t mask)
+{
+	if (mask != pend->new_mask) {
+		pend->new_mask = mask;
+		pend->new_msec = p->mono_msec;
+	}
+	int64_t stable = pend->new_msec + WHY_STABLE_MSEC;
+	int64_t next = pend->why_msec ? pend->why_msec + WHY_INTERVAL_MSEC : 0;
+	return next > stable ? next : stable;
+}
+
 /* It fits nowhere. Takes o, or frees it when there is nothing new to tell. */
 static void wait_on(struct placerec *p, struct pend *pend, const struct place_ask *ask,
 	const struct place_result *r, struct order *o)
 {
 	const struct vm_brief *b = o->vm->obj;
 	uint32_t mask = mask_of(p->snap, ask, r);
-	int64_t next_msec = pend->why_msec ? pend->why_msec + WHY_INTERVAL_MSEC : 0;
 	char *why = NULL;
 
 	if (mask != pend->why_mask)
 		why = place_reasons(p->snap, ask, r);
 	if (!why || place_is_same_why(b->why, why)) {
 		pend->why_mask = mask;
-	} else if (p->mono_msec < next_msec) {
-		pend->due_msec = next_msec;
+		pend->new_mask = 0;
+	} else if (p->mono_msec < why_due(p, pend, mask)) {
+		pend->due_msec = why_due(p, pend, mask);
 	} else {
 		pend->why_msec = p->mono_msec;
 		pend->why_mask = mask;
@@ -524,7 +386,7 @@ static bool is_due(struct placerec *p, const struct pend *pend)
 /* True when it went through the whole list. */
 static bool look_at_all(struct placerec *p)
 {
-	struct pends *ps = &p->pends;
+	struct pends *ps = &p->view.pends;
 
 	pends_sort(ps);
 	for (size_t i = 0; i < ps->len; i++) {
@@ -549,7 +411,7 @@ static enum wq_result end_pass(struct placerec *p, bool is_whole, int64_t *after
 {
 	int64_t took = clock_mono_msec() - p->mono_msec;
 
-	metric_set(&m_waiting, NULL, (double)pends_len(&p->pends));
+	metric_set(&m_waiting, NULL, (double)pends_len(&p->view.pends));
 	metric_observe(&m_pass, NULL, (double)took / 1000);
 	if (p->was_full)
 		return WQ_DONE;
@@ -558,7 +420,22 @@ static enum wq_result end_pass(struct placerec *p, bool is_whole, int64_t *after
 	return p->wait_msec < 0 && is_whole ? WQ_DONE : WQ_AGAIN;
 }
 
-enum wq_result placerec_pass(struct placerec *p, int64_t *after_msec)
+/* A new snapshot needs a new placer, which knows nothing of the old one. */
+static int update(struct placerec *p, int64_t fence, struct err *e)
+{
+	bool is_new;
+
+	if (view_update(&p->view, fence, &is_new, e) < 0)
+		return -1;
+	if (!is_new)
+		return 0;
+	placer_free(p->placer);
+	p->placer = placer_new(p->s->conf->strategy);
+	p->snap = p->view.snap;
+	return 0;
+}
+
+enum wq_result placerec_pass(struct placerec *p, int64_t *after_msec, struct err *e)
 {
 	int64_t fence = atomic_load(&p->s->fence);
 
@@ -572,7 +449,8 @@ enum wq_result placerec_pass(struct placerec *p, int64_t *after_msec)
 	}
 	p->was_full = false;
 	p->wait_msec = -1;
-	follow_all(p, fence);
+	if (update(p, fence, e) < 0)
+		return WQ_RETRY;
 	take_results(p);
 	bool is_whole = look_at_all(p);
 	commit_flush(p->commit);

@@ -1,8 +1,7 @@
 /*
- * The pass: looks at all VMs that wait for a host, and gives out orders (order.h). What the
- * pass knows is its own snapshot, brought up to date at the beginning of each pass with what
- * the caches say about the entries that have changed. A placement counts at once in the
- * snapshot, long before it is stored.
+ * The pass: looks at all VMs that wait for a host, and gives out orders (order.h). What it
+ * knows is in view.h, brought up to date at the beginning of each pass. A placement counts
+ * at once in the snapshot, long before it is stored.
  *
  * placerec_changed() may be called by any thread, all else by one at a time.
  */
@@ -22,6 +21,6 @@ void placerec_free(struct placerec *p);
 bool placerec_changed(struct placerec *p, enum dirty_kind kind, const char *name);
 /* We do not lead any more: nothing is collected until the next pass of a leader. */
 void placerec_lost(struct placerec *p);
-enum wq_result placerec_pass(struct placerec *p, int64_t *after_msec);
+enum wq_result placerec_pass(struct placerec *p, int64_t *after_msec, struct err *e);
 
 #endif

@@ -161,7 +161,7 @@ static enum wq_result reconcile(
 	struct sched *s = aux;
 
 	if (str_eq(key, SCHED_KEY_PLACE))
-		return placerec_pass(s->placerec, after_msec);
+		return placerec_pass(s->placerec, after_msec, e);
 	if (str_has_prefix(key, SCHED_KEY_HOST))
 		return hostrec_look(
 			s->hostrec, key + strlen(SCHED_KEY_HOST), after_msec, e);

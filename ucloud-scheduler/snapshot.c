@@ -235,6 +235,7 @@ void snap_del_host(struct snap *s, const char *name)
 	s->hosts[i].mod_rev = 0;
 	s->n_registered--;
 	set_block(&s->hosts[i]);
+	s->gen++;
 }
 
 void snap_set_alive(struct snap *s, const char *name, bool is_alive)
@@ -245,7 +246,7 @@ void snap_set_alive(struct snap *s, const char *name, bool is_alive)
 		return;
 	s->hosts[i].is_alive = is_alive;
 	set_block(&s->hosts[i]);
-	s->gen += is_alive;
+	s->gen++;
 }
 
 void snap_put_store(struct snap *s, const struct image_store *st)
@@ -264,6 +265,7 @@ void snap_del_store(struct snap *s, const char *name)
 
 	if (id && id < s->n_stores)
 		s->stores[id].is_known = false;
+	s->gen++;
 }
 
 int snap_find_host(const struct snap *s, const char *name)
@@ -388,7 +390,7 @@ void snap_put_vm(
 {
 	struct snap_vm *vm = snap_find_vm(s, uuid);
 
-	if (vm && vm->is_assumed && mod_rev <= vm->mod_rev)
+	if (vm && (mod_rev < vm->mod_rev || (vm->is_assumed && mod_rev == vm->mod_rev)))
 		return;
 	struct snap_vm new = vm_of_brief(s, b, mod_rev);
 	if (!vm)

@@ -94,7 +94,8 @@ struct snap {
 	size_t n_hosts, n_owners, n_stores, n_sets, n_registered;
 	struct snap_vm *vms; /* uthash by uuid */
 	size_t n_assumed;
-	/* Rises whenever something that did not fit before might fit now. */
+	/* Rises whenever "fits nowhere", or the reasons for it, may have become another
+	 * answer. VMs that take room are no such news. */
 	uint64_t gen;
 };
 
@@ -107,7 +108,8 @@ void snap_set_alive(struct snap *s, const char *name, bool is_alive);
 void snap_put_store(struct snap *s, const struct image_store *st);
 void snap_del_store(struct snap *s, const char *name);
 
-/* A VM with an assumption keeps it while mod_rev is not newer than the one it was made at. */
+/* An entry older than the one that is there is no news, nor is the same one for a VM with an
+ * assumption. */
 void snap_put_vm(
 	struct snap *s, const char *uuid, const struct vm_brief *b, int64_t mod_rev);
 void snap_del_vm(struct snap *s, const char *uuid);
