@@ -163,19 +163,33 @@ static int take_option(
 	return add_given(a, opt, argv[++*i], e);
 }
 
+static char *verbs_of(const char *noun)
+{
+	const struct cli_cmd *first = cli_noun_cmds(noun), *cmd = first;
+	struct buf list = {0};
+
+	for (; cmd && str_eq(cmd->noun, first->noun); cmd++)
+		buf_addf(&list, "%s%s", list.size > 0 ? ", " : "",
+			cmd->verb ? cmd->verb : "");
+	return buf_take(&list);
+}
+
 static int no_such_command(const struct cli_args *a, struct err *e)
 {
 	const char *noun = a->words.v[0];
 	const char *verb = a->words.len > 1 ? a->words.v[1] : NULL;
 	CLEANUP_STR char *near = cli_suggest_cmd(noun, verb);
+	CLEANUP_STR char *verbs = verbs_of(noun);
 
 	if (near)
 		return err_set(e, ERR_INVALID,
 			"there is no command \"%.60s%s%.60s\"; did you mean \"%s\"?",
 			noun, verb ? " " : "", verb ? verb : "", near);
+	if (verb && *verbs)
+		return err_set(e, ERR_INVALID,
+			"\"%s\" has no command \"%.60s\"; it has %s", noun, verb, verbs);
 	return err_set(e, ERR_INVALID,
-		"there is no command \"%.60s%s%.60s\"; \"ucloud-cli help\" lists them",
-		noun, verb ? " " : "", verb ? verb : "");
+		"there is no command \"%.60s\"; \"ucloud-cli help\" lists them", noun);
 }
 
 static int take_word(struct cli_args *a, const char *word, struct err *e)
@@ -206,11 +220,12 @@ static int check_complete(const struct cli_args *a, struct err *e)
 	if (!cmd && a->words.len == 0)
 		return err_set(e, ERR_INVALID,
 			"what is to be done? \"ucloud-cli help\" lists the commands");
-	if (!cmd)
-		return err_set(e, ERR_INVALID,
-			"\"%s\" alone says too little; \"ucloud-cli help %s\" lists its "
-			"commands",
-			a->words.v[0], a->words.v[0]);
+	if (!cmd) {
+		CLEANUP_STR char *verbs = verbs_of(a->words.v[0]);
+
+		return err_set(e, ERR_INVALID, "\"%s\" alone says too little; it has %s",
+			a->words.v[0], verbs);
+	}
 	if (cmd->arg && !a->arg && !cmd->is_arg_optional)
 		return err_set(e, ERR_INVALID, "\"%s %s\" needs a %s", cmd->noun,
 			cmd->verb ? cmd->verb : "", cmd->arg);

@@ -231,7 +231,7 @@ int cli_body_make(
 	for (size_t i = 0; i < a->n_given; i++) {
 		const struct cli_given *g = &a->given[i];
 
-		if (!g->opt->member)
+		if (!g->opt->member || (g->opt->flags & CLI_QUERY))
 			continue;
 		if (make_value(g, read_fn, &value, e) < 0) {
 			json_decref(body);

@@ -37,13 +37,17 @@ void cli_note(const struct cli *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* "/v1/vms/<escaped name><tail>", the caller's. */
 char *cli_path(const char *collection, const char *name, const char *tail);
+/* path with the parameters that options give; takes path, the result is the caller's. */
+char *cli_with_query(const struct cli_args *a, char *path);
+/* "/v1/vms/<the command's argument><tail>?<options>", the caller's. */
+char *cli_arg_path(const struct cli_args *a, const char *collection, const char *tail);
 /* An answer as it came, with --json. */
 void cli_print_json(json_t *json);
 
 /* The usual commands, each of one call: */
-/* Prints a collection (all its pages) as a table. */
+/* Prints a collection as a table: all its pages, when it has pages. */
 int cli_list(struct cli *c, const struct cli_args *a, const char *collection,
-	const struct cli_field *columns, struct err *e) MUST_USE;
+	bool has_pages, const struct cli_field *columns, struct err *e) MUST_USE;
 int cli_show(struct cli *c, const struct cli_args *a, const char *path,
 	const struct cli_field *lines, struct err *e) MUST_USE;
 /* POST of the body made from the options. What is printed of the answer is its member

@@ -297,18 +297,20 @@ static char *page_path(const char *path, const char *after)
 {
 	CLEANUP_STR char *escaped = url_escape(after ? after : "");
 
-	return xasprintf(
-		"%s?limit=%d%s%s", path, PAGE_LEN, after ? "&after=" : "", escaped);
+	return xasprintf("%s%slimit=%d%s%s", path, strchr(path, '?') ? "&" : "?",
+		PAGE_LEN, after ? "&after=" : "", escaped);
 }
 
-int cli_get_all(struct cli_client *cl, const char *path, json_t **out, struct err *e)
+int cli_get_all(struct cli_client *cl, const char *path, bool has_pages, json_t **out,
+	struct err *e)
 {
 	CLEANUP_STR char *after = NULL;
 	json_t *all = NULL, *list, *page;
 	const char *next;
 
 	do {
-		CLEANUP_STR char *url = page_path(path, after);
+		CLEANUP_STR char *url =
+			has_pages ? page_path(path, after) : xstrdup(path);
 
 		if (cli_get(cl, url, &page, e) < 0) {
 			json_decref(all);

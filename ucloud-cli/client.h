@@ -50,9 +50,10 @@ int cli_call(struct cli_client *cl, const struct cli_call *call, struct cli_answ
 	struct err *e) MUST_USE;
 int cli_get(
 	struct cli_client *cl, const char *path, json_t **out, struct err *e) MUST_USE;
-/* All pages of a collection: {"<member>": [...]} as one. The caller's. */
-int cli_get_all(
-	struct cli_client *cl, const char *path, json_t **out, struct err *e) MUST_USE;
+/* All pages of a collection (has_pages: it takes limit and after): {"<member>": [...]} as
+ * one. The caller's. */
+int cli_get_all(struct cli_client *cl, const char *path, bool has_pages, json_t **out,
+	struct err *e) MUST_USE;
 /* GET of a stream that goes on. fn as in http_stream(). */
 int cli_stream(struct cli_client *cl, const char *path, http_piece_fn *fn, void *aux,
 	struct err *e) MUST_USE;

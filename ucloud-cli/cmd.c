@@ -73,6 +73,26 @@ void cli_print_json(json_t *json)
 	free(text);
 }
 
+char *cli_with_query(const struct cli_args *a, char *path)
+{
+	for (size_t i = 0; i < a->n_given; i++) {
+		const struct cli_given *g = &a->given[i];
+		CLEANUP_STR char *value = NULL;
+
+		if (!(g->opt->flags & CLI_QUERY))
+			continue;
+		value = url_escape(cli_opt_has_value(g->opt) ? g->value : "yes");
+		str_set(&path, xasprintf("%s%s%s=%s", path, strchr(path, '?') ? "&" : "?",
+				       g->opt->member, value));
+	}
+	return path;
+}
+
+char *cli_arg_path(const struct cli_args *a, const char *collection, const char *tail)
+{
+	return cli_with_query(a, cli_path(collection, a->arg, tail));
+}
+
 static void print_buf(struct buf *b)
 {
 	fwrite(buf_str(b), 1, b->size, stdout);
@@ -98,13 +118,14 @@ static void print_names(const json_t *list)
 }
 
 int cli_list(struct cli *c, const struct cli_args *a, const char *collection,
-	const struct cli_field *columns, struct err *e)
+	bool has_pages, const struct cli_field *columns, struct err *e)
 {
+	CLEANUP_STR char *path = cli_with_query(a, xstrdup(collection));
 	struct buf out = {0};
 	json_t *all;
 
 	if (cli_need_client(c, a, e) < 0 ||
-		cli_get_all(c->client, collection, &all, e) < 0)
+		cli_get_all(c->client, path, has_pages, &all, e) < 0)
 		return -1;
 	if (c->is_json) {
 		cli_print_json(all);
@@ -136,12 +157,12 @@ int cli_show(struct cli *c, const struct cli_args *a, const char *path,
 	return 0;
 }
 
-/* The one given, or a random one in random[]. */
+/* The one given, or a random one in random[]; NULL for what does not take one. */
 static const char *idempotency_key(const struct cli_args *a, char random[TOKEN_STR_SIZE])
 {
 	const char *given = cli_args_get(a, "idempotency-key");
 
-	if (given)
+	if (given || !cli_opt_find(a->cmd, "idempotency-key"))
 		return given;
 	token_new(random);
 	return random;

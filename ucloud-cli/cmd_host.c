@@ -41,7 +41,7 @@ int cli_host_create(struct cli *c, const struct cli_args *a, struct err *e)
 
 int cli_host_list(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	return cli_list(c, a, "/v1/hosts", host_columns, e);
+	return cli_list(c, a, "/v1/hosts", true, host_columns, e);
 }
 
 int cli_host_show(struct cli *c, const struct cli_args *a, struct err *e)

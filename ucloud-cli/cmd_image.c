@@ -70,7 +70,7 @@ int cli_image_create(struct cli *c, const struct cli_args *a, struct err *e)
 
 int cli_image_list(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	return cli_list(c, a, "/v1/images", image_columns, e);
+	return cli_list(c, a, "/v1/images", true, image_columns, e);
 }
 
 int cli_image_show(struct cli *c, const struct cli_args *a, struct err *e)
@@ -103,7 +103,7 @@ int cli_store_create(struct cli *c, const struct cli_args *a, struct err *e)
 
 int cli_store_list(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	return cli_list(c, a, "/v1/image_stores", store_columns, e);
+	return cli_list(c, a, "/v1/image_stores", true, store_columns, e);
 }
 
 int cli_store_show(struct cli *c, const struct cli_args *a, struct err *e)

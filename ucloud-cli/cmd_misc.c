@@ -21,7 +21,7 @@ int cli_key_add(struct cli *c, const struct cli_args *a, struct err *e)
 
 int cli_key_list(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	return cli_list(c, a, "/v1/ssh-keys", key_columns, e);
+	return cli_list(c, a, "/v1/ssh-keys", false, key_columns, e);
 }
 
 int cli_key_remove(struct cli *c, const struct cli_args *a, struct err *e)
@@ -63,7 +63,7 @@ static const struct cli_field request_lines[] = {
 static int request_path(struct cli *c, const struct cli_args *a, const char *tail,
 	char **out, struct err *e)
 {
-	CLEANUP_STR char *vm_path = cli_path("/v1/vms", a->arg, "");
+	CLEANUP_STR char *vm_path = cli_arg_path(a, "/v1/vms", "");
 	json_t *vm;
 
 	if (cli_need_client(c, a, e) < 0)
@@ -81,7 +81,7 @@ static int request_path(struct cli *c, const struct cli_args *a, const char *tai
 
 int cli_request_list(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	return cli_list(c, a, "/v1/requests", request_columns, e);
+	return cli_list(c, a, "/v1/requests", true, request_columns, e);
 }
 
 int cli_request_show(struct cli *c, const struct cli_args *a, struct err *e)
@@ -189,7 +189,7 @@ int cli_user_show(struct cli *c, const struct cli_args *a, struct err *e)
 
 int cli_user_list(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	return cli_list(c, a, "/v1/users", user_columns, e);
+	return cli_list(c, a, "/v1/users", true, user_columns, e);
 }
 
 int cli_user_quota(struct cli *c, const struct cli_args *a, struct err *e)

@@ -52,12 +52,12 @@ static const struct cli_field vm_lines[] = {
 
 int cli_vm_list(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	return cli_list(c, a, "/v1/vms", vm_columns, e);
+	return cli_list(c, a, "/v1/vms", true, vm_columns, e);
 }
 
 int cli_vm_show(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	CLEANUP_STR char *path = cli_path("/v1/vms", a->arg, "");
+	CLEANUP_STR char *path = cli_arg_path(a, "/v1/vms", "");
 
 	return cli_show(c, a, path, vm_lines, e);
 }
@@ -128,7 +128,7 @@ static int vm_order(struct cli *c, const struct cli_args *a, const char *target,
 	bool is_request, struct err *e)
 {
 	CLEANUP_STR char *tail = xasprintf("/%s", a->cmd->verb);
-	CLEANUP_STR char *path = cli_path("/v1/vms", a->arg, tail);
+	CLEANUP_STR char *path = cli_arg_path(a, "/v1/vms", tail);
 	struct cli_wait w = {.target = target, .is_request = is_request};
 	json_t *body = NULL, *vm = NULL;
 	int r;
@@ -161,7 +161,7 @@ int cli_vm_reboot(struct cli *c, const struct cli_args *a, struct err *e)
 
 int cli_vm_delete(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	CLEANUP_STR char *path = cli_path("/v1/vms", a->arg, "");
+	CLEANUP_STR char *path = cli_arg_path(a, "/v1/vms", "");
 	struct cli_wait w = {.target = NULL};
 	json_t *vm = NULL;
 
@@ -172,7 +172,7 @@ int cli_vm_delete(struct cli *c, const struct cli_args *a, struct err *e)
 
 int cli_vm_change(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	CLEANUP_STR char *path = cli_path("/v1/vms", a->arg, "");
+	CLEANUP_STR char *path = cli_arg_path(a, "/v1/vms", "");
 	CLEANUP_STR char *name = cli_text_cleaned(a->arg);
 	CLEANUP_STR char *done = xasprintf("VM %s is changed", name);
 
@@ -182,7 +182,7 @@ int cli_vm_change(struct cli *c, const struct cli_args *a, struct err *e)
 static int print_part(struct cli *c, const struct cli_args *a, const char *tail,
 	const char *member, struct err *e)
 {
-	CLEANUP_STR char *path = cli_path("/v1/vms", a->arg, tail);
+	CLEANUP_STR char *path = cli_arg_path(a, "/v1/vms", tail);
 	CLEANUP(buf_done)
 	struct buf out = {0};
 	json_t *vm;
@@ -204,47 +204,17 @@ int cli_vm_log(struct cli *c, const struct cli_args *a, struct err *e)
 	return print_part(c, a, "", "log", e);
 }
 
-/* Whatever the API explains: one line for each member. */
-static void print_explained(const json_t *json, struct buf *out)
-{
-	const char *name;
-	json_t *value;
-	size_t i;
-
-	json_object_foreach ((json_t *)(uintptr_t)json, name, value) {
-		struct cli_field f = {name, name, VIEW_TEXT};
-		CLEANUP_STR char *text = cli_view_text(json, &f);
-		json_t *item;
-
-		if (json_is_array(value)) {
-			buf_addf(out, "%s:\n", name);
-			json_array_foreach (value, i, item) {
-				const char *s = json_string_value(item);
-				CLEANUP_STR char *line = cli_text_cleaned(s ? s : "");
-
-				buf_addf(out, "  %s\n", line);
-			}
-		} else if (*text) {
-			buf_addf(out, "%s: %s\n", name, text);
-		}
-	}
-}
+static const struct cli_field explain_lines[] = {
+	{"status", "status", VIEW_STATUS},
+	{"host", "hostname", VIEW_TEXT},
+	{"why", "why", VIEW_TEXT},
+	{"log", "log", VIEW_LOG},
+	{0},
+};
 
 int cli_vm_explain(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	CLEANUP_STR char *path = cli_path("/v1/vms", a->arg, "/explain");
-	CLEANUP(buf_done)
-	struct buf out = {0};
-	json_t *json;
+	CLEANUP_STR char *path = cli_arg_path(a, "/v1/vms", "/explain");
 
-	if (cli_need_client(c, a, e) < 0 || cli_get(c->client, path, &json, e) < 0)
-		return -1;
-	if (c->is_json) {
-		cli_print_json(json);
-	} else {
-		print_explained(json, &out);
-		fwrite(buf_str(&out), 1, out.size, stdout);
-	}
-	json_decref(json);
-	return 0;
+	return cli_show(c, a, path, explain_lines, e);
 }

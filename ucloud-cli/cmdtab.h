@@ -34,7 +34,8 @@ enum cli_kind {
 
 enum {
 	CLI_NEED = 1 << 0,
-	CLI_MANY = 1 << 1 /* may be repeated; its member is an array (or object) */
+	CLI_MANY = 1 << 1, /* may be repeated; its member is an array (or object) */
+	CLI_QUERY = 1 << 2 /* member is a parameter of the query instead */
 };
 
 struct cli_opt {

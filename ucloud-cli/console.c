@@ -79,7 +79,7 @@ static int follow(struct console *con, struct buf *seen, struct err *e)
 		w->sleep_msec(w->aux, FOLLOW_MSEC);
 		if (read_log(con, &now, e) < 0) {
 			buf_done(&now);
-			if (e->kind == ERR_UNAVAILABLE)
+			if (err_is_passing(e->kind))
 				continue;
 			return -1;
 		}
@@ -94,7 +94,7 @@ static int follow(struct console *con, struct buf *seen, struct err *e)
 
 int cli_vm_console_log(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	CLEANUP_STR char *path = cli_path("/v1/vms", a->arg, "/console-log");
+	CLEANUP_STR char *path = cli_arg_path(a, "/v1/vms", "/console-log");
 	struct console con = {.c = c, .a = a, .path = path};
 	CLEANUP(buf_done)
 	struct buf seen = {0};

@@ -5,6 +5,8 @@
 
 #include "ucloud-cli/cli.h"
 
+#define WIDTH 74 /* of source lines, before escaping */
+
 /* Appends s for a line of text: what roff would take as its own is escaped. */
 static void add_roff(const char *s, struct buf *out)
 {
@@ -34,20 +36,33 @@ static void add_arg(const char *s, struct buf *out)
 			buf_add_char(out, *s);
 }
 
-/* A sentence, each on a line of its own as mdoc wants it. */
+/* One sentence in short lines, the first of which begins a line. Takes text. */
+static void add_one(char *text, struct buf *out)
+{
+	CLEANUP(buf_done)
+	struct buf wrapped = {0};
+	struct strv lines = {0};
+
+	cli_text_wrap(text, WIDTH, "", &wrapped);
+	strv_split(&lines, buf_str(&wrapped), '\n');
+	for (size_t i = 0; i < lines.len; i++) {
+		add_roff(lines.v[i], out);
+		buf_add_char(out, '\n');
+	}
+	strv_done(&lines);
+	free(text);
+}
+
+/* mdoc wants each sentence to begin a line. */
 static void add_sentence(const char *s, struct buf *out)
 {
 	const char *stop;
 
 	while ((stop = strstr(s, ". ")) != NULL) {
-		CLEANUP_STR char *part = xstrndup(s, (size_t)(stop - s) + 1);
-
-		add_roff(part, out);
-		buf_add_char(out, '\n');
+		add_one(xstrndup(s, (size_t)(stop - s) + 1), out);
 		s = stop + 2;
 	}
-	add_roff(s, out);
-	buf_add_str(out, str_has_suffix(s, ".") ? "\n" : ".\n");
+	add_one(xasprintf("%s%s", s, str_has_suffix(s, ".") ? "" : "."), out);
 }
 
 static void add_capital_sentence(const char *s, struct buf *out)
@@ -115,15 +130,14 @@ static void add_head(struct buf *out)
 		".Nm\n"
 		"orders virtual machines from a ucloud, shows them, and looks after "
 		"them.\n"
-		"It asks the API for everything; what is needed to find the API and to "
-		"log "
-		"in there is written by\n"
+		"It asks the API for everything;\n"
+		"what is needed to find the API and to log in there is written by\n"
 		".Ql ucloud-cli configure .\n"
 		".Pp\n"
-		"Options stand anywhere behind the command, those of every command also "
-		"before it.\n"
-		"Their names may be written with underscores instead of dashes, their "
-		"values behind a blank or behind\n"
+		"Options stand anywhere behind the command,\n"
+		"those of every command also before it.\n"
+		"Their names may be written with underscores instead of dashes,\n"
+		"their values behind a blank or behind\n"
 		".Ql = .\n"
 		"What has a name can be named by it or by its uuid.\n"
 		".Pp\n"
