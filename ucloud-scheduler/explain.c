@@ -126,7 +126,7 @@ static void tell_vm(const struct explain *x, struct buf *out)
 	const struct vm *vm = &x->vm;
 
 	buf_addf(out,
-		"VM %s (%s) of %s@%s: %" PRId64 " CPUs, %" PRId64 " MiB RAM, %" PRId64
+		"VM %s (%s) of %s@%s: CPU %" PRId64 ", RAM %" PRId64 " MiB, disk %" PRId64
 		" GiB in store \"%s\"\n",
 		vm->name, vm->uuid, vm->owner, vm->owner_realm, vm->specs.cpu,
 		vm->specs.ram_mib, vm_disk_gib(vm), vm->store ? vm->store : "");
@@ -153,8 +153,8 @@ static void tell_host(const struct explain *x, struct placer *p,
 	here.pin = -1; /* the reason alone */
 	if (placer_look(p, x->snap, &here, host, &r) == PLACE_FITS) {
 		buf_addf(out,
-			"  %-20s fits: %.1f %% of %s stays free (free now: %" PRId64
-			" CPUs, %" PRId64 " MiB)\n",
+			"  %-20s fits: %.1f %% of %s stays free (free now: CPU %" PRId64
+			", RAM %" PRId64 " MiB)\n",
 			snap_host_name(x->snap, host), r.free * 100,
 			place_dim_name(r.scarcest), h->cpu_cap - h->cpu_used,
 			h->ram_cap - h->ram_used);
