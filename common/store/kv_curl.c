@@ -225,6 +225,11 @@ int kv_curl_set_err(struct err *e, CURLcode code, const char *error_text)
 	case CURLE_SSL_CACERT_BADFILE:
 	case CURLE_SSL_CIPHER:
 		return err_set(e, ERR_UNAVAILABLE, "TLS: %s", text);
+	case CURLE_GOT_NOTHING:
+		return err_set(e, ERR_UNAVAILABLE,
+			"the connection was closed without an answer (is it HTTPS that "
+			"is "
+			"spoken there?)");
 	default:
 		return err_set(e, ERR_UNAVAILABLE, "%s", text);
 	}

@@ -79,7 +79,8 @@ static int canceled(struct etcd_watch *w, const struct kv_wire_watch *m, struct 
 
 	if (m->compact_rev > 0)
 		return set_void(w);
-	w->is_denied = strstr(reason, "permission denied") || strstr(reason, "auth");
+	w->is_denied = strstr(reason, "permission denied") || strstr(reason, "auth") ||
+		       strstr(reason, "user name is empty");
 	(void)err_set(e, w->is_denied ? ERR_DENIED : ERR_UNAVAILABLE,
 		"etcd has canceled it: %s", reason);
 	return set_broken(w, e);
@@ -260,7 +261,7 @@ static int open_once(struct etcd_watch *w, const struct buf *body, size_t endpoi
 	return wait_created(w, end_msec, e);
 }
 
-/* Was it for lack of a good token? (etcd 3.4 cancels such a watch with "permission denied".) */
+/* Was it for lack of a good token? (etcd cancels such a watch with "permission denied" or says what it misses.) */
 static bool needs_login(const struct etcd_watch *w)
 {
 	return w->stream && w->state == WATCH_BROKEN &&

@@ -170,7 +170,7 @@ static const struct rule rules[] = {
 	{6, NULL, KV_VERDICT_REFUSED, ERR_EXISTS},
 	{7, NULL, KV_VERDICT_REFUSED, ERR_DENIED},
 	{8, "too many requests", KV_VERDICT_ELSEWHERE, ERR_TOO_MANY},
-	/* The write that crosses the quota is applied and answered with this all the same. */
+	/* A write that crosses the quota may be applied and answered with this all the same. */
 	{8, "space exceeded", KV_VERDICT_UNSURE, ERR_NO_SPACE},
 	{8, NULL, KV_VERDICT_UNSURE, ERR_TOO_MANY},
 	{9, NULL, KV_VERDICT_REFUSED, ERR_CONFLICT},
