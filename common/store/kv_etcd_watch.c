@@ -218,7 +218,8 @@ static const struct kv_watch_ops etcd_watch_ops = {
 /* ---------------------------------------------------------------- opening */
 
 /* Until the watch stands. NOTHING: it does; else as kv_watch_next(). */
-static int wait_created(struct etcd_watch *w, int64_t end_msec, struct err *e)
+static int wait_created(
+	struct etcd_watch *w, size_t endpoint, int64_t end_msec, struct err *e)
 {
 	struct kv_events none = {0};
 	struct err why = {0};
@@ -232,7 +233,8 @@ static int wait_created(struct etcd_watch *w, int64_t end_msec, struct err *e)
 		if (r != NOTHING || is_line)
 			continue;
 		if (left <= 0) {
-			(void)err_set(e, ERR_TIMEOUT, "no answer in time");
+			(void)err_set(e, ERR_TIMEOUT, "%s: no answer in time",
+				kv_conn_url(w->d->conn, endpoint));
 			return set_broken(w, e);
 		}
 		if (why.msg[0]) {
@@ -258,7 +260,7 @@ static int open_once(struct etcd_watch *w, const struct buf *body, size_t endpoi
 	w->state = WATCH_OPENING;
 	w->is_denied = false;
 	w->stream = kv_stream_open(w->d->conn, endpoint, KV_WIRE_WATCH, token, body);
-	return wait_created(w, end_msec, e);
+	return wait_created(w, endpoint, end_msec, e);
 }
 
 /* Was it for lack of a good token? (etcd cancels such a watch with "permission denied" or says what it misses.) */
