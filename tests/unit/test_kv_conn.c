@@ -206,10 +206,10 @@ static size_t n_seen(struct server *s)
 
 /* ---------------------------------------------------------------- helpers */
 
-static struct kv *open_at(
-	const struct server *a, const struct server *b, const char *user)
+static struct kv *open_limit(const struct server *a, const struct server *b,
+	const char *user, int64_t limit_sec)
 {
-	struct etcd_conf conf = {.limit_sec = 1};
+	struct etcd_conf conf = {.limit_sec = limit_sec};
 	char name[] = "me", password[] = "secret";
 	struct err e = {0};
 	struct kv *kv = NULL;
@@ -224,6 +224,12 @@ static struct kv *open_at(
 	assert_done(kv_etcd_open(&conf, &kv, &e));
 	strv_done(&conf.url);
 	return kv;
+}
+
+static struct kv *open_at(
+	const struct server *a, const struct server *b, const char *user)
+{
+	return open_limit(a, b, user, 1);
 }
 
 static int try_put(struct kv *kv, struct err *e)
@@ -472,7 +478,7 @@ static void test_huge_answer(void **state)
 	memset(huge, 'x', 65 * 1024 * 1024);
 	huge[65 * 1024 * 1024] = '\0';
 	START(&s, {200, huge});
-	kv = open_at(&s, NULL, NULL);
+	kv = open_limit(&s, NULL, NULL, 20);
 	assert_int_equal(kv_get(kv, "a", &p, NULL, &e), -1);
 	assert_int_equal(e.kind, ERR_TOO_LARGE);
 	assert_int_equal(n_seen(&s), 1);
