@@ -3,9 +3,12 @@
 #include <assert.h>
 #include <pthread.h>
 
+#include "common/base/clock.h"
 #include "common/base/metrics.h"
 
 enum { MEMBERS_MAX = 128, SHARED_TRIES = 3, LOOKS = 16 };
+/* Who waited that long for an unknown outcome is told so without another look. */
+enum { PATIENCE_MSEC = 2500 };
 enum { SIZE_MAX_BYTES = 512 * 1024, KNOWN_KEYS_MAX = 8192, KNOWN_SIZE_MAX = 4 << 20 };
 
 /*
@@ -252,12 +255,15 @@ int group_run(struct group *g, order_fn *fn, void *aux, const struct group_room 
 	struct err *e)
 {
 	struct member self = {.fn = fn, .aux = aux, .room = room};
+	int64_t begun = clock_mono_msec();
 	int r;
 
 	assert(room->n_ops <= KV_TXN_MAX_OPS && room->n_compares <= KV_TXN_MAX_OPS);
 	pthread_cond_init(&self.cond, NULL);
 	join(g, &self);
 	pthread_cond_destroy(&self.cond);
+	if (self.is_doubtful && clock_mono_msec() - begun > PATIENCE_MSEC)
+		return order_in_doubt(e);
 	if (self.state == ALONE) {
 		r = order_run(g->kv, fn, aux, self.is_doubtful, e);
 		if (r == 0)

@@ -33,13 +33,17 @@ static void pause_random(int try)
 	nanosleep(&t, NULL);
 }
 
+int order_in_doubt(struct err *e)
+{
+	return err_set(e, ERR_UNAVAILABLE,
+		"the store did not say whether the order was carried out: look before "
+		"you repeat it, or repeat it with the same Idempotency-Key");
+}
+
 static int give_up(bool is_doubtful, struct err *e)
 {
 	if (is_doubtful)
-		return err_set(e, ERR_UNAVAILABLE,
-			"the store did not say whether the order was carried out: look "
-			"before you repeat it, or repeat it with the same "
-			"Idempotency-Key");
+		return order_in_doubt(e);
 	return err_set(
 		e, ERR_CONFLICT, "others change the same entry all the time: try again");
 }

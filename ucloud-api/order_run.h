@@ -23,5 +23,7 @@ int order_run(
 /* fn, then what it wants is read, until it wants no more: its 0, DRAFT_AS_IT_IS or < 0. */
 int order_look(
 	struct kv *kv, struct draft *d, order_fn *fn, void *aux, struct err *e) MUST_USE;
+/* ERR_UNAVAILABLE: nobody knows whether it was carried out. */
+int order_in_doubt(struct err *e);
 
 #endif

@@ -1,0 +1,176 @@
+#include "common/model/host.h"
+#include "common/model/image.h"
+#include "common/model/request.h"
+#include "common/model/user.h"
+#include "common/model/vm.h"
+#include "ucloud-api/calls.h"
+#include "ucloud-api/orders.h"
+
+#define LIMIT_AFTER                                                                      \
+	{"limit", "entries on a page, 1 to 1000 (default 100)"},                         \
+	{                                                                                \
+		"after", "what `next` of the page before said"                           \
+	}
+#define OWNER                                                                            \
+	{                                                                                \
+		"owner", "name@realm: admins reach others' VMs by name with it"          \
+	}
+
+static const struct route_query page_query[] = {LIMIT_AFTER, {0}};
+static const struct route_query owner_query[] = {OWNER, {0}};
+static const struct route_query request_query[] = {
+	LIMIT_AFTER, {"owner", "name@realm: only those for this user's VMs"}, {0}};
+static const struct route_query vm_list_query[] = {LIMIT_AFTER,
+	{"status", "only VMs in this status"}, {"host", "only VMs on this host"},
+	{"name", "only VMs whose name begins so"},
+	{"owner", "name@realm: admins list others' VMs with it"},
+	{"all", "yes: everybody's (admins)"}, {0}};
+static const struct route_query vm_show_query[] = {OWNER,
+	{"wait", "answer when the VM has this status, or is gone (DELETED); at once when "
+		 "it "
+		 "is in ERROR; 504 when the time is up"},
+	{"timeout", "seconds to wait, 0 to 300 (default 60)"}, {0}};
+
+#define VMS	 "/v1/vms"
+#define VM	 VMS "/{vm}"
+#define HOSTS	 "/v1/hosts"
+#define HOST	 HOSTS "/{host}"
+#define IMAGES	 "/v1/images"
+#define IMAGE	 IMAGES "/{image}"
+#define STORES	 "/v1/image_stores"
+#define STORE	 STORES "/{store}"
+#define REQUESTS "/v1/requests"
+#define REQUEST	 REQUESTS "/{uuid}"
+#define USER	 "/v1/users/{user}"
+
+const struct route api_routes[] = {
+	{"POST", "/v1/session", call_session_create, ROUTE_USER, "Open a session",
+		"With Basic authorization. The token serves until `expires`.",
+		.out = &session_jtab, .status = 201},
+	{"DELETE", "/v1/session", call_session_delete, ROUTE_USER,
+		"End the session whose token is sent", .status = 204},
+
+	{"POST", VMS, call_vm_create, ROUTE_USER, "Order a VM",
+		"Accepted when it answers; `GET /v1/vms/{vm}?wait=RUNNING` tells when it "
+		"runs.",
+		ROUTE_BODY, &vm_input_jtab, &vm_jtab, .status = 202, .is_create = true},
+	{"GET", VMS, call_vm_list, ROUTE_USER, "List VMs",
+		"One's own; admins may ask for others'. Ordered by name (by uuid when "
+		"they are "
+		"of several owners).",
+		.out = &vm_jtab, .out_list = "vms", .out_leaves = LIST_VM_LEAVES,
+		.status = 200, .query = vm_list_query},
+	{"GET", VM, call_vm_show, ROUTE_USER, "Show a VM",
+		"By name or uuid. With ?wait= the answer is held until the VM gets "
+		"there.",
+		.out = &vm_jtab, .status = 200, .query = vm_show_query},
+	{"PATCH", VM, call_vm_patch, ROUTE_USER, "Change a VM",
+		"Members left out stay as they are.", ROUTE_BODY, &vm_patch_jtab,
+		&vm_jtab, .status = 200, .query = owner_query},
+	{"DELETE", VM, call_vm_delete, ROUTE_USER, "Delete a VM with its disks",
+		.out = &vm_jtab, .status = 202, .query = owner_query},
+	{"POST", VM "/start", call_vm_start, ROUTE_USER, "Start a VM",
+		"200 when it runs, or is being started, already.", ROUTE_MAY_BODY,
+		&force_jtab, &vm_jtab, .status = 202, .query = owner_query},
+	{"POST", VM "/stop", call_vm_stop, ROUTE_USER, "Stop a VM",
+		"It keeps its disks. 200 when it is, or is being, stopped already.",
+		ROUTE_MAY_BODY, &force_jtab, &vm_jtab, .status = 202,
+		.query = owner_query},
+	{"POST", VM "/reboot", call_vm_reboot, ROUTE_USER, "Reboot a VM",
+		.body_kind = ROUTE_MAY_BODY, .in = &force_jtab, .out = &vm_jtab,
+		.status = 202, .query = owner_query},
+	{"GET", VM "/explain", call_vm_explain, ROUTE_USER,
+		"Why it is where it is, or why it still waits", .out = &explain_jtab,
+		.status = 200, .query = owner_query},
+	{"GET", VM "/console-log", call_vm_console, ROUTE_USER,
+		"The end of the serial console's output",
+		"Asked of the VM's host; 504 when that does not answer within 10 s.",
+		.out = &console_jtab, .status = 200, .query = owner_query},
+
+	{"POST", "/v1/ssh-keys", call_key_add, ROUTE_USER, "Store an SSH public key",
+		"New VMs get all stored keys, unless their order names some.", ROUTE_BODY,
+		&ssh_key_jtab, &ssh_key_jtab, .status = 201},
+	{"GET", "/v1/ssh-keys", call_key_list, ROUTE_USER, "List stored SSH keys",
+		.out = &ssh_key_jtab, .out_list = "ssh_keys", .status = 200,
+		.query = page_query},
+	{"DELETE", "/v1/ssh-keys/{key}", call_key_delete, ROUTE_USER,
+		"Remove a stored SSH key", "VMs that have it keep it.", .status = 204},
+	{"GET", "/v1/user", call_me, ROUTE_USER, "Oneself: keys, quota and its use",
+		.out = &user_jtab, .status = 200},
+
+	{"POST", IMAGES, call_image_create, ROUTE_ADMIN, "Register an image",
+		"Of a file that is in its store already.", ROUTE_BODY, &image_input_jtab,
+		&image_jtab, .status = 201, .is_create = true},
+	{"GET", IMAGES, call_image_list, ROUTE_USER, "List one's own and public images",
+		.out = &image_jtab, .out_list = "images", .status = 200,
+		.query = page_query},
+	{"GET", IMAGE, call_image_show, ROUTE_USER, "Show an image", "By name or uuid.",
+		.out = &image_jtab, .status = 200},
+	{"PATCH", IMAGE, call_image_patch, ROUTE_USER, "Change an image",
+		.body_kind = ROUTE_BODY, .in = &image_patch_jtab, .out = &image_jtab,
+		.status = 200},
+	{"DELETE", IMAGE, call_image_delete, ROUTE_USER, "Delete an image",
+		"Refused while VMs use it. Its file stays in the store.", .status = 204},
+	{"POST", STORES, call_store_create, ROUTE_ADMIN, "Register an image store",
+		.body_kind = ROUTE_BODY, .in = &image_store_input_jtab,
+		.out = &image_store_jtab, .status = 201, .is_create = true},
+	{"GET", STORES, call_store_list, ROUTE_ADMIN, "List image stores",
+		.out = &image_store_jtab, .out_list = "image_stores", .status = 200,
+		.query = page_query},
+	{"GET", STORE, call_store_show, ROUTE_ADMIN, "Show an image store",
+		.out = &image_store_jtab, .status = 200},
+	{"DELETE", STORE, call_store_delete, ROUTE_ADMIN, "Remove an image store",
+		"Refused while images are in it.", .status = 204},
+
+	{"GET", REQUESTS, call_request_list, ROUTE_USER, "List open requests",
+		"Those for one's own VMs; admins get all.", .out = &request_jtab,
+		.out_list = "requests", .status = 200, .query = request_query},
+	{"GET", REQUEST, call_request_show, ROUTE_USER, "Show the open request of a VM",
+		"By the VM's uuid.", .out = &request_jtab, .status = 200},
+	{"POST", REQUEST "/retry", call_request_retry, ROUTE_ADMIN,
+		"Try a request again at once", .out = &request_jtab, .status = 200},
+	{"POST", REQUEST "/abort", call_request_abort, ROUTE_ADMIN, "Give up a request",
+		"Its VM becomes ERROR. DeleteVM cannot be aborted.", .out = &vm_jtab,
+		.status = 200},
+
+	{"POST", HOSTS, call_host_create, ROUTE_ADMIN, "Register a host",
+		.body_kind = ROUTE_BODY, .in = &host_input_jtab, .out = &host_jtab,
+		.status = 201, .is_create = true},
+	{"GET", HOSTS, call_host_list, ROUTE_ADMIN, "List hosts", .out = &host_jtab,
+		.out_list = "hosts", .status = 200, .query = page_query},
+	{"GET", HOST, call_host_show, ROUTE_ADMIN, "Show a host", .out = &host_jtab,
+		.status = 200},
+	{"PATCH", HOST, call_host_patch, ROUTE_ADMIN, "Change a host",
+		.body_kind = ROUTE_BODY, .in = &host_patch_jtab, .out = &host_jtab,
+		.status = 200},
+	{"DELETE", HOST, call_host_delete, ROUTE_ADMIN, "Remove a host",
+		"Refused while VMs are placed there, or have their disks there.",
+		.status = 204},
+	{"POST", HOST "/drain", call_host_drain, ROUTE_ADMIN,
+		"Place no VMs there any more", .out = &host_jtab, .status = 200},
+	{"POST", HOST "/undrain", call_host_undrain, ROUTE_ADMIN, "Place VMs there again",
+		.out = &host_jtab, .status = 200},
+
+	{"GET", "/v1/users", call_user_list, ROUTE_ADMIN, "List users",
+		"Those who ever ordered something.", .out = &user_jtab,
+		.out_list = "users", .status = 200, .query = page_query},
+	{"GET", USER, call_user_show, ROUTE_USER, "Show a user",
+		"Written name@realm. Others than oneself: admins.", .out = &user_jtab,
+		.status = 200},
+	{"PATCH", USER, call_user_patch, ROUTE_ADMIN, "Set a user's quota",
+		"Members left out stay as they are; null: the default again.", ROUTE_BODY,
+		&quota_input_jtab, &user_jtab, .status = 200},
+
+	{"GET", "/v1/events", call_events, ROUTE_USER, "Follow what happens",
+		"Server-sent events: `vm`, `image`, `host` with "
+		"{\"change\":\"put\"|\"delete\", "
+		"...} as data; `reset` when something may have been missed: list again.",
+		.status = 200, .out_type = "text/event-stream"},
+	{"GET", "/v1/openapi.json", call_openapi, ROUTE_OPEN, "This description",
+		.status = 200},
+	{"GET", "/healthz", call_health, ROUTE_OPEN, "Does it work?", .out = &health_jtab,
+		.status = 200},
+	{"GET", "/metrics", call_metrics, ROUTE_OPEN, "Figures in Prometheus text format",
+		.status = 200, .out_type = "text/plain"},
+	{0},
+};

@@ -1,0 +1,340 @@
+#include "ucloud-api/waits.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "common/base/clock.h"
+#include "common/base/metrics.h"
+#include "common/store/cond.h"
+
+enum { RETRY_MSEC = 1000, FAILURES_MAX = 3 };
+
+struct waiter {
+	struct httpd_req *req;
+	char uuid[64];
+	int want;
+	int64_t deadline_msec;
+	int64_t retry_msec; /* the store did not answer: not before */
+	unsigned n_failures;
+	bool is_dirty; /* look (again) */
+	struct waiter *prev, *next;
+};
+
+struct waits {
+	struct kv *kv;
+	const struct keys *keys;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	struct waiter *waiters;	  /* but those that the thread looks at now... */
+	struct waiter *looked_at; /* ...which are here */
+	bool is_stopping, is_started;
+	pthread_t thread;
+};
+
+static double read_n_waiting(void *aux);
+static struct metric n_waiting = {METRIC_GAUGE, "ucloud_api_waiting",
+	"Requests that are held until a VM gets somewhere.", .read = read_n_waiting};
+
+int wait_parse(const char *s, int *want, struct err *e)
+{
+	int status = strcmp(s, "DELETED") == 0 ? (int)WAIT_DELETED
+					       : names_find(vm_status_names, s);
+
+	if (status < 0)
+		return err_set_field(e, ERR_INVALID, "wait",
+			"wait must be the name of a status, like RUNNING or STOPPED, or "
+			"DELETED");
+	*want = status;
+	return 0;
+}
+
+enum wait_verdict wait_judge(int want, const struct vm *vm)
+{
+	if (!vm)
+		return WAIT_GONE;
+	if (vm->status == want || vm->status == VM_ERROR)
+		return WAIT_REACHED;
+	return WAIT_ON;
+}
+
+json_t *vm_json(const struct vm *vm)
+{
+	return jtab_format_public(&vm_jtab, vm);
+}
+
+/* ---------------------------------------------------------------- answering */
+
+static void answer_gone(struct httpd_req *req, int want)
+{
+	struct err e;
+
+	if (want == (int)WAIT_DELETED) {
+		httpd_answer_json(req, 200, json_pack("{s:s}", "status", "DELETED"));
+		return;
+	}
+	err_set(&e, ERR_NOT_FOUND, "the VM was deleted while you waited");
+	httpd_answer_err(req, &e);
+}
+
+static void answer_late(struct httpd_req *req, int want, const struct vm *vm)
+{
+	struct err e;
+
+	err_set(&e, ERR_TIMEOUT, "the time is up: the status is %s, not %s yet",
+		vm_status_names[vm->status],
+		want == (int)WAIT_DELETED ? "DELETED" : vm_status_names[want]);
+	httpd_answer_err(req, &e);
+}
+
+/* True when it was answered. */
+static bool settle(struct waiter *w, const struct kv_pair *pair, int64_t now)
+{
+	CLEANUP(vm_done)
+	struct vm vm = {0};
+	enum wait_verdict verdict;
+	struct err e;
+
+	if (pair->key && vm_parse(pair->value, pair->value_size, &vm, &e) < 0) {
+		httpd_answer_err(w->req, &e);
+		return true;
+	}
+	verdict = wait_judge(w->want, pair->key ? &vm : NULL);
+	if (verdict == WAIT_REACHED)
+		httpd_answer_json(w->req, 200, vm_json(&vm));
+	else if (verdict == WAIT_GONE)
+		answer_gone(w->req, w->want);
+	else if (now >= w->deadline_msec)
+		answer_late(w->req, w->want, &vm);
+	else
+		return false;
+	return true;
+}
+
+/* The store did not answer. True when that was answered. */
+static bool settle_failure(struct waiter *w, const struct err *e, int64_t now)
+{
+	if (++w->n_failures < FAILURES_MAX && now < w->deadline_msec) {
+		w->is_dirty = true;
+		w->retry_msec = now + RETRY_MSEC;
+		return false;
+	}
+	httpd_answer_err(w->req, e);
+	return true;
+}
+
+/* ---------------------------------------------------------------- the thread */
+
+static bool is_due(const struct waiter *w, int64_t now)
+{
+	return now >= w->retry_msec && (w->is_dirty || now >= w->deadline_msec);
+}
+
+/* Moves those that are due to looked_at; how many. The lock is held. */
+static size_t take_due(struct waits *ws, int64_t now)
+{
+	struct waiter *w, *next;
+	size_t n = 0;
+
+	DL_FOREACH_SAFE(ws->waiters, w, next)
+	{
+		if (n == KV_TXN_MAX_OPS || !is_due(w, now))
+			continue;
+		DL_DELETE(ws->waiters, w);
+		DL_APPEND(ws->looked_at, w);
+		w->is_dirty = false;
+		n++;
+	}
+	return n;
+}
+
+/* Reads the entries of those in looked_at and answers who can be answered: their req is NULL
+ * then. Only the thread changes that list, and nobody else looks at its reqs. */
+static void look(struct waits *ws, size_t n)
+{
+	CLEANUP(kv_list_done)
+	struct kv_list got = {0};
+	const char *keys[KV_TXN_MAX_OPS] = {0};
+	char *owned[KV_TXN_MAX_OPS] = {0};
+	int64_t now;
+	struct waiter *w;
+	struct err e;
+	size_t i = 0;
+	int r;
+
+	DL_FOREACH(ws->looked_at, w)
+	{
+		keys[i] = owned[i] = key_vm(ws->keys, w->uuid);
+		i++;
+	}
+	r = kv_get_many(ws->kv, keys, n, &got, &e);
+	now = clock_mono_msec();
+	i = 0;
+	DL_FOREACH(ws->looked_at, w)
+	{
+		bool is_answered =
+			r < 0 ? settle_failure(w, &e, now) : settle(w, &got.v[i], now);
+
+		if (r == 0)
+			w->n_failures = 0;
+		if (is_answered)
+			w->req = NULL;
+		free(owned[i++]);
+	}
+}
+
+/* The lock is held. */
+static void put_back(struct waits *ws)
+{
+	struct waiter *w, *next;
+
+	DL_FOREACH_SAFE(ws->looked_at, w, next)
+	{
+		DL_DELETE(ws->looked_at, w);
+		if (w->req)
+			DL_APPEND(ws->waiters, w);
+		else
+			free(w);
+	}
+}
+
+/* Milliseconds until something is due. */
+static int64_t next_msec(const struct waits *ws, int64_t now)
+{
+	int64_t at = now + 60 * 1000;
+	const struct waiter *w;
+
+	DL_FOREACH(ws->waiters, w)
+	{
+		int64_t due = w->is_dirty ? w->retry_msec : w->deadline_msec;
+
+		at = due < at ? due : at;
+	}
+	return at > now ? at - now : 0;
+}
+
+static void *run(void *aux)
+{
+	struct waits *ws = aux;
+
+	pthread_mutex_lock(&ws->lock);
+	while (!ws->is_stopping) {
+		int64_t now = clock_mono_msec();
+		size_t n = take_due(ws, now);
+		struct timespec until;
+
+		if (n > 0) {
+			pthread_mutex_unlock(&ws->lock);
+			look(ws, n);
+			pthread_mutex_lock(&ws->lock);
+			put_back(ws);
+			continue;
+		}
+		until = cond_deadline(next_msec(ws, now));
+		cond_wait_until(&ws->cond, &ws->lock, &until);
+	}
+	pthread_mutex_unlock(&ws->lock);
+	return NULL;
+}
+
+/* ---------------------------------------------------------------- public */
+
+static double read_n_waiting(void *aux)
+{
+	struct waits *ws = aux;
+	size_t n = 0;
+	struct waiter *w;
+
+	if (!ws)
+		return 0;
+	pthread_mutex_lock(&ws->lock);
+	DL_COUNT(ws->waiters, w, n);
+	pthread_mutex_unlock(&ws->lock);
+	return (double)n;
+}
+
+struct waits *waits_new(struct kv *kv, const struct keys *keys)
+{
+	struct waits *ws = xcalloc(1, sizeof(*ws));
+
+	ws->kv = kv;
+	ws->keys = keys;
+	pthread_mutex_init(&ws->lock, NULL);
+	cond_init(&ws->cond);
+	n_waiting.aux = ws;
+	metric_register(&n_waiting);
+	return ws;
+}
+
+void waits_start(struct waits *ws)
+{
+	if (pthread_create(&ws->thread, NULL, run, ws) != 0)
+		abort();
+	ws->is_started = true;
+}
+
+void waits_free(struct waits *ws)
+{
+	struct waiter *w, *next;
+	struct err e;
+
+	if (!ws)
+		return;
+	n_waiting.aux = NULL;
+	pthread_mutex_lock(&ws->lock);
+	ws->is_stopping = true;
+	pthread_cond_broadcast(&ws->cond);
+	pthread_mutex_unlock(&ws->lock);
+	if (ws->is_started)
+		pthread_join(ws->thread, NULL);
+	err_set(&e, ERR_UNAVAILABLE, "this API process is stopping: ask again");
+	DL_FOREACH_SAFE(ws->waiters, w, next)
+	{
+		httpd_answer_err(w->req, &e);
+		free(w);
+	}
+	pthread_cond_destroy(&ws->cond);
+	pthread_mutex_destroy(&ws->lock);
+	free(ws);
+}
+
+void waits_park(struct waits *ws, struct httpd_req *req, const char *uuid, int want,
+	int64_t limit_sec)
+{
+	struct waiter *w = xcalloc(1, sizeof(*w));
+
+	w->req = req;
+	memcpy(w->uuid, uuid, strnlen(uuid, sizeof(w->uuid) - 1));
+	w->want = want;
+	w->deadline_msec = clock_mono_msec() + limit_sec * 1000;
+	w->is_dirty = true;
+	pthread_mutex_lock(&ws->lock);
+	DL_APPEND(ws->waiters, w);
+	pthread_cond_signal(&ws->cond);
+	pthread_mutex_unlock(&ws->lock);
+}
+
+static bool poke_list(struct waiter *list, const char *uuid)
+{
+	bool is_any = false;
+	struct waiter *w;
+
+	DL_FOREACH(list, w)
+	{
+		if (!uuid || strcmp(w->uuid, uuid) == 0)
+			w->is_dirty = is_any = true;
+	}
+	return is_any;
+}
+
+void waits_poke(struct waits *ws, const char *uuid)
+{
+	bool is_any;
+
+	pthread_mutex_lock(&ws->lock);
+	is_any = poke_list(ws->waiters, uuid);
+	is_any |= poke_list(ws->looked_at, uuid);
+	if (is_any)
+		pthread_cond_signal(&ws->cond);
+	pthread_mutex_unlock(&ws->lock);
+}

@@ -1,0 +1,44 @@
+/*
+ * `GET /v1/vms/{vm}?wait=STATUS`: requests that are held until their VM gets there. Each costs
+ * a socket; one thread serves them all. It is woken by the watch of events.h, and then reads
+ * the entry linearizably. A request is looked at once after it was parked, so nothing is lost
+ * between reading and watching.
+ */
+#ifndef UCLOUD_WAITS_H
+#define UCLOUD_WAITS_H
+
+#include "common/base/httpd.h"
+#include "common/model/keys.h"
+#include "common/model/vm.h"
+#include "common/store/kv.h"
+
+struct waits;
+
+#define WAIT_DELETED	 VM_N_STATUS /* beside enum vm_status: until the entry is gone */
+#define WAIT_SEC_DEFAULT 60
+#define WAIT_SEC_MAX	 300
+
+/* "RUNNING" or "DELETED" to a number. */
+int wait_parse(const char *s, int *want, struct err *e) MUST_USE;
+
+enum wait_verdict { WAIT_ON, WAIT_REACHED, WAIT_GONE };
+/* vm is NULL when its entry is gone. ERROR ends every wait: nothing more will happen by
+ * itself. Pure. */
+enum wait_verdict wait_judge(int want, const struct vm *vm);
+
+struct waits *waits_new(struct kv *kv, const struct keys *keys);
+void waits_start(struct waits *w);
+/* Answers 503 to whoever still waits. */
+void waits_free(struct waits *w);
+
+/* Takes req: it is answered with the entry, with {"status":"DELETED"}, 404 when it is gone
+ * instead of what was waited for, 504 after limit_sec, 503 when the store does not answer. */
+void waits_park(struct waits *w, struct httpd_req *req, const char *uuid, int want,
+	int64_t limit_sec);
+/* Something happened to this VM, or (NULL) perhaps to all. */
+void waits_poke(struct waits *w, const char *uuid);
+
+/* The entry as users see it; a new object. */
+json_t *vm_json(const struct vm *vm);
+
+#endif
