@@ -1,0 +1,232 @@
+#include "ucloud-otp/otpd.h"
+
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/httpd.h"
+#include "common/base/log.h"
+#include "common/base/metrics.h"
+#include "common/model/keys.h"
+
+#include "ucloud-otp/proto.h"
+
+#define DEFAULT_PORT 8441
+
+struct otpd {
+	const struct otp_conf *conf;
+	struct kv *kv;
+	struct accounts accounts;
+	struct httpd *httpd;
+};
+
+static struct metric checks = {METRIC_COUNTER, "ucloud_otp_checks_total",
+	"Tokens that were asked about, by answer.", .label = "answer"};
+
+/* The asker's own token serves for its whole 30 s; who is wrong learns no detail. */
+static int check_asker(struct otpd *o, const struct otp_login *asker,
+	const struct strv *realms, struct err *e)
+{
+	enum account_answer answer = ACCOUNT_UNKNOWN;
+	if (strv_has(realms, asker->realm) &&
+		account_verify(&o->accounts, asker->realm, asker->name, asker->token,
+			clock_unix_sec(), false, &answer, e))
+		return -1;
+	if (answer == ACCOUNT_OK)
+		return 0;
+	log_warn("asker refused name=%s realm=%s reason=%s", asker->name, asker->realm,
+		strv_has(realms, asker->realm) ? account_answer_names[answer]
+					       : "realm may not do this");
+	return err_set(e, ERR_DENIED,
+		"the asking service's own name, realm and token were not accepted for "
+		"this");
+}
+
+/* An asker that is refused is told so in the protocol's words; all else as a problem. */
+static void answer_refusal(struct httpd_req *req, const struct err *e)
+{
+	if (e->kind != ERR_DENIED) {
+		httpd_answer_err(req, e);
+		return;
+	}
+	httpd_answer_json(req, 403,
+		json_pack("{s:s, s:s, s:s}", "status", "FAIL", "reason", "asker",
+			"detail", e->msg));
+}
+
+static void verify(struct otpd *o, struct httpd_req *req)
+{
+	CLEANUP(otp_question_done)
+	struct otp_question q = {0};
+	struct err e = {0};
+	size_t size;
+	const char *body = httpd_body(req, &size);
+	enum account_answer answer;
+	if (otp_verify_parse(body, size, &q, &e) ||
+		check_asker(o, &q.asker, &o->conf->realm_verify, &e) ||
+		account_verify(&o->accounts, q.subject.realm, q.subject.name,
+			q.subject.token, clock_unix_sec(), true, &answer, &e)) {
+		metric_add(&checks, err_kind_name(e.kind), 1);
+		answer_refusal(req, &e);
+		return;
+	}
+	metric_add(&checks, account_answer_names[answer], 1);
+	log_info("asked name=%s realm=%s asker=%s answer=%s", q.subject.name,
+		q.subject.realm, q.asker.name, account_answer_names[answer]);
+	if (answer == ACCOUNT_OK)
+		httpd_answer_json(req, 200, json_pack("{s:s}", "status", "OK"));
+	else
+		httpd_answer_json(req, 403,
+			json_pack("{s:s, s:s}", "status", "FAIL", "reason",
+				account_answer_names[answer]));
+}
+
+static void add_to_list(void *aux, const struct account *a, bool is_valid)
+{
+	json_t *list = aux;
+	if (is_valid)
+		json_array_append_new(list,
+			json_pack("{s:s, s:s}", "name", a->name, "realm", a->realm));
+}
+
+static json_t *manage_add(struct otpd *o, const struct otp_login *who, struct err *e)
+{
+	char *seed = NULL;
+	if (account_add(&o->accounts, who->realm, who->name, NULL, clock_unix_sec(),
+		    &seed, e))
+		return NULL;
+	CLEANUP_STR char *uri = account_uri(who->realm, who->name, seed);
+	json_t *answer = json_pack("{s:s, s:s, s:s, s:s}", "name", who->name, "realm",
+		who->realm, "seed", seed, "uri", uri);
+	secret_wipe(seed);
+	free(seed);
+	return answer;
+}
+
+static json_t *manage_delete(struct otpd *o, const struct otp_login *who, struct err *e)
+{
+	if (account_delete(&o->accounts, who->realm, who->name, e))
+		return NULL;
+	return json_pack("{s:s}", "status", "OK");
+}
+
+static json_t *manage_list(struct otpd *o, const struct otp_login *who, struct err *e)
+{
+	json_t *list = json_array();
+	const char *realm = str_is_empty(who->realm) ? NULL : who->realm;
+	if (account_each(&o->accounts, realm, add_to_list, list, e)) {
+		json_decref(list);
+		return NULL;
+	}
+	return json_pack("{s:o}", "users", list);
+}
+
+static const struct {
+	const char *path;
+	bool need_subject;
+	json_t *(*run)(struct otpd *o, const struct otp_login *who, struct err *e);
+} manage_verbs[] = {
+	{"/user/add", true, manage_add},
+	{"/user/delete", true, manage_delete},
+	{"/user/list", false, manage_list},
+};
+
+static void manage(struct otpd *o, struct httpd_req *req, size_t verb)
+{
+	CLEANUP(otp_question_done)
+	struct otp_question q = {0};
+	struct err e = {0};
+	size_t size;
+	const char *body = httpd_body(req, &size);
+	json_t *answer = NULL;
+	if (!otp_manage_parse(body, size, manage_verbs[verb].need_subject, &q, &e) &&
+		!check_asker(o, &q.asker, &o->conf->realm_manage, &e))
+		answer = manage_verbs[verb].run(o, &q.subject, &e);
+	if (!answer) {
+		answer_refusal(req, &e);
+		return;
+	}
+	log_info("managed what=%s name=%s realm=%s by=%s", manage_verbs[verb].path,
+		q.subject.name ? q.subject.name : "",
+		q.subject.realm ? q.subject.realm : "", q.asker.name);
+	httpd_answer_json(req, 200, answer);
+}
+
+/* Does the path end in `end`, a last slash aside? */
+static bool path_ends(const char *path, const char *end)
+{
+	size_t len = strlen(path);
+	if (len > 1 && path[len - 1] == '/')
+		len--;
+	size_t end_len = strlen(end);
+	return len >= end_len && !strncmp(path + len - end_len, end, end_len);
+}
+
+static enum httpd_result handle(void *aux, struct httpd_req *req)
+{
+	struct otpd *o = aux;
+	const char *path = httpd_path(req);
+	struct err e;
+	if (!str_eq(httpd_method(req), "POST")) {
+		httpd_add_header(req, "Allow", "POST");
+		httpd_answer(req, 405, "text/plain", "POST only\n", 10);
+		return HTTPD_ANSWERED;
+	}
+	if (path_ends(path, "/verify")) {
+		verify(o, req);
+		return HTTPD_ANSWERED;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(manage_verbs); i++)
+		if (path_ends(path, manage_verbs[i].path)) {
+			manage(o, req, i);
+			return HTTPD_ANSWERED;
+		}
+	err_set(&e, ERR_NOT_FOUND,
+		"%s is not served here; tokens are verified at /verify/", path);
+	httpd_answer_err(req, &e);
+	return HTTPD_ANSWERED;
+}
+
+int otpd_open(const struct otp_conf *conf, struct otpd **out, struct err *e)
+{
+	struct otpd *o = xcalloc(1, sizeof(*o));
+	o->conf = conf;
+	metric_register(&checks);
+	struct httpd_conf hc = {.listen = &conf->listen,
+		.default_port = DEFAULT_PORT,
+		.cert_file = conf->tls_cert,
+		.key_file = conf->tls_key};
+	if (seal_key_read(conf->key_file, false, o->accounts.key, e) ||
+		kv_etcd_open(&conf->etcd, &o->kv, e)) {
+		otpd_close(o);
+		return -1;
+	}
+	o->accounts.kv = o->kv;
+	if (httpd_open(&hc, handle, o, &o->httpd, e)) {
+		otpd_close(o);
+		return -1;
+	}
+	*out = o;
+	return 0;
+}
+
+void otpd_close(struct otpd *o)
+{
+	if (!o)
+		return;
+	if (o->httpd)
+		httpd_close(o->httpd);
+	if (o->kv)
+		kv_close(o->kv);
+	free(o);
+}
+
+int otpd_health(struct otpd *o, struct err *e)
+{
+	int64_t n;
+	return kv_count(o->kv, KEY_OTP, &n, e);
+}
+
+uint16_t otpd_port(const struct otpd *o)
+{
+	return httpd_port(o->httpd, 0);
+}
