@@ -94,7 +94,7 @@ $(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
 #	LINK_<name> := objects
 LINK_test_virt_fake    := $(B)/ucloud-host/virt_fake.o
 LINK_test_virt_libvirt := $(B)/ucloud-host/virt_libvirt.o
-LINK_test_sim          := $(B)/ucloud-host/virt_fake.o
+LINK_test_sim          := $(B)/ucloud-host/virt_fake.o $(patsubst %,$(B)/tests/sim/%.o,world moves invariants)
 -include tests/tests.mk
 
 .SECONDEXPANSION:
@@ -136,7 +136,7 @@ check:
 	$(Q)scripts/check
 
 # Heavier runs. CI runs a short form of each (scripts/check), so that they cannot rot.
-.PHONY: torture bench fuzz crash-sweep
+.PHONY: torture bench fuzz crash-sweep threaded
 torture:
 	$(Q)scripts/install-deps test
 	$(Q)scripts/torture
@@ -144,7 +144,16 @@ bench:
 	$(Q)scripts/install-deps test
 	$(Q)+$(MAKE) -s all $(BENCH) build/guest/guest.img
 	$(Q)B=$(B) scripts/bench
-bench-programs: $(BENCH)
+# SWEEP=all kills at every point, short at some.
+SWEEP ?= all
+crash-sweep:
+	$(Q)+$(MAKE) -s CRASH=1 all build/guest/guest.img
+	$(Q)B=build/crash tests/sweep/crash-sweep.sh $(SWEEP)
+# The tests of modules with threads, for SAN=thread.
+THREADED ?= $(filter %/test_wq %/test_ctl %/test_cache %/test_watch %/test_session %/test_httpd \
+	%/test_log %/test_kv_fake %/test_kv %/test_metrics,$(UNIT) $(CONTRACT))
+threaded: $(THREADED)
+	$(Q)tests/run $^
 
 # ---------------------------------------------------------------- fuzz
 # Each target runs FUZZ_SEC seconds over its corpus in tests/fuzz/corpus/<name>/.
