@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Whoever dies when: daemons, QEMU, libvirtd, the whole machine, etcd. Every accepted order
+# completes and nothing is done twice.
+# shellcheck source=lib.bash
+. "$(dirname "$0")/lib.bash"
+
+cloud up services || fail "the cloud did not come up"
+say "etcd is not there when daemons start: they wait and go on when it comes"
+for s in ucloud-api ucloud-scheduler ucloud-host ucloud-otp; do cloud stop $s; done
+cloud stop etcd
+for s in ucloud-otp ucloud-api ucloud-scheduler ucloud-host; do cloud start $s; done
+start=$SECONDS
+refused 1 'etcd' curl_status 503
+[ $((SECONDS - start)) -le 6 ] || fail "the answer took $((SECONDS - start)) s"
+for s in ucloud-api ucloud-scheduler ucloud-host ucloud-otp; do
+	cloud pid $s > /dev/null || fail "$s died without etcd"
+done
+cloud etcd > /dev/null
+wait_until 40 "the host is back" sh -c "'$DEMO_DIR/ucloud-cli-admin' host show demo-host --json | jq -e '.status == \"ALIVE\"'"
+create one --wait
+wait_console one 'GUEST .* ready'
+uuid=$(vm_field one uuid)
+qemu_pid() { cat "$DEMO_DIR/libvirt/run/qemu/ucloud-$uuid.pid"; }
+first_pid=$(qemu_pid)
+
+say "etcd goes away in the middle: nothing else dies, all resumes"
+cloud stop etcd
+start=$SECONDS
+refused 1 'etcd' curl_status 503
+[ $((SECONDS - start)) -le 6 ] || fail "the answer took $((SECONDS - start)) s"
+until=$(($(date +%s) + 15))
+wait_until 20 "15 s pass, more than a lease" sh -c "[ \$(date +%s) -ge $until ]"
+for s in ucloud-api ucloud-scheduler ucloud-host ucloud-otp; do
+	cloud pid $s > /dev/null || fail "$s died with etcd"
+done
+kill -0 "$first_pid" || fail "the guest was touched"
+cloud etcd > /dev/null
+wait_until 40 "the API answers" user vm show one
+create two --wait
+user vm delete two --wait || fail "delete two"
+[ "$(vm_field one status)" = RUNNING ] || fail "one is $(vm_field one status)"
+
+for s in ucloud-host ucloud-scheduler ucloud-api ucloud-otp; do
+	say "kill -9 of $s while an order is under way"
+	create "during" > /dev/null &
+	order=$!
+	cloud kill $s
+	cloud start $s
+	# An order that was not accepted may fail; one that was must be carried out.
+	if ! wait $order; then
+		wait_until 30 "the API is back" user vm list
+		user vm show during > /dev/null 2>&1 || create during
+	fi
+	wait_status during RUNNING 60
+	[ "$(vm_field one status)" = RUNNING ] || fail "one is $(vm_field one status)"
+	user vm delete during --wait || fail "delete during"
+	check_invariants
+done
+[ "$(qemu_pid)" = "$first_pid" ] || fail "a daemon's death restarted the guest"
+
+say "libvirtd dies and comes back: the guest is adopted"
+kill -KILL "$(cat "$DEMO_DIR/libvirt/libvirtd-own.pid")"
+wait_until 10 "libvirtd is gone" sh -c "! scripts/private-libvirtd pid '$DEMO_DIR/libvirt'"
+scripts/private-libvirtd start "$DEMO_DIR/libvirt" > /dev/null || fail "libvirtd did not start again"
+create three --wait
+user vm delete three --wait || fail "delete three"
+[ "$(qemu_pid)" = "$first_pid" ] || fail "libvirtd's death restarted the guest"
+[ "$(vm_field one status)" = RUNNING ] || fail "one is $(vm_field one status)"
+
+say "QEMU dies: the VM is KILLED and comes back"
+kill -KILL "$first_pid"
+wait_until 60 "the VM runs again" sh -c "[ \"\$(cat '$DEMO_DIR/libvirt/run/qemu/ucloud-$uuid.pid' 2> /dev/null)\" != $first_pid ] && '$DEMO_DIR/ucloud-cli' vm show one --json | jq -e '.status == \"RUNNING\"'"
+user vm show one --json | jq -r '.log[].text'
+wait_console one 'GUEST .* boot number 2'
+check_invariants
+
+say "the whole machine is reset: everything but etcd dies at once, domains are gone"
+for s in ucloud-host ucloud-scheduler ucloud-api ucloud-otp; do cloud kill $s; done
+scripts/private-libvirtd kill-guests "$DEMO_DIR/libvirt"
+scripts/private-libvirtd stop "$DEMO_DIR/libvirt"
+rm -rf "$DEMO_DIR"/libvirt/run/*
+scripts/private-libvirtd start "$DEMO_DIR/libvirt" > /dev/null || fail "libvirtd did not start again"
+for s in ucloud-otp ucloud-api ucloud-scheduler ucloud-host; do cloud start $s; done
+wait_until 60 "the API is back" user vm list
+wait_console one 'GUEST .* boot number 3' 120
+wait_status one RUNNING
+check_invariants
+
+say "a domain that is not ours is left alone; one that is not placed here is removed"
+vsh define /dev/stdin > /dev/null <<-X || fail define
+	<domain type='qemu'><name>foreign</name><memory unit='MiB'>32</memory><os><type>hvm</type></os></domain>
+X
+user vm stop one --force --wait || fail "stop one"
+vsh list --all --name | grep -qx foreign || fail "the foreign domain was touched"
+vsh undefine foreign
+user vm delete one --wait || fail "delete one"
+check_invariants
+echo passed

@@ -1,0 +1,121 @@
+# What the end-to-end tests share; sourced. Each test gets a cloud of its own: real etcd, real
+# libvirt and QEMU, every daemon, below a private directory, taken down at the end whatever
+# happens. Needs root.
+# shellcheck shell=bash disable=SC2034
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
+top=$PWD
+export B=${B:-build/plain}
+
+skip() {
+	echo "skipped: $*"
+	exit 77
+}
+[ "$(id -u)" = 0 ] || skip "needs root for a libvirt daemon of its own"
+for tool in etcd libvirtd qemu-system-x86_64 qemu-img jq tini; do
+	command -v $tool > /dev/null || skip "$tool is not installed"
+done
+
+DEMO_DIR=$(mktemp -d /tmp/ucloud-e2e.XXXXXX)
+export DEMO_DIR
+cloud() { scripts/demo "$@"; }
+user() { "$DEMO_DIR/ucloud-cli" "$@"; }
+admin() { "$DEMO_DIR/ucloud-cli-admin" "$@"; }
+etcd_url() { echo "http://[::1]:$(cat "$DEMO_DIR/run/etcd.port")"; }
+etcdctl3() { ETCDCTL_API=3 etcdctl --endpoints "$(etcd_url)" "$@"; }
+api_url() { echo "http://[::1]:$(cat "$DEMO_DIR/run/api.port")"; }
+vsh() { virsh -q -c "$(scripts/private-libvirtd uri "$DEMO_DIR/libvirt")" "$@"; }
+
+at_end() {
+	local status=$? f
+	trap - EXIT
+	if [ $status != 0 ] && [ $status != 77 ]; then
+		for f in "$DEMO_DIR"/log/*.log; do
+			echo "--- $f"
+			tail -n 25 "$f"
+		done
+	fi
+	cloud down > /dev/null 2>&1
+	rm -rf "$DEMO_DIR"
+	exit $status
+}
+trap at_end EXIT
+trap 'exit 1' INT TERM
+
+say() { echo "--- $(date +%T) $*"; }
+fail() {
+	echo "FAILED: $*"
+	exit 1
+}
+
+# wait_until SECONDS WHAT COMMAND...: no fixed sleeps, a condition with a deadline.
+wait_until() {
+	local end=$((SECONDS + $1)) what=$2
+	shift 2
+	until "$@" > /dev/null 2>&1; do
+		[ $SECONDS -lt $end ] || fail "not within the time: $what"
+		sleep 0.2
+	done
+}
+
+vm_field() { user vm show "$1" --json | jq -r ".$2"; }
+status_is() { [ "$(vm_field "$1" status)" = "$2" ]; }
+wait_status() { wait_until "${3:-60}" "VM $1 becomes $2" status_is "$1" "$2"; }
+console_has() { user vm console-log "$1" | tr -d '\r' | grep -q -- "$2"; }
+wait_console() { wait_until "${3:-90}" "console of $1 says '$2'" console_has "$1" "$2"; }
+create() { user vm create --name "$1" --image demo-guest --cpu 1 --ram 128MiB "${@:2}" || fail "create $1"; }
+no_requests() { [ -z "$(etcdctl3 get --prefix /v1/request/ --keys-only)" ]; }
+no_vms() { [ -z "$(etcdctl3 get --prefix /v1/vm/ --keys-only)" ]; }
+
+# refused STATUS TEXT COMMAND...: exits so, and its message has the text.
+refused() {
+	local want=$1 text=$2 out status
+	shift 2
+	out=$("$@" 2>&1)
+	status=$?
+	[ $status = "$want" ] || fail "exit status $status instead of $want from: $* ($out)"
+	grep -qiE -- "$text" <<< "$out" || fail "message of '$*' lacks '$text': $out"
+	say "refused as it should: $(tail -n 1 <<< "$out")"
+}
+
+# For refused(): asks the API once without a token but past it; prints the body, fails unless
+# the status is not the one wanted (then 1).
+curl_status() {
+	local code
+	code=$(curl -s -g --noproxy '*' -m 10 -o "$DEMO_DIR/body" -w '%{http_code}' \
+		-H "Authorization: Basic $(printf 'user@demo:000000' | base64)" "$(api_url)/v1/vms")
+	cat "$DEMO_DIR/body"
+	[ "$code" != "$1" ]
+}
+
+n_keys() { etcdctl3 get --prefix "$1" --keys-only | grep -c . || true; }
+
+# What must hold whenever nothing is under way.
+check_invariants() {
+	local vms domains uuid
+	vms=$(n_keys /v1/vm/)
+	[ "$(n_keys /v1/vm-name/)" = "$vms" ] || fail "vm-name keys do not match $vms VMs"
+	no_requests || fail "a request is left open"
+	for uuid in $(vsh list --all --uuid); do
+		etcdctl3 get "/v1/placement/demo-host/$uuid" --keys-only | grep -q . ||
+			fail "domain $uuid has no placement"
+	done
+	domains=$(vsh list --all --uuid | grep -c . || true)
+	[ "$(n_keys /v1/placement/)" = "$domains" ] ||
+		fail "placements do not match $domains domains"
+	[ "$(vsh list --all --uuid | sort | uniq -d | grep -c .)" = 0 ] || fail "a domain twice"
+	[ "$(find "$DEMO_DIR/store/vms" -name '*.qcow2' 2> /dev/null | wc -l)" = "$vms" ] ||
+		fail "disks do not match $vms VMs: $(find "$DEMO_DIR/store/vms")"
+	[ -z "$(find "$DEMO_DIR/store" -name '*.tmp')" ] || fail "a temporary file is left"
+	check_quota
+}
+
+# Use of quota = sum over the user's VMs.
+check_quota() {
+	local sum use
+	sum=$(etcdctl3 get --prefix /v1/vm/ --print-value-only | jq -s -c \
+		'[length, ([.[].specs.cpu] | add // 0), ([.[].specs.ram_mib] | add // 0), ([.[].specs.disks[].size_gib] | add // 0)]')
+	use=$(etcdctl3 get /v1/user/demo/user --print-value-only | jq -c \
+		'[.use.vms // 0, .use.cpu // 0, .use.ram_mib // 0, .use.disk_gib // 0]')
+	[ "$sum" = "${use:-[0,0,0,0]}" ] || fail "quota use $use, sum over VMs $sum"
+}
