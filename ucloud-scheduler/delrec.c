@@ -210,6 +210,21 @@ static const struct cache_item *find_host(struct sched *s, const char *store)
 	return found;
 }
 
+/* Counts the failed attempt in the request, where its owner sees the reason. */
+static enum wq_result postpone(
+	struct deletion *d, const struct err *why, int64_t *after_msec, struct err *e)
+{
+	CLEANUP(kv_txn_free_ptr)
+	struct kv_txn *t = kv_txn_new();
+
+	request_failed(&d->request, clock_unix_sec(), why);
+	CLEANUP_STR char *text = request_format(&d->request);
+	kv_txn_if_lock(t, d->s->lock_key, d->fence);
+	kv_txn_if_rev(t, d->request_key, d->request_pair.mod_rev);
+	kv_txn_put(t, d->request_key, text);
+	return finish(d, t, why->msg, after_msec, e);
+}
+
 static enum wq_result delete_vm(struct deletion *d, int64_t *after_msec, struct err *e)
 {
 	if (vm_has_host(&d->vm))
@@ -227,10 +242,11 @@ static enum wq_result delete_vm(struct deletion *d, int64_t *after_msec, struct 
 	const struct cache_item *host = find_host(d->s, d->vm.store);
 	if (host)
 		return hand_over(d, host->name, after_msec, e);
-	err_set(e, ERR_UNAVAILABLE,
-		"no host that is alive reaches store \"%s\" to remove the disks of VM %s",
-		d->vm.store, d->uuid);
-	return WQ_RETRY;
+	struct err why = {0};
+	err_set(&why, ERR_UNAVAILABLE,
+		"no host that is alive reaches store \"%s\" to remove the VM's disks",
+		d->vm.store);
+	return postpone(d, &why, after_msec, e);
 }
 
 enum wq_result delrec_look(
@@ -251,6 +267,11 @@ enum wq_result delrec_look(
 		return is_delete ? drop(&d, "request is dropped: the VM is gone",
 					   after_msec, e)
 				 : WQ_DONE;
+	int64_t wait_sec = d.request.not_before - clock_unix_sec();
+	if (wait_sec > 0) {
+		*after_msec = wait_sec * 1000;
+		return WQ_AGAIN;
+	}
 	if (d.vm.status == VM_REQUESTED_DELETE)
 		return delete_vm(&d, after_msec, e);
 	if (!is_delete)

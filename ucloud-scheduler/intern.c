@@ -33,7 +33,7 @@ uint32_t intern_id(struct intern *in, const char *s)
 	memcpy(e->s, s, size);
 	if (in->len == in->cap) {
 		in->cap = in->cap ? in->cap * 2 : 16;
-		in->v = xreallocarray(in->v, in->cap, sizeof(*in->v));
+		in->v = xreallocarray(in->v, in->cap, sizeof(struct intern_entry *));
 	}
 	in->v[in->len++] = e;
 	e->id = in->len;

@@ -35,7 +35,7 @@ static struct pend *add(struct pends *ps, const char *uuid)
 	HASH_ADD_STR(ps->by_uuid, uuid, p);
 	if (ps->len == ps->cap) {
 		ps->cap = ps->cap ? ps->cap * 2 : 64;
-		ps->v = xreallocarray(ps->v, ps->cap, sizeof(*ps->v));
+		ps->v = xreallocarray(ps->v, ps->cap, sizeof(struct pend *));
 	}
 	ps->v[ps->len++] = p;
 	ps->is_sorted = false;
@@ -111,7 +111,7 @@ void pends_sort(struct pends *ps)
 		ps->n_gone = 0;
 	}
 	if (!ps->is_sorted && ps->len)
-		qsort(ps->v, ps->len, sizeof(*ps->v), compare);
+		qsort(ps->v, ps->len, sizeof(struct pend *), compare);
 	ps->is_sorted = true;
 }
 

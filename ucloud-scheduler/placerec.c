@@ -130,11 +130,13 @@ static void take_result(struct placerec *p, const struct order *o)
 {
 	struct pend *pend = pends_find(&p->view.pends, o->uuid);
 
-	if (o->result == ORDER_DONE)
+	if (o->result == ORDER_DONE) {
 		log_done(o);
-	if (o->result == ORDER_FAILED)
-		log_repeat(&p->failures, LOG_WARN, "cannot write: %s vm=%s", o->error,
-			o->uuid);
+		log_repeat_end(&p->failures, "placements are written again");
+	}
+	if (o->result == ORDER_FAILED) /* which VM would make each line another one */
+		log_repeat(
+			&p->failures, LOG_WARN, "cannot write placements: %s", o->error);
 	if (!pend || pend->sent != o)
 		return;
 	pend->sent = NULL;

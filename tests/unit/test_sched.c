@@ -789,6 +789,11 @@ static void test_delete_with_disks(void **state)
 	assert_handed_to(&w, "local", "h1");
 	/* Nobody reaches that store yet. */
 	world_assert_vm(&w, "shared", VM_REQUESTED_DELETE, "");
+	world_run(&w, 20000);
+	CLEANUP_STR char *request = world_request_key(&w, "shared");
+	CLEANUP_STR char *text = world_get(&w, request);
+	assert_non_null(strstr(text, "no host that is alive reaches store"));
+	assert_non_null(strstr(text, "\"attempts\":5"));
 	CLEANUP_STR char *key = key_host(&w.conf.keys, "h2");
 	world_put(&w, key,
 		"{\"hostname\":\"h2\",\"stores\":[{\"name\":\"c\",\"total_gib\":-1,"
