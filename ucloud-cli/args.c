@@ -206,7 +206,8 @@ static int take_word(struct cli_args *a, const char *word, struct err *e)
 		return 0;
 	}
 	a->cmd = cli_cmd_find(a->words.v[0], a->words.len > 1 ? word : NULL);
-	if (a->cmd || (a->words.len == 1 && cli_noun_exists(word)))
+	/* Of an unknown noun the verb is of interest too. */
+	if (a->cmd || a->words.len == 1)
 		return 0;
 	return no_such_command(a, e);
 }
@@ -220,6 +221,8 @@ static int check_complete(const struct cli_args *a, struct err *e)
 	if (!cmd && a->words.len == 0)
 		return err_set(e, ERR_INVALID,
 			"what is to be done? \"ucloud-cli help\" lists the commands");
+	if (!cmd && !cli_noun_exists(a->words.v[0]))
+		return no_such_command(a, e);
 	if (!cmd) {
 		CLEANUP_STR char *verbs = verbs_of(a->words.v[0]);
 

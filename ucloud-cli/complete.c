@@ -11,8 +11,9 @@ struct place {
 	const struct cli_cmd *cmd;
 	const char *noun;	   /* NULL: the noun is what is being written */
 	const struct cli_opt *opt; /* whose value is being written */
-	bool has_arg;
-	struct strv given; /* names of options that stand there already */
+	const char *arg;	   /* the command's argument, NULL: not there yet */
+	bool is_lost;		   /* there is no such command */
+	struct strv given;	   /* names of options that stand there already */
 };
 
 static void add_match(struct strv *out, const char *word, const char *candidate)
@@ -28,8 +29,9 @@ static void take_word(struct place *p, const char *word)
 		p->cmd = cli_cmd_find(word, NULL);
 	} else if (!p->cmd) {
 		p->cmd = cli_cmd_find(p->noun, word);
+		p->is_lost = !p->cmd;
 	} else {
-		p->has_arg = true;
+		p->arg = word;
 	}
 }
 
@@ -133,13 +135,15 @@ void cli_complete(const char *const *words, size_t n, cli_names_fn *names_fn, vo
 		add_options(&p, word, out);
 	else if (!p.noun)
 		add_nouns(word, out);
+	else if (str_eq(p.noun, "help") && !p.arg)
+		add_nouns(word, out);
 	else if (str_eq(p.noun, "help"))
-		p.has_arg ? (void)0 : add_nouns(word, out);
-	else if (!p.cmd)
+		add_verbs(p.arg, word, out);
+	else if (!p.cmd && !p.is_lost)
 		add_verbs(p.noun, word, out);
-	else if (p.cmd->arg && !p.has_arg)
+	else if (p.cmd && p.cmd->arg && !p.arg)
 		add_names(word, p.cmd->arg_of, names_fn, aux, out);
-	else
+	else if (p.cmd)
 		add_options(&p, word, out);
 	strv_done(&p.given);
 }

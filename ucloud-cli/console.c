@@ -6,24 +6,30 @@
 
 #include "ucloud-cli/cli.h"
 
-#define TAIL_MAX    512
+#define HEAD_LEN    64
 #define FOLLOW_MSEC 2000
 
-/* The log grows at its end and is cut at its beginning: so the end of what was seen is
- * looked for. A guest that repeats itself can hide a repetition of more than TAIL_MAX bytes
- * that began between two looks. */
+/* The log grows at its end and is cut at its beginning: so what was seen must be found at the
+ * beginning of what is there now, less what was cut off. The longest such piece counts. */
 size_t cli_console_new_at(
 	const char *old, size_t old_size, const char *new, size_t new_size)
 {
-	size_t tail = old_size < TAIL_MAX ? old_size : TAIL_MAX;
-	const char *at;
+	size_t head = new_size < HEAD_LEN ? new_size : HEAD_LEN;
 
-	if (new_size >= old_size && memcmp(old, new, old_size) == 0)
-		return old_size;
-	if (tail == 0)
-		return 0;
-	at = memmem(new, new_size, old + old_size - tail, tail);
-	return at ? (size_t)(at - new) + tail : 0;
+	for (size_t cut = 0; head > 0 && cut < old_size; cut++) {
+		size_t left = old_size - cut, n;
+		const char *at = memchr(old + cut, new[0], left);
+
+		if (!at)
+			break;
+		cut = (size_t)(at - old);
+		left = old_size - cut;
+		n = left < head ? left : head;
+		if (memcmp(at, new, n) == 0 && left <= new_size &&
+			memcmp(at, new, left) == 0)
+			return left;
+	}
+	return 0;
 }
 
 struct console {

@@ -7,51 +7,66 @@
 
 #define WIDTH	   80
 #define OPT_COLUMN 28
+#define CMD_COLUMN 26
+
+/* Where a line must not be broken, until it was wrapped. */
+#define NO_BREAK '\x01'
 
 static void add_opt_usage(const struct cli_opt *o, struct buf *out)
 {
-	bool is_needed = o->flags & CLI_NEED;
-
-	buf_addf(out, " %s--%s%s%s%s%s", is_needed ? "" : "[", o->name,
-		o->meta ? " " : "", o->meta ? o->meta : "", is_needed ? "" : "]",
-		o->flags & CLI_MANY ? "..." : "");
+	buf_addf(out, " --%s%c%s%s", o->name, o->meta ? NO_BREAK : ' ',
+		o->meta ? o->meta : "", o->flags & CLI_MANY ? "..." : "");
 }
 
-void cli_help_usage(const struct cli_cmd *cmd, bool is_short, struct buf *out)
+/* "vm create --name NAME --image IMAGE [OPTIONS]": what must be given. */
+static void add_usage(const struct cli_cmd *cmd, struct buf *out)
 {
+	CLEANUP(buf_done)
+	struct buf line = {0};
 	const struct cli_opt *o;
 
-	buf_addf(out, "%s%s%s", cmd->noun, cmd->verb ? " " : "",
+	buf_addf(&line, "Usage: ucloud-cli %s%s%s", cmd->noun, cmd->verb ? " " : "",
 		cmd->verb ? cmd->verb : "");
 	if (cmd->arg)
-		buf_addf(out, cmd->is_arg_optional ? " [%s]" : " %s", cmd->arg);
+		buf_addf(&line, cmd->is_arg_optional ? " [%s]" : " %s", cmd->arg);
 	for (size_t i = 0; (o = cli_cmd_opt(cmd, i)) != NULL; i++)
-		if (!is_short || (o->flags & CLI_NEED))
-			add_opt_usage(o, out);
+		if (o->flags & CLI_NEED)
+			add_opt_usage(o, &line);
+	buf_add_str(&line, cli_cmd_opt(cmd, 0) ? " [OPTIONS]" : "");
+	cli_text_wrap(buf_str(&line), WIDTH, "", out);
+	for (size_t i = 0; i < out->size; i++)
+		if (out->s[i] == NO_BREAK)
+			out->s[i] = ' ';
 }
 
-static void add_opt_help(const struct cli_opt *o, struct buf *out)
+/* head, and from the column on text, in as many lines as it takes. */
+static void add_columns(
+	const char *head, size_t column, const char *text, struct buf *out)
 {
-	char indent[OPT_COLUMN + 1];
-	CLEANUP_STR char *head = xasprintf(
-		"  --%s%s%s", o->name, o->meta ? " " : "", o->meta ? o->meta : "");
-	CLEANUP_STR char *text =
-		xasprintf("%s%s%s", o->help, o->flags & CLI_NEED ? " (needed)" : "",
-			o->flags & CLI_MANY ? " (may be repeated)" : "");
+	CLEANUP_STR char *indent = xasprintf("%*s", (int)column, "");
 	CLEANUP(buf_done)
 	struct buf wrapped = {0};
 	size_t len = strlen(head);
 
-	memset(indent, ' ', OPT_COLUMN);
-	indent[OPT_COLUMN] = '\0';
 	cli_text_wrap(text, WIDTH, indent, &wrapped);
 	buf_add_str(out, head);
-	if (len + 2 > OPT_COLUMN) {
+	if (len + 2 > column) {
 		buf_add_char(out, '\n');
 		buf_add_str(out, buf_str(&wrapped));
 	} else {
 		buf_add_str(out, buf_str(&wrapped) + len);
 	}
+}
+
+static void add_opt_help(const struct cli_opt *o, struct buf *out)
+{
+	CLEANUP_STR char *head = xasprintf(
+		"  --%s%s%s", o->name, o->meta ? " " : "", o->meta ? o->meta : "");
+	CLEANUP_STR char *text =
+		xasprintf("%s%s%s", o->help, o->flags & CLI_NEED ? " (needed)" : "",
+			o->flags & CLI_MANY ? " (may be repeated)" : "");
+
+	add_columns(head, OPT_COLUMN, text, out);
 }
 
 static void add_sentence(const char *s, struct buf *out)
@@ -65,9 +80,8 @@ static void help_cmd(const struct cli_cmd *cmd, struct buf *out)
 {
 	const struct cli_opt *o;
 
-	buf_add_str(out, "Usage: ucloud-cli ");
-	cli_help_usage(cmd, true, out);
-	buf_add_str(out, cli_cmd_opt(cmd, 0) ? " [OPTIONS]\n\n" : "\n\n");
+	add_usage(cmd, out);
+	buf_add_char(out, '\n');
 	add_sentence(cmd->help, out);
 	if (cmd->more)
 		add_sentence(cmd->more, out);
@@ -81,12 +95,14 @@ static void help_cmd(const struct cli_cmd *cmd, struct buf *out)
 
 static void add_cmd_line(const struct cli_cmd *cmd, struct buf *out)
 {
-	CLEANUP_STR char *name = xasprintf("%s%s%s%s%s%s%s", cmd->noun,
-		cmd->verb ? " " : "", cmd->verb ? cmd->verb : "", cmd->arg ? " " : "",
-		cmd->arg && cmd->is_arg_optional ? "[" : "", cmd->arg ? cmd->arg : "",
-		cmd->arg && cmd->is_arg_optional ? "]" : "");
+	CLEANUP(buf_done)
+	struct buf head = {0};
 
-	buf_addf(out, "  %-26s %s\n", name, cmd->help);
+	buf_addf(&head, "  %s%s%s", cmd->noun, cmd->verb ? " " : "",
+		cmd->verb ? cmd->verb : "");
+	if (cmd->arg)
+		buf_addf(&head, cmd->is_arg_optional ? " [%s]" : " %s", cmd->arg);
+	add_columns(buf_str(&head), CMD_COLUMN, cmd->help, out);
 }
 
 static void help_noun(const char *noun, struct buf *out)
@@ -116,8 +132,8 @@ static void help_all(struct buf *out)
 	buf_add_str(out, "\nOptions of every command:\n");
 	for (const struct cli_opt *o = cli_global_opts; o->name; o++)
 		add_opt_help(o, out);
-	buf_add_str(out, "\n\"ucloud-cli help COMMAND\" explains one of them, "
-			 "\"ucloud-cli manual | man -l -\" all.\n");
+	buf_add_str(out, "\n\"ucloud-cli help COMMAND\" explains one of them, \"man "
+			 "ucloud-cli\" all.\n");
 }
 
 int cli_help_text(const char *noun, const char *verb, struct buf *out, struct err *e)

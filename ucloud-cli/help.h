@@ -9,8 +9,5 @@
 /* noun NULL: everything, shortly; verb NULL: one noun. ERR_INVALID: no such command. */
 int cli_help_text(
 	const char *noun, const char *verb, struct buf *out, struct err *e) MUST_USE;
-/* "vm create --name NAME --image IMAGE [--cpu NUMBER] ...", with what must be given only when
- * is_short. */
-void cli_help_usage(const struct cli_cmd *cmd, bool is_short, struct buf *out);
 
 #endif
