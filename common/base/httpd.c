@@ -391,6 +391,8 @@ int httpd_open(const struct httpd_conf *conf, httpd_handler_fn *fn, void *aux,
 
 /* ----------------------------------------------------------------- closing */
 
+/* New clients are refused from now on. The descriptor stays: libmicrohttpd's thread may be
+ * using its number at this moment. */
 static void stop_accepting(struct httpd *d)
 {
 	for (size_t i = 0; i < d->n_listens; i++) {
@@ -399,9 +401,17 @@ static void stop_accepting(struct httpd *d)
 		if (l->mhd)
 			MHD_quiesce_daemon(l->mhd);
 		if (l->fd >= 0)
-			close(l->fd);
-		l->fd = -1;
+			shutdown(l->fd, SHUT_RDWR);
 	}
+}
+
+static void listen_close(struct httpd_listen *l)
+{
+	if (l->mhd)
+		MHD_stop_daemon(l->mhd);
+	if (l->fd >= 0)
+		close(l->fd);
+	free(l->text);
 }
 
 /* Queued ones never reach a handler; that count is ours to give back. */
@@ -489,11 +499,8 @@ void httpd_close(struct httpd *d)
 		return;
 	stop_accepting(d);
 	drain(d);
-	for (size_t i = 0; i < d->n_listens; i++) {
-		if (d->listens[i].mhd)
-			MHD_stop_daemon(d->listens[i].mhd);
-		free(d->listens[i].text);
-	}
+	for (size_t i = 0; i < d->n_listens; i++)
+		listen_close(&d->listens[i]);
 	stop_threads(d);
 	free(d->listens);
 	httpd_unref(d);

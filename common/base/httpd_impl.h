@@ -34,7 +34,7 @@ struct httpd_conn {
 	int fd;
 	enum conn_state state;
 	int64_t since_msec;  /* in this state */
-	uint64_t bytes_base; /* received when it became idle */
+	uint64_t bytes_base; /* received when the last request was complete */
 	bool is_cut;
 };
 

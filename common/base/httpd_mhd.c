@@ -76,7 +76,9 @@ static void conn_set_state(struct httpd *d, struct httpd_conn *c, enum conn_stat
 	if (c->state != state)
 		c->since_msec = httpd_now_msec();
 	c->state = state;
-	if (state == CONN_IDLE)
+	/* What comes after a complete request begins the next one, also when it comes
+	 * before we have heard that the answer is out. */
+	if (state == CONN_BUSY)
 		c->bytes_base = httpd_conn_bytes(c);
 	pthread_mutex_unlock(&d->lock);
 }
