@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/parse.h"
+#include "ucloud-scheduler/pages.h"
 #include "ucloud-scheduler/place.h"
 
 /* How many VMs of the same name are told apart in the error. */
@@ -39,8 +40,9 @@ static void found(struct explain *x, struct vm *vm)
 }
 
 /* What does not parse is left out, as the scheduler leaves it out. */
-static void read_vm(struct explain *x, const struct kv_pair *pair)
+static void read_vm(void *aux, const struct kv_pair *pair)
 {
+	struct explain *x = aux;
 	CLEANUP(vm_done)
 	struct vm vm = {0};
 	struct err e;
@@ -54,8 +56,9 @@ static void read_vm(struct explain *x, const struct kv_pair *pair)
 	brief_free(b);
 }
 
-static void read_host(struct explain *x, const struct kv_pair *pair)
+static void read_host(void *aux, const struct kv_pair *pair)
 {
+	struct explain *x = aux;
 	CLEANUP(host_done)
 	struct host h = {0};
 	struct err e;
@@ -64,13 +67,16 @@ static void read_host(struct explain *x, const struct kv_pair *pair)
 		snap_put_host(x->snap, &h, pair->mod_rev);
 }
 
-static void read_alive(struct explain *x, const struct kv_pair *pair)
+static void read_alive(void *aux, const struct kv_pair *pair)
 {
+	struct explain *x = aux;
+
 	snap_set_alive(x->snap, pair->key + strlen(KEY_ALIVE), true);
 }
 
-static void read_store(struct explain *x, const struct kv_pair *pair)
+static void read_store(void *aux, const struct kv_pair *pair)
 {
+	struct explain *x = aux;
 	CLEANUP(image_store_done)
 	struct image_store st = {0};
 	struct err e;
@@ -79,35 +85,14 @@ static void read_store(struct explain *x, const struct kv_pair *pair)
 		snap_put_store(x->snap, &st);
 }
 
-/* Page by page: there may be many, and they are large. */
-static int read_all(struct explain *x, const char *prefix,
-	void (*fn)(struct explain *x, const struct kv_pair *pair), struct err *e)
-{
-	CLEANUP_STR char *after = NULL;
-	bool has_more = true;
-
-	while (has_more) {
-		CLEANUP(kv_list_done)
-		struct kv_list list = {0};
-		if (kv_range_page(x->kv, prefix, after, 1000, 0, &list, e) < 0)
-			return -1;
-		for (size_t i = 0; i < list.len; i++)
-			fn(x, &list.v[i]);
-		has_more = list.has_more && list.len;
-		if (has_more)
-			str_set(&after, xstrdup(list.v[list.len - 1].key));
-	}
-	return 0;
-}
-
-static int read_store_of_truth(struct explain *x, struct err *e)
+static int read_all(struct explain *x, struct err *e)
 {
 	const struct keys *keys = &x->conf->keys;
 
-	if (read_all(x, keys->host, read_host, e) < 0 ||
-		read_all(x, KEY_ALIVE, read_alive, e) < 0 ||
-		read_all(x, KEY_IMAGE_STORE, read_store, e) < 0 ||
-		read_all(x, keys->vm, read_vm, e) < 0)
+	if (pages_read(x->kv, keys->host, read_host, x, e) < 0 ||
+		pages_read(x->kv, KEY_ALIVE, read_alive, x, e) < 0 ||
+		pages_read(x->kv, KEY_IMAGE_STORE, read_store, x, e) < 0 ||
+		pages_read(x->kv, keys->vm, read_vm, x, e) < 0)
 		return -1;
 	if (!x->is_found)
 		return err_set(e, ERR_NOT_FOUND, "there is no VM \"%s\"", x->wanted);
@@ -191,7 +176,7 @@ int explain_vm(struct kv *kv, const struct sched_conf *conf, const char *vm,
 	CLEANUP(explain_done)
 	struct explain x = {.kv = kv, .conf = conf, .wanted = vm, .snap = snap_new()};
 
-	if (read_store_of_truth(&x, e) < 0)
+	if (read_all(&x, e) < 0)
 		return -1;
 	tell_vm(&x, out);
 	tell_hosts(&x, out);

@@ -1,7 +1,6 @@
 /*
  * `ucloud-scheduler explain VM`: what the scheduler would say about this VM now, host by
- * host. Reads the store itself, at one moment, and writes nothing; any machine that reaches
- * etcd will do.
+ * host. Reads the store itself and writes nothing; any machine that reaches etcd will do.
  */
 #ifndef UCLOUD_SCHEDULER_EXPLAIN_H
 #define UCLOUD_SCHEDULER_EXPLAIN_H

@@ -9,6 +9,7 @@
 #include "common/model/host.h"
 #include "common/model/vm.h"
 #include "common/store/hash.h"
+#include "ucloud-scheduler/pages.h"
 
 /* VMs that are read, and written, at once. */
 #define BATCH	   60
@@ -206,8 +207,7 @@ static int kill_batch(struct killing *k, const struct kv_pair *v, size_t n, stru
 	return rc;
 }
 
-static int kill_some(struct killing *k, const struct kv_pair *placements, size_t n,
-	size_t prefix_len, struct err *e)
+static int kill_some(struct killing *k, char *const *uuids, size_t n, struct err *e)
 {
 	CLEANUP(kv_list_done)
 	struct kv_list vms = {0};
@@ -216,10 +216,19 @@ static int kill_some(struct killing *k, const struct kv_pair *placements, size_t
 	const struct keys *conf = &k->h->s->conf->keys;
 
 	for (size_t i = 0; i < n; i++)
-		strv_add_take(&keys, key_vm(conf, placements[i].key + prefix_len));
+		strv_add_take(&keys, key_vm(conf, uuids[i]));
 	if (kv_get_many(k->h->s->kv, (const char *const *)keys.v, n, &vms, e) < 0)
 		return -1;
 	return kill_batch(k, vms.v, n, e);
+}
+
+static void add_uuid(void *aux, const struct kv_pair *placement)
+{
+	struct strv *uuids = aux;
+	const char *slash = strrchr(placement->key, '/');
+
+	if (slash)
+		strv_add(uuids, slash + 1);
 }
 
 /* Which VMs are there is asked of the store, not of a cache: a placement that was on its way
@@ -229,20 +238,17 @@ static int kill_vms(
 {
 	CLEANUP_STR char *prefix = key_placements(host->hostname);
 	CLEANUP_STR char *alive_key = key_alive(host->hostname);
-	CLEANUP(kv_list_done)
-	struct kv_list list = {0};
+	CLEANUP(strv_done)
+	struct strv uuids = {0};
 	struct killing k = {h, host, alive_key, atomic_load(&h->s->fence), false};
 
 	if (!k.fence)
 		return 0; /* comparing with 0 would mean: nobody leads */
-	int rc = kv_range(h->s->kv, prefix, 0, &list, e);
-	if (rc > 0)
-		err_set(e, ERR_UNAVAILABLE, "the list of placements is too old already");
-	if (rc != 0)
+	if (pages_read(h->s->kv, prefix, add_uuid, &uuids, e) < 0)
 		return -1;
-	for (size_t i = 0; i < list.len; i += BATCH) {
-		size_t n = list.len - i < BATCH ? list.len - i : BATCH;
-		if (kill_some(&k, &list.v[i], n, strlen(prefix), e) < 0)
+	for (size_t i = 0; i < uuids.len; i += BATCH) {
+		size_t n = uuids.len - i < BATCH ? uuids.len - i : BATCH;
+		if (kill_some(&k, &uuids.v[i], n, e) < 0)
 			return -1;
 	}
 	*is_again = k.is_again;

@@ -8,6 +8,7 @@
 #include "common/model/host.h"
 #include "common/model/vm.h"
 #include "ucloud-scheduler/brief.h"
+#include "ucloud-scheduler/pages.h"
 
 /* Lost news heal. */
 #define REBUILD_MSEC (10 * 60 * 1000)
@@ -189,6 +190,21 @@ static int read_vms(struct view *v, const struct strv *uuids, struct err *e)
 	return 0;
 }
 
+struct unseen {
+	const struct view *v;
+	struct strv uuids;
+};
+
+static void see_placement(void *aux, const struct kv_pair *pair)
+{
+	struct unseen *u = aux;
+	const char *uuid;
+	char host[256];
+
+	if (split_placement(pair->key, host, &uuid) && !is_shown(u->v, host, uuid))
+		strv_add(&u->uuids, uuid);
+}
+
 /*
  * The caches may be behind what the leader before us has written: without this, room that it
  * has given away would be given away again. All its placements came before our lock, so they
@@ -196,25 +212,13 @@ static int read_vms(struct view *v, const struct strv *uuids, struct err *e)
  */
 static int read_placements(struct view *v, struct err *e)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list list = {0};
-	CLEANUP(strv_done)
-	struct strv unseen = {0};
-	int rc = kv_range(v->s->kv, KEY_PLACEMENT, 0, &list, e);
+	struct unseen u = {v, {0}};
+	int rc = pages_read(v->s->kv, KEY_PLACEMENT, see_placement, &u, e);
 
-	if (rc > 0)
-		return err_set(e, ERR_UNAVAILABLE,
-			"the placements have changed too much while they were read");
-	if (rc < 0)
-		return -1;
-	for (size_t i = 0; i < list.len; i++) {
-		char host[256];
-		const char *uuid;
-		if (split_placement(list.v[i].key, host, &uuid) &&
-			!is_shown(v, host, uuid))
-			strv_add(&unseen, uuid);
-	}
-	return read_vms(v, &unseen, e);
+	if (rc == 0)
+		rc = read_vms(v, &u.uuids, e);
+	strv_done(&u.uuids);
+	return rc;
 }
 
 /* ---------------------------------------------------------------- all of it */
