@@ -290,13 +290,17 @@ static void copy_text(char *out, size_t size, xmlChar *text)
 	xmlFree(text);
 }
 
+static bool is_in_our_ns(const xmlNode *n)
+{
+	return n->ns != NULL && xmlStrcmp(n->ns->href, x(VIRT_XMLNS)) == 0;
+}
+
 static void read_metadata(xmlNode *n, struct domxml_id *out)
 {
 	char boot[32] = "";
 	struct err ignored = {0};
 
-	if (!is_elem(n, "vm") || n->ns == NULL ||
-		xmlStrcmp(n->ns->href, x(VIRT_XMLNS)) != 0)
+	if (!is_elem(n, "vm"))
 		return;
 	copy_text(out->host, sizeof(out->host), xmlGetProp(n, x("host")));
 	copy_text(boot, sizeof(boot), xmlGetProp(n, x("boot")));
@@ -312,7 +316,8 @@ static void read_domain(xmlNode *domain, struct domxml_id *out)
 			copy_text(out->name, sizeof(out->name), xmlNodeGetContent(n));
 		else if (is_elem(n, "metadata"))
 			for (xmlNode *m = n->children; m != NULL; m = m->next)
-				read_metadata(m, out);
+				if (is_in_our_ns(m))
+					read_metadata(m, out);
 	}
 }
 
@@ -332,7 +337,7 @@ int domxml_read_id(const char *xml, struct domxml_id *out, struct err *e)
 		return err_set(e, ERR_INVALID, "what libvirt says of a domain is no XML");
 	if (is_elem(root, "domain"))
 		read_domain(root, &id);
-	else
+	else if (root->ns == NULL || is_in_our_ns(root))
 		read_metadata(root, &id);
 	*out = id;
 	return 0;

@@ -37,8 +37,8 @@ struct domxml_id {
 	int64_t boot;
 };
 
-/* Reads who a domain is: a whole <domain>, or our metadata element alone (then uuid and name
- * are ""). ERR_INVALID when it is not XML. */
+/* Reads who a domain is: a whole <domain>, or our metadata element alone, as
+ * virDomainGetMetadata() gives it: without its name space (then uuid and name are ""). ERR_INVALID when it is not XML. */
 int domxml_read_id(const char *xml, struct domxml_id *out, struct err *e) MUST_USE;
 
 #endif

@@ -199,6 +199,13 @@ static void test_read_foreign(void **state)
 		0);
 	assert_true(id.has_metadata);
 	assert_int_equal(id.boot, 7);
+	/* libvirt leaves the name space out when it was asked for that one. */
+	assert_int_equal(domxml_read_id("<vm host='h1' boot='8'/>", &id, &e), 0);
+	assert_true(id.has_metadata);
+	assert_int_equal(id.boot, 8);
+	assert_int_equal(
+		domxml_read_id("<vm xmlns='x' host='h1' boot='8'/>", &id, &e), 0);
+	assert_false(id.has_metadata);
 }
 
 static void test_read_garbage(void **state)
