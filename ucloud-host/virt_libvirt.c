@@ -429,18 +429,42 @@ int virt_undefine(struct virt *v, const char *uuid, struct err *e)
 
 /* ------------------------------------------------------------------ the machine */
 
+/* MemTotal, when the driver can tell: virNodeInfo counts what was there when libvirtd
+ * started, and in whole banks. In KiB; 0: unknown. */
+static unsigned long long read_memory(virConnectPtr conn)
+{
+	virNodeMemoryStats stats[16];
+	int n = 0;
+
+	if (virNodeGetMemoryStats(conn, VIR_NODE_MEMORY_STATS_ALL_CELLS, NULL, &n, 0) <
+			0 ||
+		n > (int)ARRAY_LEN(stats) ||
+		virNodeGetMemoryStats(
+			conn, VIR_NODE_MEMORY_STATS_ALL_CELLS, stats, &n, 0) < 0) {
+		virResetLastError();
+		return 0;
+	}
+	for (int i = 0; i < n; i++)
+		if (strcmp(stats[i].field, VIR_NODE_MEMORY_STATS_TOTAL) == 0)
+			return stats[i].value;
+	return 0;
+}
+
 int virt_node(struct virt *v, struct virt_node *out, struct err *e)
 {
 	CLEANUP(virt_conn_put)
 	virConnectPtr conn = virt_conn_get(v->conn, e);
+	unsigned long long memory;
 	virNodeInfo node;
 
 	if (conn == NULL)
 		return -1;
 	if (virNodeGetInfo(conn, &node) < 0)
 		return virt_conn_failed(v->conn, conn, e, "describe this machine");
-	*out = (struct virt_node){
-		.cpus = node.cpus, .ram_mib = (int64_t)(node.memory / 1024)};
+	memory = read_memory(conn);
+	if (memory == 0)
+		memory = node.memory;
+	*out = (struct virt_node){.cpus = node.cpus, .ram_mib = (int64_t)(memory / 1024)};
 	return 0;
 }
 
