@@ -27,6 +27,8 @@ void virt_conn_put(virConnectPtr *conn);
  * the connection that broke. Returns -1. */
 int virt_conn_failed(
 	struct virt_conn *c, virConnectPtr conn, struct err *e, const char *what);
+/* "qemu", "test", of a connection that one has. */
+void virt_conn_driver(struct virt_conn *c, char *out, size_t size);
 /* A domain's QEMU was last ended by a signal from the host, not by its guest. */
 bool virt_conn_was_signal(struct virt_conn *c, const char *uuid);
 

@@ -472,16 +472,9 @@ int virt_driver(struct virt *v, char *out, size_t size, struct err *e)
 {
 	CLEANUP(virt_conn_put)
 	virConnectPtr conn = virt_conn_get(v->conn, e);
-	const char *type;
 
 	if (conn == NULL)
 		return -1;
-	type = virConnectGetType(conn);
-	if (type == NULL)
-		return virt_conn_failed(v->conn, conn, e, "tell its driver");
-	snprintf(out, size, "%s", type);
-	for (char *p = out; *p != '\0'; p++)
-		if (*p >= 'A' && *p <= 'Z')
-			*p = (char)(*p - 'A' + 'a');
+	virt_conn_driver(v->conn, out, size);
 	return 0;
 }
