@@ -30,13 +30,11 @@ static void idem_value_done(struct idem_value *v)
 
 int idempotency_key_check(const char *s, struct err *e)
 {
-	size_t len = strlen(s);
+	size_t len = strlen(s), n_printable = 0;
 
-	for (size_t i = 0; i < len; i++) {
-		if (s[i] < 0x20 || s[i] > 0x7e)
-			len = KEY_LEN_MAX + 1;
-	}
-	if (len == 0 || len > KEY_LEN_MAX)
+	while (n_printable < len && s[n_printable] >= 0x20 && s[n_printable] <= 0x7e)
+		n_printable++;
+	if (len == 0 || len > KEY_LEN_MAX || n_printable < len)
 		return err_set_field(e, ERR_INVALID, "Idempotency-Key",
 			"an Idempotency-Key is 1-%d printable ASCII characters",
 			KEY_LEN_MAX);

@@ -381,6 +381,10 @@ static void test_idempotency(void **state)
 		-1);
 	assert_int_equal(e.kind, ERR_INVALID);
 	assert_use(w, &alice, 1, 1);
+	assert_int_equal(idempotency_key_check("", &e), -1);
+	assert_int_equal(idempotency_key_check("\tx", &e), -1);
+	assert_int_equal(idempotency_key_check("d\xc3\xa9j\xc3\xa0", &e), -1);
+	assert_int_equal(idempotency_key_check(" ~", &e), 0);
 }
 
 /* The original answer, though the quota would not allow another one. */
