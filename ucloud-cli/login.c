@@ -18,9 +18,10 @@
 #define MAX_ATTEMPTS 2
 
 struct kept {
-	char *token;	 /* NULL none */
-	int64_t expires; /* time */
-	int64_t step;	 /* of the password that it was made with */
+	char *token;		      /* NULL none */
+	int64_t expires;	      /* time */
+	int64_t step;		      /* of the password that it was made with, 0 none */
+	char password[TOTP_STR_SIZE]; /* that one: it cannot be used again */
 };
 
 static void kept_done(struct kept *k)
@@ -89,6 +90,9 @@ static void read_kept(const struct cli_client *cl, struct kept *k)
 	secret_wipe(text.s);
 	token = json_string_value(json_object_get(json, "token"));
 	k->step = json_integer_value(json_object_get(json, "step"));
+	if (json_string_length(json_object_get(json, "password")) == TOTP_STR_SIZE - 1)
+		memcpy(k->password, json_string_value(json_object_get(json, "password")),
+			TOTP_STR_SIZE);
 	k->expires = time_of(json_object_get(json, "expires"));
 	if (!str_is_empty(token) && k->expires > clock_unix_sec() + SPARE_SEC)
 		k->token = xstrdup(token);
@@ -98,8 +102,9 @@ static int write_kept(const struct cli_client *cl, const struct kept *k, struct 
 {
 	CLEANUP_STR char *path = session_path(cl, ".json");
 	CLEANUP(json_done)
-	json_t *json = json_pack("{s:s*, s:I, s:I}", "token", k->token, "expires",
-		(json_int_t)k->expires, "step", (json_int_t)k->step);
+	json_t *json = json_pack("{s:s*, s:I, s:I, s:s}", "token", k->token, "expires",
+		(json_int_t)k->expires, "step", (json_int_t)k->step, "password",
+		k->password);
 	CLEANUP_STR char *text = json_dumps(json, JSON_COMPACT);
 
 	return file_write(path, text, strlen(text), 0600, FILE_REPLACE, e);
@@ -150,37 +155,48 @@ static char *basic_of(const struct cli_conf *conf, const char *password)
 	return xasprintf("Basic %s", text);
 }
 
-static int ask_session(
-	struct cli_client *cl, int64_t step, struct cli_answer *out, struct err *e)
+/* One attempt: a password and the answer to it. */
+struct attempt {
+	int64_t step;
+	char password[TOTP_STR_SIZE];
+	struct cli_answer an;
+};
+
+static void attempt_done(struct attempt *at)
+{
+	cli_answer_done(&at->an);
+}
+
+static int ask_session(struct cli_client *cl, struct attempt *at, struct err *e)
 {
 	const struct cli_conf *conf = cli_client_conf(cl);
 	struct cli_call call = {.method = "POST", .path = "/v1/session"};
 	CLEANUP_STR char *basic = NULL;
-	char password[TOTP_STR_SIZE];
 
-	if (totp_make(conf->seed, step * TOTP_STEP_SEC, password, e) < 0)
+	at->step = clock_unix_sec() / TOTP_STEP_SEC;
+	if (totp_make(conf->seed, at->step * TOTP_STEP_SEC, at->password, e) < 0)
 		return err_wrap(e, "the seed in your configuration is unusable");
-	basic = basic_of(conf, password);
-	return cli_call_as(cl, &call, basic, out, e);
+	basic = basic_of(conf, at->password);
+	return cli_call_as(cl, &call, basic, &at->an, e);
 }
 
-static bool is_refused(const struct cli_answer *an)
+static bool is_refused(const struct attempt *at)
 {
-	return an->status == 401 || an->status == 403;
+	return at->an.status == 401 || at->an.status == 403;
 }
 
-static int take_session(
-	const struct cli_answer *an, int64_t step, struct kept *out, struct err *e)
+static int take_session(const struct attempt *at, struct kept *out, struct err *e)
 {
-	const char *token = json_string_value(json_object_get(an->json, "token"));
+	const char *token = json_string_value(json_object_get(at->an.json, "token"));
 
 	if (str_is_empty(token))
 		return err_set(e, ERR_INTERNAL,
 			"the API's answer to the log-in has no token: is the address "
 			"right?");
 	out->token = xstrdup(token);
-	out->expires = time_of(json_object_get(an->json, "expires"));
-	out->step = step;
+	out->expires = time_of(json_object_get(at->an.json, "expires"));
+	out->step = at->step;
+	memcpy(out->password, at->password, sizeof(out->password));
 	return 0;
 }
 
@@ -200,13 +216,15 @@ static int refused_login(
 		conf->name, conf->realm, e->msg, now);
 }
 
-static void wait_for_step(struct cli_client *cl, int64_t step, int64_t last_step)
+/* One-time passwords can be used once: waits for the next one. */
+static void wait_for_step(
+	struct cli_client *cl, const struct attempt *at, bool is_known_used)
 {
 	const struct cli_world *w = cli_client_world(cl);
-	int64_t left = (step + 1) * TOTP_STEP_SEC * 1000 - clock_unix_msec();
+	int64_t left = (at->step + 1) * TOTP_STEP_SEC * 1000 - clock_unix_msec();
 
 	w->note(w->aux,
-		step <= last_step
+		is_known_used
 			? "the current one-time password was used already; waiting for "
 			  "the "
 			  "next one (up to 30 s)"
@@ -216,29 +234,25 @@ static void wait_for_step(struct cli_client *cl, int64_t step, int64_t last_step
 		w->sleep_msec(w->aux, left);
 }
 
-/* last_step: of the password that worked last, 0 none. Is the one for `step` worth another
- * attempt? With is_strict only when it is known to have been used. */
-static bool is_worth_waiting(int64_t step, int64_t last_step, bool is_strict)
-{
-	return last_step > 0 && (step <= last_step || !is_strict);
-}
-
-static int new_session(struct cli_client *cl, int64_t last_step, bool is_strict,
+/* last: what worked last. With is_strict only a password that is known to have been used is
+ * worth another attempt; else any, when the log-in has worked before. */
+static int new_session(struct cli_client *cl, const struct kept *last, bool is_strict,
 	struct kept *out, struct err *e)
 {
 	for (int i = 1;; i++) {
-		CLEANUP(cli_answer_done)
-		struct cli_answer an = {0};
-		int64_t step = clock_unix_sec() / TOTP_STEP_SEC;
+		CLEANUP(attempt_done)
+		struct attempt at = {0};
+		bool is_known_used;
 
-		if (ask_session(cl, step, &an, e) < 0)
+		if (ask_session(cl, &at, e) < 0)
 			return -1;
-		if (an.status / 100 == 2)
-			return take_session(&an, step, out, e);
-		if (i == MAX_ATTEMPTS || !is_refused(&an) ||
-			!is_worth_waiting(step, last_step, is_strict))
-			return refused_login(cl, &an, e);
-		wait_for_step(cl, step, last_step);
+		if (at.an.status / 100 == 2)
+			return take_session(&at, out, e);
+		is_known_used = last->step > 0 && secret_eq(at.password, last->password);
+		if (i == MAX_ATTEMPTS || !is_refused(&at) || last->step == 0 ||
+			(is_strict && !is_known_used))
+			return refused_login(cl, &at.an, e);
+		wait_for_step(cl, &at, is_known_used);
 	}
 }
 
@@ -272,7 +286,7 @@ static int log_in(struct cli_client *cl, const char *refused, bool is_check, cha
 		*token = MOVE(old.token);
 		return 0;
 	}
-	if (new_session(cl, old.step, is_check, &new, e) < 0)
+	if (new_session(cl, &old, is_check, &new, e) < 0)
 		return -1;
 	if (can_keep && write_kept(cl, &new, &e2) < 0)
 		complain(cl, &e2);

@@ -176,6 +176,8 @@ static void add_keys(const json_t *v, struct buf *out)
 
 static void add_owner(const json_t *entry, struct buf *out)
 {
+	if (!*cli_json_text(entry, "owner"))
+		return;
 	add_clean(out, cli_json_text(entry, "owner"));
 	buf_add_char(out, '@');
 	add_clean(out, cli_json_text(entry, "owner_realm"));
