@@ -35,8 +35,7 @@ static const struct conf_opt user_opts[] = {
 	OPT("realm", CONF_STR, realm, CONF_CLI_ONLY, .meta = "REALM",
 		.help = "the user's realm"),
 	OPT("seed", CONF_STR, seed, CONF_CLI_ONLY | CONF_SECRET, .meta = "BASE32",
-		.help = "an existing seed instead of a new one (add); @FILE or - to read "
-			"it"),
+		.help = "an existing seed instead of a new one (add)"),
 	{0},
 };
 
@@ -205,6 +204,7 @@ static const struct daemon_spec spec = {
 	.summary = "one-time password service of ucloud",
 	.conf = {"ucloud-otp", parts, sizeof(struct otp_conf)},
 	.daemon_conf_off = offsetof(struct otp_conf, daemon),
+	.default_metrics_listen = "[::1]:9474",
 	.check = check,
 	.setup = setup,
 	.start = start,
