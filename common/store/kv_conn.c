@@ -326,10 +326,10 @@ static int judge(struct attempt *a, size_t end, int status, struct err *e)
 		return TRY_LATER;
 	case KV_VERDICT_UNSURE:
 		return a->call->is_write ? KV_UNKNOWN : TRY_ERR;
-	case KV_VERDICT_LOST:
+	case KV_VERDICT_LOST: /* somebody is there: it may be an election */
 		break;
 	}
-	return a->call->is_write ? KV_UNKNOWN : TRY_NEXT;
+	return a->call->is_write ? KV_UNKNOWN : TRY_LATER;
 }
 
 static int post_once(struct attempt *a, size_t end, int64_t limit_msec, struct err *e)

@@ -235,8 +235,25 @@ int kv_curl_set_err(struct err *e, CURLcode code, const char *error_text)
 	}
 }
 
-static enum kv_fate perform(CURL *easy, const struct kv_post *post, int *status,
-	struct buf *answer, struct err *e)
+/* With TLS 1.3 a server that misses our certificate says so after the handshake, or just
+ * hangs up, whichever reaches us first. */
+static void set_failed(struct kv_curl *p, const struct kv_post *post, CURLcode code,
+	const char *text, struct err *e)
+{
+	(void)kv_curl_set_err(e, code, text);
+	if (p->conf->cert_file || !str_has_prefix(post->url, "https://"))
+		return;
+	if (code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR ||
+		code == CURLE_GOT_NOTHING || code == CURLE_SSL_CONNECT_ERROR)
+		(void)err_set(e, e->kind,
+			"TLS: %s (does it ask for a client certificate? Then set "
+			"etcd_cert "
+			"and etcd_key)",
+			text[0] ? text : curl_easy_strerror(code));
+}
+
+static enum kv_fate perform(struct kv_curl *p, CURL *easy, const struct kv_post *post,
+	int *status, struct buf *answer, struct err *e)
 {
 	CLEANUP(kv_curl_headers_free_ptr)
 	struct curl_slist *headers = kv_curl_headers_new(post->token);
@@ -266,7 +283,7 @@ static enum kv_fate perform(CURL *easy, const struct kv_post *post, int *status,
 		(void)err_set(e, ERR_TOO_LARGE, "etcd answers with more than %d MiB",
 			KV_CURL_MAX_SIZE / 1024 / 1024);
 	else
-		(void)kv_curl_set_err(e, code, text);
+		set_failed(p, post, code, text, e);
 	return post->is_once && body.n_given == 0 ? KV_FATE_UNSENT : KV_FATE_LOST;
 }
 
@@ -281,7 +298,7 @@ enum kv_fate kv_curl_post(struct kv_curl *p, const struct kv_post *post, int *st
 			KV_CURL_MAX);
 		return KV_FATE_UNSENT;
 	}
-	fate = perform(easy, post, status, answer, e);
+	fate = perform(p, easy, post, status, answer, e);
 	put_handle(p, easy);
 	return fate;
 }

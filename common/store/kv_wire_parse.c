@@ -7,6 +7,19 @@
 #include "common/base/jtab.h"
 #include "common/base/parse.h"
 
+/* Ownership leaves a local that cleans up after itself. */
+static void pair_move(struct kv_pair *from, struct kv_pair *to)
+{
+	*to = *from;
+	*from = (struct kv_pair){0};
+}
+
+static void list_move(struct kv_list *from, struct kv_list *to)
+{
+	*to = *from;
+	*from = (struct kv_list){0};
+}
+
 static int not_understood(struct err *e, const char *what)
 {
 	return err_set(e, ERR_UNAVAILABLE, "etcd's answer is not understood: %s", what);
@@ -86,7 +99,7 @@ static int get_pair(json_t *j, struct kv_pair *out, struct err *e)
 {
 	CLEANUP(kv_pair_done)
 	struct kv_pair p = {0};
-	size_t key_size;
+	size_t key_size = 0;
 
 	if (!json_is_object(j))
 		return not_understood(e, "kvs");
@@ -96,10 +109,9 @@ static int get_pair(json_t *j, struct kv_pair *out, struct err *e)
 		get_int(j, "mod_revision", &p.mod_rev, e) < 0 ||
 		get_int(j, "lease", &p.lease, e) < 0)
 		return -1;
-	if (memchr(p.key, '\0', key_size))
+	if (!p.key || memchr(p.key, '\0', key_size))
 		return 1;
-	*out = p;
-	p = (struct kv_pair){0};
+	pair_move(&p, out);
 	return 0;
 }
 
@@ -122,8 +134,7 @@ static int get_list(json_t *j, struct kv_list *out, struct err *e)
 		list.len += r == 0;
 	}
 	list.has_more = json_is_true(json_object_get(j, "more"));
-	*out = list;
-	list = (struct kv_list){0};
+	list_move(&list, out);
 	return 0;
 }
 
@@ -160,8 +171,7 @@ static int get_got(json_t *response, struct kv_pair *out, struct err *e)
 	if (get_list(range, &list, e) < 0)
 		return -1;
 	if (list.len > 0) {
-		*out = list.v[0];
-		list.v[0] = (struct kv_pair){0};
+		pair_move(&list.v[0], out);
 	}
 	return 0;
 }
@@ -184,8 +194,7 @@ static int get_responses(
 		if (get_got(json_array_get(responses, i), &got.v[got.len++], e) < 0)
 			return -1;
 	}
-	*out = got;
-	got = (struct kv_list){0};
+	list_move(&got, out);
 	return 0;
 }
 
@@ -274,6 +283,12 @@ static void event_done(struct kv_event *ev)
 	kv_pair_done(&ev->prev);
 }
 
+static void event_move(struct kv_event *from, struct kv_event *to)
+{
+	*to = *from;
+	*from = (struct kv_event){0};
+}
+
 /* As get_pair(). */
 static int get_event(json_t *j, struct kv_event *out, struct err *e)
 {
@@ -296,8 +311,7 @@ static int get_event(json_t *j, struct kv_event *out, struct err *e)
 		ev.pair.value = NULL;
 		ev.pair.value_size = 0;
 	}
-	*out = ev;
-	ev = (struct kv_event){0};
+	event_move(&ev, out);
 	return 0;
 }
 

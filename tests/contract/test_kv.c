@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "common/base/buf.h"
+#include "common/base/parse.h"
 #include "common/store/kv_fake.h"
 #include "tests/lib/test_etcd.h"
 #include "tests/lib/test_util.h"
@@ -323,13 +324,15 @@ static void *count_up(void *aux)
 		CLEANUP(kv_txn_free_ptr)
 		struct kv_txn *t = kv_txn_new();
 		struct kv_pair p = {0};
+		int64_t counter = 0;
 		char next[24];
 		int r;
 
 		if (kv_get(store.kv, "/counter", &p, NULL, &e) != 0)
 			return "get failed";
-		snprintf(next, sizeof(next), "%ld",
-			p.value ? strtol(p.value, NULL, 10) + 1 : 1);
+		if (p.value && parse_int64(p.value, 0, 1000000, &counter, &e) < 0)
+			return "the counter is no number";
+		snprintf(next, sizeof(next), "%" PRId64, counter + 1);
 		kv_txn_if_rev(t, "/counter", p.mod_rev);
 		kv_txn_put(t, "/counter", next);
 		kv_pair_done(&p);
