@@ -326,7 +326,7 @@ static void test_quota(void **state)
 	json_t *none = js("{\"quota\":null}");
 	struct world *w = *state;
 	struct err e = {0};
-	char name[8];
+	char name[16];
 
 	for (int i = 0; i < 5; i++) {
 		snprintf(name, sizeof(name), "vm%d", i);
@@ -394,7 +394,7 @@ static void test_idempotency_beyond_quota(void **state)
 	struct vm vm = {0};
 	struct world *w = *state;
 	struct err e = {0};
-	char text[80], key[8];
+	char text[80], key[16];
 
 	for (int i = 0; i < 5; i++) {
 		snprintf(
