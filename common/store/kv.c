@@ -85,9 +85,11 @@ void kv_events_done(struct kv_events *ev)
 
 static void list_append(struct kv_list *to, struct kv_list *from)
 {
-	to->v = xreallocarray(to->v, to->len + from->len, sizeof(*to->v));
-	memcpy(to->v + to->len, from->v, from->len * sizeof(*to->v));
-	to->len += from->len;
+	if (from->len > 0) {
+		to->v = xreallocarray(to->v, to->len + from->len, sizeof(*to->v));
+		memcpy(to->v + to->len, from->v, from->len * sizeof(*to->v));
+		to->len += from->len;
+	}
 	free(from->v);
 	*from = (struct kv_list){0};
 }
