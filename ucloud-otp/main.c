@@ -60,7 +60,9 @@ static int setup(void *conf, struct err *e)
 	uint8_t key[SEAL_KEY_SIZE];
 	if (kv_etcd_check(&c->etcd, e))
 		return -1;
-	return seal_key_read(c->key_file, true, key, e);
+	if (seal_key_read(c->key_file, true, key, e))
+		return -1;
+	return daemon_give_file("ucloud-otp", &c->daemon, c->key_file, e);
 }
 
 static int start(void *conf, void **state, struct err *e)

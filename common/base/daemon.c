@@ -211,9 +211,8 @@ static int check(const struct invocation *in, struct err *e)
 
 /* ------------------------------------------------------------------- setup */
 
-/* The daemon must be able to read its file: it belongs to the user that it runs as. */
-static int give_to_user(const struct daemon_spec *spec, const struct daemon_conf *dc,
-	const char *file, struct err *e)
+int daemon_give_file(
+	const char *name, const struct daemon_conf *dc, const char *file, struct err *e)
 {
 	bool is_named = !str_is_empty(dc->user);
 	struct passwd pw, *found = NULL;
@@ -221,8 +220,8 @@ static int give_to_user(const struct daemon_spec *spec, const struct daemon_conf
 
 	if (geteuid() != 0)
 		return 0;
-	if (getpwnam_r(is_named ? dc->user : spec->name, &pw, text, sizeof(text),
-		    &found) != 0 ||
+	if (getpwnam_r(is_named ? dc->user : name, &pw, text, sizeof(text), &found) !=
+			0 ||
 		!found)
 		return is_named ? err_set_field(e, ERR_INVALID, "user",
 					  "there is no user \"%s\" on this machine",
@@ -256,12 +255,12 @@ static int set_up(struct invocation *in, struct err *e)
 			"%s exists already: with --force it is replaced, and kept as "
 			"%s.old",
 			file, file);
-	if (spec->setup && spec->setup(in->conf, e) < 0)
-		return -1;
 	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
 		return err_errno(e, errno, "%s", dir);
+	if (spec->setup && spec->setup(in->conf, e) < 0)
+		return -1;
 	if (conf_write_file(&in->table, file, in->conf, in->own->is_forced, e) < 0 ||
-		give_to_user(spec, daemon_conf_of(spec, in->conf), file, e) < 0)
+		daemon_give_file(spec->name, daemon_conf_of(spec, in->conf), file, e) < 0)
 		return -1;
 	show_how_to_start(spec, dir, file);
 	return 0;

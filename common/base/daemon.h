@@ -61,6 +61,11 @@ struct daemon_spec {
 };
 
 int daemon_main(int argc, char **argv, const struct daemon_spec *spec);
+/* For setup: a daemon must be able to read its files. When root runs setup, the file comes to
+ * belong to the user that the daemon runs as: dc->user, else the one named like the program,
+ * when there is one. */
+int daemon_give_file(const char *name, const struct daemon_conf *dc, const char *file,
+	struct err *e) MUST_USE;
 /* From any thread: this daemon cannot go on; logs the reason and ends it with status 1. */
 void daemon_fail(const struct err *e);
 /* What the daemon is at, for `systemctl status`. From any thread. */
