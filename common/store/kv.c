@@ -36,7 +36,7 @@ static const char *outcome_name(int result)
 {
 	switch (result) {
 	case 0:
-		return "done";
+		return "ok";
 	case KV_CONFLICT:
 		return "conflict";
 	case KV_UNKNOWN:
