@@ -156,12 +156,27 @@ int seal_open(const uint8_t key[SEAL_KEY_SIZE], const char *context, const char 
 	return 0;
 }
 
+/* setup may come before anything else made the configuration's directory. */
+static int parent_ensure(const char *path, struct err *e)
+{
+	CLEANUP_STR char *dir = xstrdup(path);
+	char *end = strrchr(dir, '/');
+
+	if (end == NULL || end == dir)
+		return 0;
+	*end = '\0';
+	return mkdir(dir, 0755) < 0 && errno != EEXIST ? err_errno(e, errno, "%s", dir)
+						       : 0;
+}
+
 static int key_make(const char *path, struct err *e)
 {
 	uint8_t raw[SEAL_KEY_SIZE];
 	char text[2 * SEAL_KEY_SIZE + 2];
 	int rc;
 
+	if (parent_ensure(path, e) < 0)
+		return -1;
 	randombytes_buf(raw, sizeof(raw));
 	sodium_bin2hex(text, sizeof(text), raw, sizeof(raw));
 	text[2 * SEAL_KEY_SIZE] = '\n';

@@ -255,10 +255,10 @@ static int set_up(struct invocation *in, struct err *e)
 			"%s exists already: with --force it is replaced, and kept as "
 			"%s.old",
 			file, file);
-	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
-		return err_errno(e, errno, "%s", dir);
 	if (spec->setup && spec->setup(in->conf, e) < 0)
 		return -1;
+	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+		return err_errno(e, errno, "%s", dir);
 	if (conf_write_file(&in->table, file, in->conf, in->own->is_forced, e) < 0 ||
 		daemon_give_file(spec->name, daemon_conf_of(spec, in->conf), file, e) < 0)
 		return -1;
