@@ -70,11 +70,13 @@ static void nothing_is_inherited(void **state)
 	run(&o, (struct proc){
 			.argv = SH("env | sed 's/=.*//' | grep -v '^_$\\|PWD\\|SHLVL' | "
 				   "sort | tr '\\n' ' '; ls /proc/self/fd | tr '\\n' ' ';"
-				   "cat; grep -h 'SigBlk\\|SigIgn' /proc/self/status"),
+				   "cat; grep -h 'SigBlk\\|SigIgn' /proc/self/status | "
+				   "sed '/SigIgn/s/0000000180000000/0000000000000000/'"),
 			.env = (const char *const[]){"MY=1", NULL}});
 	sigprocmask(SIG_UNBLOCK, &blocked, NULL);
 	assert_int_equal(o.status, 0);
-	/* 3 is the directory that ls reads. */
+	/* 3 is the directory that ls reads. Signals 32 and 33 are libc's own: nobody can
+	 * change them, and whoever started us may have had them ignored. */
 	assert_string_equal(buf_str(&o.out),
 		"HOME LC_ALL MY PATH 0 1 2 3 SigBlk:\t0000000000000000\n"
 		"SigIgn:\t0000000000000000\n");
