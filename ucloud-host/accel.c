@@ -18,7 +18,8 @@
 
 const char *const accel_names[] = {"auto", "kvm", "tcg", NULL};
 
-extern const char probe64_begin[], probe64_end[];
+extern const char probe64[];
+extern const uint32_t probe64_size;
 
 static void remove_file(char **path)
 {
@@ -40,9 +41,8 @@ static int write_sector(const char *dir, char **out, struct err *e)
 	char *path = xasprintf("%s/.probe64-XXXXXX", dir);
 	CLEANUP(close_fd)
 	int fd = mkostemp(path, O_CLOEXEC);
-	size_t size = (size_t)(probe64_end - probe64_begin);
 
-	if (fd < 0 || write(fd, probe64_begin, size) != (ssize_t)size)
+	if (fd < 0 || write(fd, probe64, probe64_size) != (ssize_t)probe64_size)
 		return err_errno(e, errno, "%s", path);
 	*out = MOVE(path);
 	return 0;

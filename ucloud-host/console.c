@@ -11,38 +11,42 @@
 #include "common/base/jtab.h"
 #include "common/base/parse.h"
 
-static void close_fd(const int *fd)
+static int read_fd_end(int fd, size_t max, struct buf *out, bool *is_cut, struct err *e)
 {
-	if (*fd >= 0)
-		close(*fd);
+	struct stat st;
+	char chunk[4096];
+	off_t at;
+	ssize_t n;
+
+	if (fstat(fd, &st) < 0)
+		return err_errno(e, errno, "the console log");
+	at = st.st_size > (off_t)max ? st.st_size - (off_t)max : 0;
+	*is_cut = *is_cut || at > 0;
+	while (max > 0) {
+		n = pread(fd, chunk, max < sizeof(chunk) ? max : sizeof(chunk), at);
+		if (n < 0)
+			return err_errno(e, errno, "the console log");
+		if (n == 0)
+			break;
+		buf_add(out, chunk, (size_t)n);
+		at += n;
+		max -= (size_t)n;
+	}
+	return 0;
 }
 
 /* Appends the last `max` bytes of a file; 0 bytes when there is none. */
 static int read_end(
 	const char *path, size_t max, struct buf *out, bool *is_cut, struct err *e)
 {
-	CLEANUP(close_fd)
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	struct stat st;
-	char chunk[4096];
-	off_t at;
-	ssize_t n;
+	int rc;
 
 	if (fd < 0)
 		return errno == ENOENT ? 0 : err_errno(e, errno, "the console log");
-	if (fstat(fd, &st) < 0)
-		return err_errno(e, errno, "the console log");
-	at = st.st_size > (off_t)max ? st.st_size - (off_t)max : 0;
-	*is_cut = *is_cut || at > 0;
-	while (max > 0 && (n = pread(fd, chunk, max < sizeof(chunk) ? max : sizeof(chunk),
-				   at)) != 0) {
-		if (n < 0)
-			return err_errno(e, errno, "the console log");
-		buf_add(out, chunk, (size_t)n);
-		at += n;
-		max -= (size_t)n;
-	}
-	return 0;
+	rc = read_fd_end(fd, max, out, is_cut, e);
+	close(fd);
+	return rc;
 }
 
 static size_t char_len(const char *s, size_t left)

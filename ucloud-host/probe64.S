@@ -14,8 +14,8 @@
 #define MSR_EFER   0xc0000080
 
 	.section .rodata
-	.globl probe64_begin, probe64_end
-probe64_begin:
+	.globl probe64, probe64_size
+probe64:
 	.code16
 0:	cli
 	xorw	%ax, %ax
@@ -72,8 +72,10 @@ probe64_begin:
 4:	.word	4b - 7b - 1
 	.long	0x7c00 + (7b - 0b)
 
-	.org	510
+	.org	0b + 510
 	.byte	0x55, 0xaa
-probe64_end:
+
+probe64_size:
+	.long	probe64_size - probe64
 
 	.section .note.GNU-stack, "", @progbits

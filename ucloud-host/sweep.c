@@ -56,8 +56,10 @@ void sweep_free(struct sweep *s)
 
 	if (s == NULL)
 		return;
-	HASH_ITER (hh, s->orphans, o, next)
+	for (o = s->orphans; o != NULL; o = next) {
+		next = o->hh.next;
 		orphan_free(s, o);
+	}
 	free(s);
 }
 
@@ -200,9 +202,10 @@ static int64_t forget_unseen(struct sweep *s)
 	int64_t first = -1;
 	struct orphan *o, *next;
 
-	HASH_ITER (hh, s->orphans, o, next) {
+	for (o = s->orphans; o != NULL; o = next) {
 		int64_t due = due_msec(s, o);
 
+		next = o->hh.next;
 		if (!o->is_seen) {
 			orphan_free(s, o);
 			continue;
@@ -253,6 +256,7 @@ static int list_consoles(struct sweep *s, struct strv *uuids, struct err *e)
 
 	if (d == NULL)
 		return errno == ENOENT ? 0 : err_errno(e, errno, "%s", dir);
+	/* cppcheck-suppress readdirCalled */
 	while ((entry = readdir(d)) != NULL) {
 		/* "<uuid>.log", "<uuid>.log.0" */
 		CLEANUP_STR char *uuid = xstrndup(entry->d_name, UUID_STR_SIZE - 1);

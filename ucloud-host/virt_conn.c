@@ -92,7 +92,8 @@ static void conn_unref(struct virt_conn *c)
 
 	if (__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
-	HASH_ITER (hh, c->signalled, s, next) {
+	for (s = c->signalled; s != NULL; s = next) {
+		next = s->hh.next;
 		HASH_DEL(c->signalled, s);
 		free(s);
 	}

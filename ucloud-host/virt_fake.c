@@ -85,8 +85,10 @@ void fake_hyper_free(struct fake_hyper *h)
 		return;
 	assert(h->n_clients == 0);
 	unregister(h);
-	HASH_ITER (hh, h->doms, f, next)
+	for (f = h->doms; f != NULL; f = next) {
+		next = f->hh.next;
 		fdom_free(h, f);
+	}
 	pthread_mutex_destroy(&h->lock);
 	free(h->clients);
 	free(h->name);
@@ -172,10 +174,10 @@ bool fake_hyper_step(struct fake_hyper *h)
 	int64_t now = clock_mono_msec();
 	CLEANUP(strv_done)
 	struct strv off = {0};
-	struct fdom *f, *next;
+	struct fdom *f;
 
 	pthread_mutex_lock(&h->lock);
-	HASH_ITER (hh, h->doms, f, next)
+	for (f = h->doms; f != NULL; f = f->hh.next)
 		if (f->off_at_msec != 0 && f->off_at_msec <= now)
 			strv_add(&off, f->d.uuid);
 	pthread_mutex_unlock(&h->lock);
@@ -187,10 +189,10 @@ bool fake_hyper_step(struct fake_hyper *h)
 int64_t fake_hyper_next_msec(struct fake_hyper *h)
 {
 	int64_t now = clock_mono_msec(), first = -1;
-	struct fdom *f, *next;
+	struct fdom *f;
 
 	pthread_mutex_lock(&h->lock);
-	HASH_ITER (hh, h->doms, f, next) {
+	for (f = h->doms; f != NULL; f = f->hh.next) {
 		int64_t in = f->off_at_msec > now ? f->off_at_msec - now : 0;
 
 		if (f->off_at_msec != 0 && (first < 0 || in < first))
@@ -247,10 +249,10 @@ bool fake_hyper_vanish(struct fake_hyper *h, const char *uuid)
 
 void fake_hyper_reboot(struct fake_hyper *h)
 {
-	struct fdom *f, *next;
+	struct fdom *f;
 
 	pthread_mutex_lock(&h->lock);
-	HASH_ITER (hh, h->doms, f, next)
+	for (f = h->doms; f != NULL; f = f->hh.next)
 		if (f->is_defined)
 			turn_off(f, VIRT_OFF_UNKNOWN);
 	pthread_mutex_unlock(&h->lock);
@@ -296,11 +298,11 @@ bool fake_hyper_get(struct fake_hyper *h, const char *uuid, struct virt_dom *out
 
 static size_t count(struct fake_hyper *h, bool only_on)
 {
-	struct fdom *f, *next;
+	struct fdom *f;
 	size_t n = 0;
 
 	pthread_mutex_lock(&h->lock);
-	HASH_ITER (hh, h->doms, f, next)
+	for (f = h->doms; f != NULL; f = f->hh.next)
 		n += f->is_defined && (!only_on || is_on(f));
 	pthread_mutex_unlock(&h->lock);
 	return n;
@@ -330,10 +332,10 @@ uint64_t fake_hyper_n_starts(struct fake_hyper *h, const char *uuid)
 
 void fake_hyper_list_running(struct fake_hyper *h, struct strv *uuids)
 {
-	struct fdom *f, *next;
+	struct fdom *f;
 
 	pthread_mutex_lock(&h->lock);
-	HASH_ITER (hh, h->doms, f, next)
+	for (f = h->doms; f != NULL; f = f->hh.next)
 		if (f->is_defined && !f->d.is_foreign && is_on(f))
 			strv_add(uuids, f->d.uuid);
 	pthread_mutex_unlock(&h->lock);
@@ -426,9 +428,9 @@ static int begin(struct virt *v, const char *call, bool *is_lost, struct err *e)
 static struct fdom *find_namesake(struct fake_hyper *h, const char *uuid)
 {
 	CLEANUP_STR char *name = xasprintf(DOMXML_NAME_PREFIX "%s", uuid);
-	struct fdom *f, *next;
+	struct fdom *f;
 
-	HASH_ITER (hh, h->doms, f, next)
+	for (f = h->doms; f != NULL; f = f->hh.next)
 		if (f->is_defined && f->name != NULL && strcmp(f->name, name) == 0)
 			return f;
 	return NULL;
@@ -459,7 +461,7 @@ int virt_get(struct virt *v, const char *uuid, struct virt_dom *out, struct err 
 int virt_list(struct virt *v, struct virt_list *out, struct err *e)
 {
 	struct virt_list list = {0};
-	struct fdom *f, *next;
+	struct fdom *f;
 	bool is_lost;
 
 	if (begin(v, "list", &is_lost, e) < 0)
@@ -467,7 +469,7 @@ int virt_list(struct virt *v, struct virt_list *out, struct err *e)
 	if (is_lost)
 		return unavailable(e, "list");
 	pthread_mutex_lock(&v->h->lock);
-	HASH_ITER (hh, v->h->doms, f, next)
+	for (f = v->h->doms; f != NULL; f = f->hh.next)
 		if (f->is_defined && !f->d.is_foreign) {
 			list.v = xreallocarray(list.v, list.len + 1, sizeof(*list.v));
 			list.v[list.len++] = f->d;

@@ -214,7 +214,7 @@ static int list_add(struct virt_list *l, struct virt *v, virConnectPtr conn,
 	virDomainPtr p, struct err *e)
 {
 	struct dom d = {.v = v, .conn = conn, .dom = p};
-	struct virt_dom got;
+	struct virt_dom got = {0};
 	const char *name = virDomainGetName(p);
 	int rc;
 
@@ -285,7 +285,7 @@ int virt_define(struct virt *v, const char *xml, struct err *e)
 	CLEANUP(dom_done)
 	struct dom d = {0};
 	struct domxml_id id;
-	struct virt_dom now;
+	struct virt_dom now = {0};
 	virDomainPtr made;
 
 	if (domxml_read_id(xml, &id, e) < 0 || find_ours(v, id.uuid, &d, &now, e) < 0)
@@ -324,7 +324,7 @@ int virt_start(struct virt *v, const char *uuid, struct err *e)
 {
 	CLEANUP(dom_done)
 	struct dom d = {0};
-	struct virt_dom now;
+	struct virt_dom now = {0};
 
 	if (find_ours(v, uuid, &d, &now, e) < 0)
 		return -1;
@@ -344,7 +344,7 @@ int virt_shutdown(struct virt *v, const char *uuid, struct err *e)
 {
 	CLEANUP(dom_done)
 	struct dom d = {0};
-	struct virt_dom now;
+	struct virt_dom now = {0};
 
 	if (find_ours(v, uuid, &d, &now, e) < 0)
 		return -1;
@@ -361,7 +361,7 @@ int virt_resume(struct virt *v, const char *uuid, struct err *e)
 {
 	CLEANUP(dom_done)
 	struct dom d = {0};
-	struct virt_dom now;
+	struct virt_dom now = {0};
 
 	if (find_ours(v, uuid, &d, &now, e) < 0)
 		return -1;
@@ -378,7 +378,7 @@ int virt_destroy(struct virt *v, const char *uuid, struct err *e)
 {
 	CLEANUP(dom_done)
 	struct dom d = {0};
-	struct virt_dom now;
+	struct virt_dom now = {0};
 
 	if (find_ours(v, uuid, &d, &now, e) < 0)
 		return -1;
@@ -410,7 +410,7 @@ int virt_undefine(struct virt *v, const char *uuid, struct err *e)
 {
 	CLEANUP(dom_done)
 	struct dom d = {0};
-	struct virt_dom now;
+	struct virt_dom now = {0};
 
 	if (find_ours(v, uuid, &d, &now, e) < 0)
 		return -1;

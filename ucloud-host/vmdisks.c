@@ -123,28 +123,37 @@ int vmdisks_remove(const struct host_env *env, const struct vm *vm, struct err *
 	return disk_remove_all(store->disks, vm->uuid, e);
 }
 
+/* What was got before an error is in *out, too. */
+static int get_sources(const struct vmdisks_ctx *c, const struct vm *vm,
+	struct vmdisk_sources *out, struct err *e)
+{
+	if (vm->specs.disks.len > VM_DISKS_MAX)
+		return err_set(e, ERR_TOO_LARGE, "a VM can have %d disks, not %zu",
+			VM_DISKS_MAX, vm->specs.disks.len);
+	for (size_t i = 0; i < vm->specs.disks.len; i++) {
+		struct disk_spec spec = spec_of(c, vm, i);
+
+		if (disk_source_get(c->store->disks, &spec, &out->v[i], e) < 0)
+			return -1;
+		out->len++;
+	}
+	return 0;
+}
+
 int vmdisks_sources(const struct host_env *env, const struct vm *vm,
 	struct vmdisk_sources *out, struct err *e)
 {
 	CLEANUP(ctx_done)
 	struct vmdisks_ctx c = {0};
-	CLEANUP(vmdisks_sources_done)
 	struct vmdisk_sources got = {0};
 
 	if (ctx_init(env, vm, &c, e) < 0)
 		return -1;
-	if (vm->specs.disks.len > VM_DISKS_MAX)
-		return err_set(e, ERR_TOO_LARGE, "a VM can have %d disks, not %zu",
-			VM_DISKS_MAX, vm->specs.disks.len);
-	for (size_t i = 0; i < vm->specs.disks.len; i++) {
-		struct disk_spec spec = spec_of(&c, vm, i);
-
-		if (disk_source_get(c.store->disks, &spec, &got.v[i], e) < 0)
-			return -1;
-		got.len++;
+	if (get_sources(&c, vm, &got, e) < 0) {
+		vmdisks_sources_done(&got);
+		return -1;
 	}
 	*out = got;
-	got = (struct vmdisk_sources){0};
 	return 0;
 }
 

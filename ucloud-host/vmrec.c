@@ -53,7 +53,8 @@ void vmrec_free(struct vmrec *r)
 
 	if (r == NULL)
 		return;
-	HASH_ITER (hh, r->memos, m, next) {
+	for (m = r->memos; m != NULL; m = next) {
+		next = m->hh.next;
 		HASH_DEL(r->memos, m);
 		free(m);
 	}

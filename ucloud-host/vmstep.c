@@ -160,8 +160,6 @@ enum vmgoal vmstep_goal(const struct vmlook *l, char *why, size_t why_size)
 
 /* ------------------------------------------------------------------ steps */
 
-typedef struct vmstep step_fn(const struct vmlook *l);
-
 static struct vmstep step_nothing(const struct vmlook *l)
 {
 	(void)l;
@@ -373,7 +371,7 @@ static struct vmstep delete_absent(const struct vmlook *l)
 }
 
 /* clang-format off */
-static step_fn *const steps[VMGOAL_N][VIRT_DYING + 1] = {
+static struct vmstep (*const steps[VMGOAL_N][VIRT_DYING + 1])(const struct vmlook *l) = {
 	[VMGOAL_KEEP] = {
 		step_nothing, step_nothing, step_nothing, step_nothing, step_nothing },
 	/* domain:	ABSENT		OFF		RUNNING		PAUSED		DYING */
