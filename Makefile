@@ -212,7 +212,7 @@ install: all
 		> $(DESTDIR)/etc/init.d/$${f##*/} && chmod 755 $(DESTDIR)/etc/init.d/$${f##*/} || exit 1; done
 	install -m 644 units/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/ucloud.conf
 	install -m 644 README.md docs/*.md $(DESTDIR)$(DATADIR)/doc/ucloud/
-	install -m 644 ucloud-cli/ucloud-cli.1 $(DESTDIR)$(DATADIR)/man/man1/
+	$(B)/ucloud-cli/ucloud-cli manual > $(DESTDIR)$(DATADIR)/man/man1/ucloud-cli.1
 	install -m 644 ucloud-cli/ucloud-cli.bash \
 		$(DESTDIR)$(DATADIR)/bash-completion/completions/ucloud-cli
 
