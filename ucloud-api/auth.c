@@ -216,7 +216,9 @@ static int check_basic(struct auth *a, const char *authorization, const char *pe
 	if (credentials_parse(authorization, &c, e) < 0 || realm_ok(a, c.realm, e) < 0 ||
 		verify(a, &c, peer, retry_after_sec, e) < 0)
 		return -1;
-	*out = (struct identity){.name = MOVE(c.name), .realm = MOVE(c.realm)};
+	out->name = MOVE(c.name);
+	out->realm = MOVE(c.realm);
+	out->expires = 0;
 	out->is_admin = is_admin(a, out->realm);
 	return 0;
 }

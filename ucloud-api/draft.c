@@ -68,8 +68,10 @@ void draft_clear(struct draft *d)
 {
 	struct node *n, *next;
 
-	HASH_ITER (hh, d->nodes, n, next)
+	for (n = d->nodes; n; n = next) {
+		next = n->hh.next;
 		node_undo(n);
+	}
 	d->n_compares = d->n_ops = d->size = d->n_wants = 0;
 }
 
@@ -77,8 +79,10 @@ void draft_forget(struct draft *d)
 {
 	struct node *n, *next;
 
-	HASH_ITER (hh, d->nodes, n, next)
+	for (n = d->nodes; n; n = next) {
+		next = n->hh.next;
 		node_free(d, n);
+	}
 	d->n_compares = d->n_ops = d->size = d->n_wants = 0;
 }
 
@@ -283,12 +287,15 @@ int draft_commit(struct draft *d, struct kv *kv, int64_t *rev, struct err *e)
 	int r;
 
 	assert(d->n_wants == 0);
-	HASH_ITER (hh, d->nodes, n, next)
+	for (n = d->nodes; n; n = next) {
+		next = n->hh.next;
 		txn_add(t, n);
+	}
 	r = kv_txn_commit(kv, t, &at, e);
 	if (r != 0)
 		return r;
-	HASH_ITER (hh, d->nodes, n, next) {
+	for (n = d->nodes; n; n = next) {
+		next = n->hh.next;
 		node_commit(n, at);
 		node_undo(n);
 	}
@@ -303,7 +310,8 @@ void draft_trim(struct draft *d, size_t max_keys, size_t max_size)
 	struct node *n, *next;
 	size_t size = 0;
 
-	HASH_ITER (hh, d->nodes, n, next) {
+	for (n = d->nodes; n; n = next) {
+		next = n->hh.next;
 		if (!n->is_kept || !n->is_known)
 			node_free(d, n);
 		else

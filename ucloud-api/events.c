@@ -158,8 +158,8 @@ static void tell(struct events *ev, const struct kind *kind, const struct kv_eve
 	if (!p->key || kind->parse(p, &en) < 0)
 		return;
 	event_text(&text, kind, e, &en);
-	DL_FOREACH_SAFE(ev->streams, s, next)
-	{
+	for (s = ev->streams; s; s = next) {
+		next = s->next;
 		if (may_see(s, &en))
 			stream_send(ev, s, &text);
 	}
@@ -173,8 +173,10 @@ static void tell_reset(struct events *ev)
 
 	buf_add_str(&text, "event: reset\ndata: {}\n\n");
 	pthread_mutex_lock(&ev->lock);
-	DL_FOREACH_SAFE(ev->streams, s, next)
-	stream_send(ev, s, &text);
+	for (s = ev->streams; s; s = next) {
+		next = s->next;
+		stream_send(ev, s, &text);
+	}
 	pthread_mutex_unlock(&ev->lock);
 }
 
@@ -233,7 +235,8 @@ static double read_n_streams(void *aux)
 	if (!ev)
 		return 0;
 	pthread_mutex_lock(&ev->lock);
-	DL_COUNT(ev->streams, s, n);
+	for (s = ev->streams; s; s = s->next)
+		n++;
 	pthread_mutex_unlock(&ev->lock);
 	return (double)n;
 }

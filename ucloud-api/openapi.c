@@ -180,7 +180,7 @@ static json_t *paths(json_t *schemas, const struct route *routes)
 			path = json_object();
 			json_object_set_new(all, r->path, path);
 		}
-		for (i = 0; r->method[i] && i < sizeof(method) - 1; i++)
+		for (i = 0; i < sizeof(method) - 1 && r->method[i]; i++)
 			method[i] = (char)(r->method[i] | 0x20);
 		method[i] = '\0';
 		json_object_set_new(path, method, operation(schemas, r));

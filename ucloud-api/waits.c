@@ -136,8 +136,8 @@ static size_t take_due(struct waits *ws, int64_t now)
 	struct waiter *w, *next;
 	size_t n = 0;
 
-	DL_FOREACH_SAFE(ws->waiters, w, next)
-	{
+	for (w = ws->waiters; w; w = next) {
+		next = w->next;
 		if (n == KV_TXN_MAX_OPS || !is_due(w, now))
 			continue;
 		DL_DELETE(ws->waiters, w);
@@ -162,16 +162,14 @@ static void look(struct waits *ws, size_t n)
 	size_t i = 0;
 	int r;
 
-	DL_FOREACH(ws->looked_at, w)
-	{
+	for (w = ws->looked_at; w; w = w->next) {
 		keys[i] = owned[i] = key_vm(ws->keys, w->uuid);
 		i++;
 	}
 	r = kv_get_many(ws->kv, keys, n, &got, &e);
 	now = clock_mono_msec();
 	i = 0;
-	DL_FOREACH(ws->looked_at, w)
-	{
+	for (w = ws->looked_at; w; w = w->next) {
 		bool is_answered =
 			r < 0 ? settle_failure(w, &e, now) : settle(w, &got.v[i], now);
 
@@ -188,8 +186,8 @@ static void put_back(struct waits *ws)
 {
 	struct waiter *w, *next;
 
-	DL_FOREACH_SAFE(ws->looked_at, w, next)
-	{
+	for (w = ws->looked_at; w; w = next) {
+		next = w->next;
 		DL_DELETE(ws->looked_at, w);
 		if (w->req)
 			DL_APPEND(ws->waiters, w);
@@ -204,8 +202,7 @@ static int64_t next_msec(const struct waits *ws, int64_t now)
 	int64_t at = now + 60 * 1000;
 	const struct waiter *w;
 
-	DL_FOREACH(ws->waiters, w)
-	{
+	for (w = ws->waiters; w; w = w->next) {
 		int64_t due = w->is_dirty ? w->retry_msec : w->deadline_msec;
 
 		at = due < at ? due : at;
@@ -248,7 +245,8 @@ static double read_n_waiting(void *aux)
 	if (!ws)
 		return 0;
 	pthread_mutex_lock(&ws->lock);
-	DL_COUNT(ws->waiters, w, n);
+	for (w = ws->waiters; w; w = w->next)
+		n++;
 	pthread_mutex_unlock(&ws->lock);
 	return (double)n;
 }
@@ -288,8 +286,8 @@ void waits_free(struct waits *ws)
 	if (ws->is_started)
 		pthread_join(ws->thread, NULL);
 	err_set(&e, ERR_UNAVAILABLE, "this API process is stopping: ask again");
-	DL_FOREACH_SAFE(ws->waiters, w, next)
-	{
+	for (w = ws->waiters; w; w = next) {
+		next = w->next;
 		httpd_answer_err(w->req, &e);
 		free(w);
 	}
@@ -319,8 +317,7 @@ static bool poke_list(struct waiter *list, const char *uuid)
 	bool is_any = false;
 	struct waiter *w;
 
-	DL_FOREACH(list, w)
-	{
+	for (w = list; w; w = w->next) {
 		if (!uuid || strcmp(w->uuid, uuid) == 0)
 			w->is_dirty = is_any = true;
 	}
