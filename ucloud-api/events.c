@@ -1,5 +1,6 @@
 #include "ucloud-api/events.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <string.h>
 #include <utlist.h>
@@ -109,6 +110,7 @@ static void entry_done(struct entry *en)
 
 static void stream_free(struct events *ev, struct stream *s)
 {
+	assert(s->prev == s || s->next || s != ev->streams); /* it is in the list */
 	DL_DELETE(ev->streams, s);
 	httpd_stream_close(s->http);
 	free(s->name);

@@ -119,7 +119,7 @@ static int vm_key_of(const struct orders *o, struct draft *d, const struct who *
 	CLEANUP_STR char *owner = NULL;
 	CLEANUP_STR char *realm = NULL;
 	CLEANUP_STR char *index_key = NULL;
-	const char *name;
+	const char *name = NULL;
 	struct seen index;
 	int r;
 
@@ -175,7 +175,7 @@ static int image_key_of(const struct orders *o, struct draft *d, const struct wh
 	CLEANUP_STR char *realm = NULL;
 	CLEANUP_STR char *own_key = NULL;
 	CLEANUP_STR char *public_key = NULL;
-	const char *name;
+	const char *name = NULL;
 	struct seen index;
 	int r;
 

@@ -1,6 +1,8 @@
 /*
  * Orders for requests: look, try again, give up.
  */
+#include <assert.h>
+
 #include "common/base/buf.h"
 #include "ucloud-api/orders_impl.h"
 
@@ -45,7 +47,7 @@ static int get_fn(void *aux, struct draft *d, struct err *e)
 {
 	CLEANUP(slots_done)
 	struct slots s = {0};
-	struct slot *open;
+	struct slot *open = NULL;
 	int r = find_open(aux, d, &s, &open, e);
 
 	return r == 0 ? DRAFT_AS_IT_IS : r;
@@ -57,11 +59,12 @@ static int retry_fn(void *aux, struct draft *d, struct err *e)
 	struct slots s = {0};
 	CLEANUP_STR char *text = NULL;
 	struct request_order *c = aux;
-	struct slot *open;
+	struct slot *open = NULL;
 	int r = find_open(c, d, &s, &open, e);
 
 	if (r != 0)
 		return r;
+	assert(open);
 	if (c->request.attempts == 0 && c->request.not_before == 0)
 		return DRAFT_AS_IT_IS;
 	c->request.attempts = c->request.not_before = 0;
@@ -76,7 +79,7 @@ static int abort_fn(void *aux, struct draft *d, struct err *e)
 	CLEANUP(slots_done)
 	struct slots s = {0};
 	struct request_order *c = aux;
-	struct slot *open;
+	struct slot *open = NULL;
 	int r = find_open(c, d, &s, &open, e);
 
 	if (r < 0 && e->kind == ERR_NOT_FOUND && draft_is_doubtful(d) &&
@@ -84,6 +87,7 @@ static int abort_fn(void *aux, struct draft *d, struct err *e)
 		return DRAFT_AS_IT_IS;
 	if (r != 0)
 		return r;
+	assert(open);
 	if (c->request.type == REQ_DELETE_VM)
 		return err_set(e, ERR_CONFLICT,
 			"DeleteVM cannot be aborted: what it has removed would be "
