@@ -305,7 +305,7 @@ int cli_get_all(struct cli_client *cl, const char *path, bool has_pages, json_t 
 	struct err *e)
 {
 	CLEANUP_STR char *after = NULL;
-	json_t *all = NULL, *list, *page;
+	json_t *all = NULL, *page = NULL, *list;
 	const char *next;
 
 	do {

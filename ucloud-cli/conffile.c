@@ -113,7 +113,7 @@ int cli_conf_load(const char *path, const char *api, const char *ca, struct cli_
 {
 	const char *env = getenv("UCLOUD_API");
 	struct cli_conf conf = {0};
-	char *url;
+	char *url = NULL;
 
 	if (!api && !str_is_empty(env))
 		api = env;
