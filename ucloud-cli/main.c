@@ -17,21 +17,32 @@ static void print_line(const char *s)
 	fprintf(stderr, "ucloud-cli: %s\n", clean);
 }
 
-/* The option that sends the member at fault, else the member itself. */
-static void print_err(const struct cli_args *a, const struct err *e)
+/* The option that sends this member of the body; NULL none. "disks[0].class" is of --disk. */
+static const struct cli_opt *opt_of(const struct cli_args *a, const char *field)
 {
-	size_t len = strcspn(e->field, "[");
+	size_t len = strcspn(field, "[");
 	const struct cli_opt *o;
-	CLEANUP_STR char *text = NULL;
 
 	for (size_t i = 0; a->cmd && (o = cli_cmd_opt(a->cmd, i)) != NULL; i++)
-		if (*e->field && o->member && strlen(o->member) == len &&
-			strncmp(o->member, e->field, len) == 0) {
-			text = xasprintf("%s (--%s)", e->msg, o->name);
-			print_line(text);
-			return;
-		}
-	if (*e->field && !strstr(e->msg, e->field))
+		if (o->member && strlen(o->member) == len &&
+			strncmp(o->member, field, len) == 0)
+			return o;
+	return NULL;
+}
+
+/* Names the option at fault, or else the member, unless the sentence does. */
+static void print_err(const struct cli_args *a, const struct err *e)
+{
+	const struct cli_opt *o = *e->field ? opt_of(a, e->field) : NULL;
+	size_t len = strlen(e->field);
+	CLEANUP_STR char *text = NULL;
+
+	if (o && strncmp(e->msg, e->field, len) == 0 &&
+		str_has_prefix(e->msg + len, ": "))
+		text = xasprintf("--%s%s", o->name, e->msg + len);
+	else if (o)
+		text = xasprintf("%s (--%s)", e->msg, o->name);
+	else if (*e->field && !strstr(e->msg, e->field))
 		text = xasprintf("%s (%s)", e->msg, e->field);
 	print_line(text ? text : e->msg);
 }

@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "common/base/clock.h"
 
@@ -67,28 +69,40 @@ static int64_t seconds(const struct waiter *wr)
 	return (clock_mono_msec() - wr->started) / 1000;
 }
 
-/* On a terminal one line that changes; elsewhere a line for each change. */
+/* Columns of the terminal. */
+static size_t tty_width(void)
+{
+	struct winsize w;
+
+	return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 30 ? w.ws_col : 80;
+}
+
+/* One line that changes; it must not be longer than the terminal is wide, or \r would not
+ * come back to its beginning. */
+static void show_tty(const struct waiter *wr, const char *line)
+{
+	size_t room = tty_width() - 12, len = strlen(line);
+
+	while (len > room || (len > 0 && ((unsigned char)line[len] & 0xc0) == 0x80))
+		len--;
+	fprintf(stderr, "\r\x1b[K%.*s (%lld s)", (int)len, line, (long long)seconds(wr));
+}
+
+/* On a terminal the line changes; elsewhere there is a line for each change. */
 static void show(struct waiter *wr, const char *status, const char *news)
 {
 	CLEANUP_STR char *text = NULL;
 	CLEANUP_STR char *line = NULL;
-	size_t len;
 
 	if (wr->c->is_quiet)
 		return;
 	text = xasprintf(
 		"VM %s: %s%s%.300s", wr->w->name, status, *news ? ": " : "", news);
 	line = cli_text_cleaned(text);
-	if (wr->c->is_err_tty) {
-		/* One line of the usual 80 columns, or \r would not come back to it. */
-		len = strlen(line) > 66 ? 66 : strlen(line);
-		while (len > 0 && ((unsigned char)line[len] & 0xc0) == 0x80)
-			len--;
-		fprintf(stderr, "\r\x1b[K%.*s (%lld s)", (int)len, line,
-			(long long)seconds(wr));
-	} else if (!str_eq(wr->shown, line)) {
+	if (wr->c->is_err_tty)
+		show_tty(wr, line);
+	else if (!str_eq(wr->shown, line))
 		fprintf(stderr, "%s\n", line);
-	}
 	fflush(stderr);
 	str_set(&wr->shown, MOVE(line));
 }
@@ -104,12 +118,13 @@ static void show_end(const struct waiter *wr)
 static int too_late(const struct waiter *wr, struct err *e)
 {
 	const char *status = cli_json_text(wr->vm, "status");
+	const char *news = cli_vm_news(wr->vm);
 
 	return err_set(e, ERR_TIMEOUT,
-		"VM %s is still %s after %lld s (%.400s); the order stands, only waiting "
-		"for it has ended",
+		"VM %s is still %s after %lld s%s%.400s; the order stands, only the "
+		"waiting for it has ended",
 		wr->w->name, *status ? status : "under way", (long long)seconds(wr),
-		cli_vm_news(wr->vm));
+		*news ? ": " : "", news);
 }
 
 static int broken(const struct waiter *wr, struct err *e)
@@ -175,7 +190,7 @@ static bool may_pass(struct waiter *wr, const struct err *e)
 		wr->away_since = now;
 	if (now - wr->away_since > PATIENCE_MSEC)
 		return false;
-	show(wr, "waiting for the API", e->msg);
+	show(wr, "waiting", e->msg);
 	pause_msec(wr, 1000);
 	return true;
 }
