@@ -32,12 +32,14 @@ void cli_conf_done(struct cli_conf *conf)
 char *cli_home(void)
 {
 	const char *home = getenv("HOME");
-	const struct passwd *pw;
+	struct passwd pw, *found = NULL;
+	char text[4096];
 
 	if (!str_is_empty(home))
 		return xstrdup(home);
-	pw = getpwuid(getuid());
-	return xstrdup(pw && pw->pw_dir ? pw->pw_dir : "/");
+	if (getpwuid_r(getuid(), &pw, text, sizeof(text), &found) != 0 || !found)
+		return xstrdup("/");
+	return xstrdup(found->pw_dir);
 }
 
 char *cli_conf_path(const char *given)
