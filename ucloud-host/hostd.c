@@ -23,7 +23,7 @@ struct hostd {
 	char *alive_key, *alive_value, *host_key;
 	struct session *session;
 	struct cache *placements, *requests, *consoles;
-	struct watch *own_entry;
+	struct watch *own_entry, *store_entries; /* what the inventory depends on */
 	struct vmrec *vmrec;
 	struct inventory *inventory;
 	struct sweep *sweep;
@@ -205,7 +205,7 @@ static void on_console_change(
 		ctl_add(h->console_ctl, after->name);
 }
 
-static void on_own_entry(void *aux, const struct kv_events *ev)
+static void on_entries(void *aux, const struct kv_events *ev)
 {
 	struct hostd *h = aux;
 
@@ -213,23 +213,23 @@ static void on_own_entry(void *aux, const struct kv_events *ev)
 		ctl_add(h->inventory_ctl, "host");
 }
 
-static void on_own_entry_list(void *aux)
+static void on_entries_list(void *aux)
 {
 	struct hostd *h = aux;
 
 	ctl_add(h->inventory_ctl, "host");
 }
 
-static void on_own_entry_end(void *aux, int64_t rev)
+static void on_entries_end(void *aux, int64_t rev)
 {
 	(void)aux;
 	(void)rev;
 }
 
-static const struct watch_sink own_entry_sink = {
-	.list_begin = on_own_entry_list,
-	.list_end = on_own_entry_end,
-	.change = on_own_entry,
+static const struct watch_sink entries_sink = {
+	.list_begin = on_entries_list,
+	.list_end = on_entries_end,
+	.change = on_entries,
 };
 
 static void on_virt_event(void *aux, const char *uuid)
@@ -340,6 +340,7 @@ static void make_controllers(struct hostd *h, const struct hostd_conf *c)
 struct hostd *hostd_new(struct kv *kv, struct virt *virt, const struct hostd_conf *c)
 {
 	struct hostd *h = xcalloc(1, sizeof(*h));
+	const struct watch_conf stores = {.prefix = KEY_IMAGE_STORE, .is_tail = true};
 	struct watch_conf own_entry = {.is_single_key = true, .is_tail = true};
 
 	env_init(&h->env, kv, virt, c);
@@ -352,7 +353,8 @@ struct hostd *hostd_new(struct kv *kv, struct virt *virt, const struct hostd_con
 	h->requests =
 		make_cache(h, key_requests_host(&h->env.keys, c->host), on_vm_change);
 	h->consoles = make_cache(h, key_consoles(c->host), on_console_change);
-	h->own_entry = watch_new(kv, &own_entry, &own_entry_sink, h);
+	h->own_entry = watch_new(kv, &own_entry, &entries_sink, h);
+	h->store_entries = watch_new(kv, &stores, &entries_sink, h);
 	make_session(h, c);
 	make_controllers(h, c);
 	virt_set_event(virt, on_virt_event, h);
@@ -376,6 +378,7 @@ void hostd_start(struct hostd *h)
 	make_dirs(&h->env);
 	session_start(h->session);
 	watch_start(h->own_entry);
+	watch_start(h->store_entries);
 	ctl_start(h->inventory_ctl);
 	ctl_start(h->vm_ctl);
 	ctl_start(h->console_ctl);
@@ -397,6 +400,7 @@ bool hostd_free(struct hostd *h, bool is_release)
 		return true;
 	hostd_stop(h);
 	watch_free(h->own_entry);
+	watch_free(h->store_entries);
 	/* Their caches tell of changes until they are stopped: all of them first. */
 	cache_stop(h->placements);
 	cache_stop(h->requests);
@@ -429,6 +433,7 @@ bool hostd_step(struct hostd *h)
 	bool did = session_step(h->session);
 
 	did |= watch_step(h->own_entry);
+	did |= watch_step(h->store_entries);
 	did |= ctl_step(h->inventory_ctl);
 	did |= ctl_step(h->vm_ctl);
 	did |= ctl_step(h->console_ctl);

@@ -731,6 +731,19 @@ static void test_inventory(void **state)
 	assert_int_equal(fake_etcd_rev(w->etcd), rev);
 }
 
+/* An image store that is registered later is noticed at once. */
+static void test_new_store(void **state)
+{
+	struct world *w = *state;
+	CLEANUP_STR char *text = NULL;
+
+	put(w, key_image_store("second"),
+		xstrdup("{\"name\":\"second\",\"type\":\"fake\"}"));
+	settle(w);
+	text = value_of(w, key_host(&w->keys, HOST));
+	assert_non_null(strstr(text, "\"second\""));
+}
+
 /* Not registered: nothing is published, and the registration is noticed at once. */
 static void test_unregistered(void **state)
 {
@@ -789,6 +802,7 @@ int main(void)
 		TEST(test_stray_disk),
 		TEST(test_garbage),
 		TEST(test_inventory),
+		TEST(test_new_store),
 		TEST(test_unregistered),
 	};
 
