@@ -82,25 +82,47 @@ char *otp_question(const struct otp_conf *conf, const char *auth_token, const ch
 	return json_dumps(q, JSON_COMPACT);
 }
 
+/* The string `name` of the answer, when it is one; borrowed from json. */
+static const char *string_of(const json_t *json, const char *name)
+{
+	const char *text = json_string_value(json_object_get(json, name));
+
+	return text ? text : "";
+}
+
+/* What is neither yes nor no, with the service's own words when it has some. */
+static int answer_failed(int status, const json_t *json, struct err *e)
+{
+	const char *detail = string_of(json, "detail");
+
+	if (status == 200)
+		return err_set(e, ERR_UNAVAILABLE,
+			"the OTP service answered 200 without {\"status\":\"OK\"}");
+	return err_set(e, ERR_UNAVAILABLE,
+		"the OTP service answered with status %d%s%.200s", status,
+		*detail ? ": " : "", detail);
+}
+
 int otp_answer(int status, const char *body, size_t size, struct err *e)
 {
 	CLEANUP(json_decref_ptr)
 	json_t *json = NULL;
-	const char *text;
+	struct err why = {0};
+	bool is_json = json_parse(body, size, &json, &why) == 0;
 
+	/* ucloud-otp says when it is us whom it does not know: no fault of the user's. */
+	if (status == 403 && is_json && strcmp(string_of(json, "reason"), "asker") == 0)
+		return err_set(e, ERR_UNAVAILABLE,
+			"the OTP service refuses this API: are its auth_name, auth_realm "
+			"and auth_seed right?");
 	if (status == 403)
 		return 1;
-	if (status != 200)
-		return err_set(e, ERR_UNAVAILABLE,
-			"the OTP service answered with status %d", status);
-	if (json_parse(body, size, &json, e) < 0)
+	if (status == 200 && !is_json)
 		return err_set(
 			e, ERR_UNAVAILABLE, "the OTP service did not answer in JSON");
-	text = json_string_value(json_object_get(json, "status"));
-	if (!text || strcmp(text, "OK") != 0)
-		return err_set(e, ERR_UNAVAILABLE,
-			"the OTP service answered 200 without {\"status\":\"OK\"}");
-	return 0;
+	if (status == 200 && strcmp(string_of(json, "status"), "OK") == 0)
+		return 0;
+	return answer_failed(status, json, e);
 }
 
 static int ask(struct otp_client *c, const char *question, struct err *e)

@@ -120,7 +120,7 @@ static void set_registered(struct inventory *inv, bool is_registered)
 	__atomic_store_n(&inv->is_unregistered, !is_registered, __ATOMIC_RELAXED);
 	if (was && !is_registered)
 		log_warn("this host is not registered yet: an administrator has to run "
-			 "'ucloud-cli host create %s'; waiting for that",
+			 "'ucloud-cli host create --name %s'; waiting for that",
 			inv->env->host);
 	else if (!was && is_registered)
 		log_info("this host is registered host=%s", inv->env->host);

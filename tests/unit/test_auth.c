@@ -238,6 +238,12 @@ static void test_otp_protocol(void **state)
 	assert_int_equal(otp_answer(200, "{\"status\":\"no\"}", 15, &e), -1);
 	assert_int_equal(otp_answer(200, "OK", 2, &e), -1);
 	assert_int_equal(otp_answer(500, "", 0, &e), -1);
+	/* The service says why: so do we. */
+	assert_int_equal(otp_answer(503, "{\"detail\":\"no etcd\"}", 20, &e), -1);
+	assert_string_equal(e.msg, "the OTP service answered with status 503: no etcd");
+	/* Refused is the API itself, not its user. */
+	assert_int_equal(otp_answer(403, "{\"reason\":\"asker\"}", 18, &e), -1);
+	assert_int_equal(otp_answer(403, "{\"reason\":\"wrong\"}", 18, &e), 1);
 	assert_int_equal(e.kind, ERR_UNAVAILABLE);
 }
 
