@@ -243,27 +243,33 @@ static void succeeded(struct session *s)
 	log_repeat_end(&s->store_log, "the store answers again, for %s", s->key);
 }
 
-/* Our key may still hang on it. When that fails it ends by itself. */
-static void end_lease(struct session *s, int64_t lease)
+/* Our key may still hang on it. When that fails it ends by itself, some day. */
+static bool end_lease(struct session *s, int64_t lease)
 {
 	struct err e;
 
-	if (lease && kv_lease_revoke(s->kv, lease, &e) < 0)
-		log_debug("cannot revoke the lease of %s: %s", s->key, e.msg);
+	if (!lease || kv_lease_revoke(s->kv, lease, &e) == 0)
+		return true;
+	log_debug("cannot revoke the lease of %s: %s", s->key, e.msg);
+	return false;
 }
 
 static bool get_lease(struct session *s, const struct now *now)
 {
 	int64_t sent_msec, lease;
 	struct err e;
+	/* Not forgotten before it is ended: an etcd that was down gives each lease its whole
+	 * time again, and our own key would be in our way for so long. */
+	bool is_ended = end_lease(s, now->stale_lease);
 
-	end_lease(s, now->stale_lease);
 	sent_msec = clock_mono_msec();
 	if (kv_lease_grant(s->kv, s->conf.ttl_sec, &lease, &e) < 0) {
 		s->retry_msec = failed(s, &e);
-		lock(s);
-		s->stale_lease = 0;
-		unlock(s);
+		if (is_ended) {
+			lock(s);
+			s->stale_lease = 0;
+			unlock(s);
+		}
 		return false;
 	}
 	succeeded(s);
@@ -617,7 +623,7 @@ void session_free(struct session *s, bool is_release)
 	}
 	close_watch(s);
 	if (is_release)
-		end_lease(s, s->lease);
+		(void)end_lease(s, s->lease);
 	pthread_cond_destroy(&s->news);
 	pthread_mutex_destroy(&s->lock);
 	free(s->key);

@@ -450,6 +450,32 @@ static void test_key_is_touched(void **state)
 	assert_holds(x, &x->a);
 }
 
+/* etcd was down for longer than the TTL and has given the old lease its whole time again: its
+ * owner does not wait for it. */
+static void test_lease_outlives_outage(void **state)
+{
+	struct fixture *x = *state;
+	struct kv_pair pair;
+	struct err e;
+	int64_t ttl_sec;
+
+	make_lock(&x->a);
+	step(&x->a);
+	pair = get(x);
+	set_cut(&x->a, true);
+	for (int i = 0; i < 5; i++) {
+		run(x, 5000);
+		assert_int_equal(
+			kv_lease_keepalive(x->other, pair.lease, &ttl_sec, &e), 0);
+	}
+	assert_int_equal(atomic_load(&x->a.n_lost), 1);
+	set_cut(&x->a, false);
+	run(x, 3000);
+	assert_int_equal(atomic_load(&x->a.n_held), 2);
+	assert_holds(x, &x->a);
+	kv_pair_done(&pair);
+}
+
 static void test_lease_revoked(void **state)
 {
 	struct fixture *x = *state;
@@ -594,6 +620,7 @@ int main(void)
 		TEST(test_takeover),
 		TEST(test_other_values),
 		TEST(test_key_is_touched),
+		TEST(test_lease_outlives_outage),
 		TEST(test_lease_revoked),
 	};
 	int n_failed = cmocka_run_group_tests(real, NULL, NULL);
