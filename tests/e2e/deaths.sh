@@ -90,9 +90,20 @@ say "a domain that is not ours is left alone; one that is not placed here is rem
 vsh define /dev/stdin > /dev/null <<-X || fail define
 	<domain type='qemu'><name>foreign</name><memory unit='MiB'>32</memory><os><type>hvm</type></os></domain>
 X
+vsh dumpxml "$uuid" > "$DEMO_DIR/stale.xml" || fail dumpxml
 user vm stop one --force --wait || fail "stop one"
+vsh define "$DEMO_DIR/stale.xml" > /dev/null || fail "define the stale domain"
+vsh start "ucloud-$uuid" > /dev/null
+no_domain() { [ -z "$(vsh list --all --uuid | grep -F "$uuid")" ]; }
+wait_until 15 "the stale domain is removed" no_domain
+cloud stop ucloud-host
+vsh define "$DEMO_DIR/stale.xml" > /dev/null || fail "define the stale domain"
+vsh start "ucloud-$uuid" > /dev/null
+cloud start ucloud-host
+wait_until 15 "the stale domain is removed by a new daemon" no_domain
+[ "$(vm_field one status)" = STOPPED ] || fail "one is $(vm_field one status)"
 vsh list --all --name | grep -qx foreign || fail "the foreign domain was touched"
-vsh undefine foreign
+vsh undefine foreign > /dev/null
 user vm delete one --wait || fail "delete one"
 check_invariants
 echo passed

@@ -26,16 +26,20 @@ etcdctl3() { ETCDCTL_API=3 etcdctl --endpoints "$(etcd_url)" "$@"; }
 api_url() { echo "http://[::1]:$(cat "$DEMO_DIR/run/api.port")"; }
 vsh() { virsh -q -c "$(scripts/private-libvirtd uri "$DEMO_DIR/libvirt")" "$@"; }
 
+# A test may have its own to add to what is done at the end.
+clean_up() { :; }
+
 at_end() {
 	local status=$? f
 	trap - EXIT
 	if [ $status != 0 ] && [ $status != 77 ]; then
 		for f in "$DEMO_DIR"/log/*.log; do
 			echo "--- $f"
-			tail -n 25 "$f"
+			tail -n 40 "$f"
 		done
 	fi
 	cloud down > /dev/null 2>&1
+	clean_up
 	rm -rf "$DEMO_DIR"
 	exit $status
 }
@@ -44,7 +48,7 @@ trap 'exit 1' INT TERM
 
 say() { echo "--- $(date +%T) $*"; }
 fail() {
-	echo "FAILED: $*"
+	echo "FAILED: $*" >&2
 	exit 1
 }
 

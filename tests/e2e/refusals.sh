@@ -3,6 +3,13 @@
 # shellcheck source=lib.bash
 . "$(dirname "$0")/lib.bash"
 
+# A store that can be made full; mounted before libvirt gets a mount namespace of its own.
+small=$DEMO_DIR/small
+mkdir "$small"
+mount -t tmpfs -o size=20G ucloud-e2e "$small" || fail "mount"
+clean_up() { umount -l "$small"; }
+mkdir "$small/images"
+
 cloud up services || fail "the cloud did not come up"
 cli=$top/$B/ucloud-cli/ucloud-cli
 create taken --wait
@@ -24,9 +31,22 @@ printf 'JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP\n' > "$DEMO_DIR/wrong.seed"
 refused 1 'token' "$cli" configure --config "$DEMO_DIR/wrong.cli" \
 	--api "$(api_url)" --name user --realm demo --seed "@$DEMO_DIR/wrong.seed"
 
+say "a token serves once"
+add_user() { # NAME
+	"$B/ucloud-otp/ucloud-otp" user add "$1" --realm demo \
+		--config "$DEMO_DIR/conf/ucloud-otp.conf" | awk '/^seed:/ { print $2 }'
+}
+token=$(add_user twice | oathtool --totp -b -)
+ask_with() { # TOKEN: prints the body, then the status
+	curl -s -g --noproxy '*' -m 10 -w '\n%{http_code}\n' -u "twice@demo:$1" "$(api_url)/v1/vms"
+}
+[ "$(ask_with "$token" | tail -n 1)" = 200 ] || fail "a right token is refused"
+ask_with "$token" > "$DEMO_DIR/second"
+[ "$(tail -n 1 "$DEMO_DIR/second")" = 401 ] || fail "a token served twice"
+grep -q "used once" "$DEMO_DIR/second" || fail "unclear: $(cat "$DEMO_DIR/second")"
+
 say "somebody else's VM is not found"
-"$B/ucloud-otp/ucloud-otp" user add other --realm demo --config "$DEMO_DIR/conf/ucloud-otp.conf" |
-	awk '/^seed:/ { print $2 }' | "$cli" configure --config "$DEMO_DIR/other.cli" \
+add_user other | "$cli" configure --config "$DEMO_DIR/other.cli" \
 	--api "$(api_url)" --name other --realm demo --seed - || fail "configure other"
 uuid=$(vm_field taken uuid)
 refused 1 'VM' "$cli" --config "$DEMO_DIR/other.cli" vm show "$uuid"
@@ -48,20 +68,63 @@ for i in text backed missing; do
 	user vm delete "vm-$i" --wait || fail "delete vm-$i"
 done
 
+say "the quota is used up"
+admin user quota user@demo --vms 1 || fail "set the quota"
+refused 1 'quota|at most|limit' user vm create --name x --image demo-guest --ram 128MiB
+admin user quota user@demo --default || fail "reset the quota"
+
+say "the disk is full: the VM says so, and comes up when there is room"
+qemu-img create -q -f qcow2 "$small/images/blank.qcow2" 64M
+admin image-store create --name small --type filesystem --path "$small" || fail "create a store"
+admin image create --name blank --store small --path blank.qcow2 --format qcow2 --public ||
+	fail "register blank"
+wait_until 10 "the host reaches the store" sh -c \
+	"'$DEMO_DIR/ucloud-cli-admin' host show demo-host --json | jq -e '.stores[] | select(.name == \"small\")'"
+mount -o remount,size=1M "$small" || fail "make it full"
+user vm create --name full --image blank --ram 64MiB || fail "create full"
+log_has() { user vm log "$1" | grep -q -- "$2"; }
+wait_until 20 "the VM's log says that the store is full" log_has full 'store "small" is full'
+user vm log full | grep full
+mount -o remount,size=20G "$small" || fail "make room"
+wait_status full RUNNING 60
+user vm delete full --wait || fail "delete full"
+admin image delete blank || fail "delete the image"
+admin image-store delete small || fail "delete the store"
+
 say "garbage in etcd is left alone"
 uuid=$(cat /proc/sys/kernel/random/uuid)
-etcdctl3 put "/v1/vm/$uuid" 'not json' > /dev/null
-etcdctl3 put "/v1/vm/not-a-uuid" '{"uuid": 7}' > /dev/null
-etcdctl3 put "/v1/request/scheduler/$uuid" '[1, 2' > /dev/null
-etcdctl3 put "/v1/host/Bad Host" '{}' > /dev/null
-etcdctl3 put "/v1/placement/demo-host/nonsense" '' > /dev/null
+garbage() { # KEY VALUE: every daemon goes on, and nobody touches it
+	etcdctl3 put "$1" "$2" > /dev/null || fail "put $1"
+	garbage_keys+=("$1")
+	garbage_values+=("$2")
+}
+garbage "/v1/vm/$uuid" 'not json'
+garbage /v1/vm/not-a-uuid '{"uuid": 7}'
+garbage "/v1/vm/$(cat /proc/sys/kernel/random/uuid)" '{"uuid": [], "specs": 7, "status": "SINGING"}'
+garbage "/v1/request/scheduler/$uuid" '[1, 2'
+garbage "/v1/request/host/demo-host/$uuid" '{"type": "Dance"}'
+garbage "/v1/host/Bad Host" '{}'
+garbage /v1/host/other-host '{"hostname": "demo-host", "cpus": -1'
+garbage /v1/alive/ghost '"x"'
+garbage /v1/placement/demo-host/nonsense ''
+garbage /v1/image_store/broken '{'
+garbage "/v1/image/$uuid" 'null'
+garbage /v1/vm-name/demo/user/ghost 'no uuid'
 create among-garbage --wait
+user vm list | grep -q among-garbage || fail "the list lacks a VM"
+user image list | grep -q demo-guest || fail "the list lacks an image"
+admin host list | grep -q demo-host || fail "the list lacks a host"
+admin image-store list | grep -q demo || fail "the list lacks a store"
 user vm delete among-garbage --wait || fail "delete among garbage"
-[ "$(etcdctl3 get "/v1/vm/$uuid" --print-value-only)" = 'not json' ] || fail "garbage was touched"
-n=$(grep -c "$uuid" "$DEMO_DIR/log/ucloud-scheduler.log")
-{ [ "$n" -ge 1 ] && [ "$n" -le 2 ]; } || fail "garbage is logged $n times by the scheduler"
-for k in "/v1/vm/$uuid" /v1/vm/not-a-uuid "/v1/request/scheduler/$uuid" "/v1/host/Bad Host" \
-	/v1/placement/demo-host/nonsense; do etcdctl3 del "$k" > /dev/null; done
+for s in scheduler host; do
+	n=$(grep -c "$uuid" "$DEMO_DIR/log/ucloud-$s.log")
+	{ [ "$n" -ge 1 ] && [ "$n" -le 3 ]; } || fail "garbage is logged $n times by the $s"
+done
+for ((i = 0; i < ${#garbage_keys[@]}; i++)); do
+	[ "$(etcdctl3 get "${garbage_keys[i]}" --print-value-only)" = "${garbage_values[i]}" ] ||
+		fail "${garbage_keys[i]} was touched"
+	etcdctl3 del "${garbage_keys[i]}" > /dev/null
+done
 
 say "nothing fits: the reason is told"
 user vm create --name big --image demo-guest --ram 60GiB || fail "create big"
