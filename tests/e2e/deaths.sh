@@ -94,7 +94,7 @@ vsh dumpxml "$uuid" > "$DEMO_DIR/stale.xml" || fail dumpxml
 user vm stop one --force --wait || fail "stop one"
 vsh define "$DEMO_DIR/stale.xml" > /dev/null || fail "define the stale domain"
 vsh start "ucloud-$uuid" > /dev/null
-no_domain() { [ -z "$(vsh list --all --uuid | grep -F "$uuid")" ]; }
+no_domain() { ! vsh list --all --uuid | grep -qF "$uuid"; }
 wait_until 15 "the stale domain is removed" no_domain
 cloud stop ucloud-host
 vsh define "$DEMO_DIR/stale.xml" > /dev/null || fail "define the stale domain"
