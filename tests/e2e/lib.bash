@@ -17,7 +17,7 @@ for tool in etcd libvirtd qemu-system-x86_64 qemu-img jq tini; do
 done
 
 DEMO_DIR=$(mktemp -d /tmp/ucloud-e2e.XXXXXX)
-export DEMO_DIR
+export DEMO_DIR XDG_CACHE_HOME=$DEMO_DIR/cache
 cloud() { scripts/demo "$@"; }
 user() { "$DEMO_DIR/ucloud-cli" "$@"; }
 admin() { "$DEMO_DIR/ucloud-cli-admin" "$@"; }
