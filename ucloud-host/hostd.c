@@ -251,6 +251,8 @@ static void on_held(void *aux)
 	struct hostd *h = aux;
 
 	log_info("heartbeat is in etcd host=%s", h->env.host);
+	/* While it was away our VMs may have been declared KILLED: that is not told. */
+	vm_add_all(h, h->vm_ctl);
 	ctl_poke(h->vm_ctl);
 }
 

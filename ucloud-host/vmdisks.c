@@ -17,10 +17,13 @@ static void ctx_done(struct vmdisks_ctx *c)
 	image_done(&c->image);
 }
 
+/* TO_BE_DELETED is for VMs that are yet to be ordered: the image stays while a VM uses it,
+ * and for a moment it says so whenever somebody tries to delete it in vain. */
 static int check_image(const struct image *image, struct err *e)
 {
 	switch ((enum image_status)image->status) {
 	case IMAGE_CREATED:
+	case IMAGE_TO_BE_DELETED:
 		return 0;
 	case IMAGE_TO_BE_CREATED:
 		return err_set(e, ERR_UNAVAILABLE, "the image '%s' is still being made",

@@ -285,6 +285,16 @@ static enum wq_result record(
 	return result;
 }
 
+/* In the VM's log once, then again and again with back-off. */
+static enum wq_result tell(
+	struct look *k, const struct err *why, int64_t *after_msec, struct err *e)
+{
+	struct kv_txn *t = vmtxn_told(&k->read, k->l.now_sec, why);
+
+	*e = *why;
+	return t != NULL ? commit(k, t, after_msec, e) : WQ_RETRY;
+}
+
 static enum wq_result failed(struct look *k, int64_t *after_msec, struct err *e)
 {
 	struct err why = *e;
@@ -301,6 +311,8 @@ static enum wq_result failed(struct look *k, int64_t *after_msec, struct err *e)
 		return give_up(k, why.msg, after_msec, e);
 	case VMFAIL_RECORD:
 		return record(k, &why, after_msec, e);
+	case VMFAIL_TELL:
+		return tell(k, &why, after_msec, e);
 	default:
 		return WQ_RETRY;
 	}

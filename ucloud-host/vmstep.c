@@ -125,6 +125,12 @@ static enum vmgoal find_goal(const struct vmlook *l, const char **why)
 		return VMGOAL_KEEP;
 	}
 	if (vm == NULL) {
+		/* They are deleted together: this is not the prefix where entries are. */
+		if (l->has_placement) {
+			*why = "it is placed here and has no entry; is vm_prefix the "
+			       "same for all services?";
+			return VMGOAL_KEEP;
+		}
 		if (l->is_vm_proven_gone)
 			return VMGOAL_REMOVE;
 		*why = "it has no entry, but this host is not registered either";
@@ -453,7 +459,11 @@ enum vmfail vmstep_failed(const struct vmlook *l, const struct err *e)
 		return VMFAIL_GIVE_UP;
 	if ((may_give_up || goal == VMGOAL_STOP) && is_late(l))
 		return VMFAIL_GIVE_UP;
-	return l->req != NULL && goal >= VMGOAL_RUN ? VMFAIL_RECORD : VMFAIL_RETRY;
+	if (l->req != NULL && goal >= VMGOAL_RUN)
+		return VMFAIL_RECORD;
+	/* After the machine's restart nobody has ordered it: there is no request. */
+	return goal == VMGOAL_RUN && l->vm->status != VM_RUNNING ? VMFAIL_TELL
+								 : VMFAIL_RETRY;
 }
 
 /* ------------------------------------------------------------------ crashes */

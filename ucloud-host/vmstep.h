@@ -102,6 +102,7 @@ int64_t vmstep_rest_msec(const struct vmlook *l);
 /* After an act (or looking) failed with e: */
 enum vmfail {
 	VMFAIL_RETRY,  /* try again, with back-off; nothing is written */
+	VMFAIL_TELL,   /* likewise, but the VM's log says why it does not run */
 	VMFAIL_RECORD, /* count the attempt in the request */
 	VMFAIL_GIVE_UP /* ERROR, with the reason */
 };

@@ -243,6 +243,27 @@ struct kv_txn *vmtxn_failed(
 	return MOVE(d.txn);
 }
 
+static bool is_newest_line(const struct vm *vm, const struct vm *with_line)
+{
+	const struct vm_log_line *a, *b;
+
+	if (vm->log.len == 0)
+		return false;
+	a = jtab_list_at(&vm_log_jtab, &vm->log, vm->log.len - 1);
+	b = jtab_list_at(&vm_log_jtab, &with_line->log, with_line->log.len - 1);
+	return str_eq(a->text, b->text);
+}
+
+struct kv_txn *vmtxn_told(const struct vmread *r, int64_t now, const struct err *why)
+{
+	CLEANUP(draft_done)
+	struct draft d = {0};
+
+	draft_init(&d, r);
+	vm_log(&d.vm, now, "%s: %s; trying again", r->host, why->msg);
+	return is_newest_line(r->vm, &d.vm) ? NULL : draft_take(&d);
+}
+
 /* ------------------------------------------------------------------ deletion */
 
 void vmtxn_deleted_keys(const struct vm *vm, struct strv *keys)

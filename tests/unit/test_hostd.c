@@ -436,6 +436,74 @@ static void test_machine_restart(void **state)
 	assert_false(is_there(w, key_request_scheduler(&w->keys, VM)));
 }
 
+/* Nobody ordered that start, so there is no request that could tell why it fails. */
+static void test_restart_without_disk(void **state)
+{
+	struct world *w = *state;
+	int64_t rev;
+
+	run_vm(w);
+	close_host(w);
+	fake_hyper_reboot(w->hyper);
+	disk_fake_reset();
+	open_host(w);
+	pass(w, 5000);
+	assert_status(w, VM_KILLED);
+	assert_log(w, "its disk is not in the image store 'local' on this host");
+	rev = fake_etcd_rev(w->etcd);
+	pass(w, 600 * 1000);
+	/* Said once. */
+	assert_int_equal(fake_etcd_rev(w->etcd), rev);
+	assert_int_equal(fake_hyper_n_starts(w->hyper, VM), 1);
+}
+
+/* The heartbeat was away: what became of our VMs meanwhile is looked at when it is back. */
+static void test_heartbeat_back(void **state)
+{
+	struct world *w = *state;
+	CLEANUP(kv_txn_free_ptr)
+	struct kv_txn *t = kv_txn_new();
+	CLEANUP_STR char *key = key_alive(HOST);
+	struct err e = {0};
+
+	run_vm(w);
+	edit_vm(w, VM_KILLED, VM_WANT_RUNNING);
+	kv_txn_del(t, key);
+	assert_int_equal(kv_txn_commit(w->admin, t, NULL, &e), 0);
+	pass(w, 15 * 1000);
+	assert_status(w, VM_RUNNING);
+	assert_int_equal(fake_hyper_n_starts(w->hyper, VM), 1);
+}
+
+/* Somebody tries to delete the image, in vain: VMs that have it start all the same. */
+static void test_image_to_be_deleted(void **state)
+{
+	struct world *w = *state;
+
+	put(w, key_image(&w->keys, IMAGE),
+		xstrdup("{\"uuid\":\"" IMAGE "\",\"name\":\"debian\",\"owner\":\"joe\","
+			"\"owner_realm\":\"users\",\"store\":\"local\",\"path\":"
+			"\"debian.img\",\"format\":\"raw\",\"status\":\"TO_BE_DELETED\","
+			"\"virtual_bytes\":1073741824}"));
+	run_vm(w);
+}
+
+/* A daemon with another vm_prefix must not take all VMs for deleted. */
+static void test_entry_missing(void **state)
+{
+	struct world *w = *state;
+	CLEANUP(kv_txn_free_ptr)
+	struct kv_txn *t = kv_txn_new();
+	CLEANUP_STR char *key = key_vm(&w->keys, VM);
+	struct err e = {0};
+
+	run_vm(w);
+	kv_txn_del(t, key);
+	assert_int_equal(kv_txn_commit(w->admin, t, NULL, &e), 0);
+	pass(w, 1200 * 1000);
+	assert_int_equal(fake_hyper_n_running(w->hyper), 1);
+}
+
 /* The host was declared dead, and is back with its VM running. */
 static void test_declared_dead(void **state)
 {
@@ -789,6 +857,10 @@ int main(void)
 		TEST(test_crash),
 		TEST(test_crash_again_and_again),
 		TEST(test_machine_restart),
+		TEST(test_restart_without_disk),
+		TEST(test_heartbeat_back),
+		TEST(test_image_to_be_deleted),
+		TEST(test_entry_missing),
 		TEST(test_declared_dead),
 		TEST(test_placed_elsewhere),
 		TEST(test_image_gone),

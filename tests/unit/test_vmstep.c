@@ -355,6 +355,9 @@ static void test_unknown(void **state)
 	g.l.vm = NULL;
 	check(&g, VMACT_NOTHING);
 	g.l.is_vm_proven_gone = true;
+	/* Entry and placement go together: somebody looks at the wrong prefix. */
+	check(&g, VMACT_NOTHING);
+	g.l.has_placement = false;
 	check(&g, VMACT_DESTROY);
 	g.l.is_vm_unreadable = true;
 	check(&g, VMACT_NOTHING);
@@ -379,8 +382,10 @@ static void test_failed(void **state)
 	g.req.deadline = NOW - 1;
 	assert_int_equal(vmstep_failed(&g.l, &passing), VMFAIL_GIVE_UP);
 	give(&g, VM_KILLED, NONE);
-	assert_int_equal(vmstep_failed(&g.l, &passing), VMFAIL_RETRY);
+	assert_int_equal(vmstep_failed(&g.l, &passing), VMFAIL_TELL);
 	assert_int_equal(vmstep_failed(&g.l, &lasting), VMFAIL_GIVE_UP);
+	give(&g, VM_RUNNING, NONE);
+	assert_int_equal(vmstep_failed(&g.l, &passing), VMFAIL_RETRY);
 	give(&g, VM_REQUESTED_DELETE, REQ_DELETE_VM);
 	g.req.deadline = NOW - 1;
 	assert_int_equal(vmstep_failed(&g.l, &lasting), VMFAIL_RECORD);
