@@ -171,6 +171,12 @@ static enum wq_result hand_over(
 		xasprintf("a host removes the VM's disks and the VM host=%s", host);
 
 	kv_txn_put(t, key, text);
+	/* A store that is shared: from now on the entry says whose the request is. */
+	if (!vm_has_host(&d->vm) && str_is_empty(d->vm.disk_host)) {
+		str_set(&d->vm.disk_host, xstrdup(host));
+		CLEANUP_STR char *vm = vm_format(&d->vm);
+		kv_txn_put(t, d->vm_key, vm);
+	}
 	return finish(d, t, what, after_msec, e);
 }
 

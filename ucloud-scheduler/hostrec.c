@@ -7,6 +7,7 @@
 #include "common/base/log.h"
 #include "common/base/parse.h"
 #include "common/model/host.h"
+#include "common/model/names.h"
 #include "common/model/vm.h"
 #include "common/store/hash.h"
 #include "ucloud-scheduler/pages.h"
@@ -58,7 +59,7 @@ void hostrec_free(struct hostrec *h)
 	free(h);
 }
 
-static void absent_forget(struct hostrec *h, const char *name)
+void hostrec_heard(struct hostrec *h, const char *name)
 {
 	struct absent *a = NULL;
 
@@ -227,7 +228,7 @@ static void add_uuid(void *aux, const struct kv_pair *placement)
 	struct strv *uuids = aux;
 	const char *slash = strrchr(placement->key, '/');
 
-	if (slash)
+	if (slash && uuid_check(slash + 1, NULL) == 0)
 		strv_add(uuids, slash + 1);
 }
 
@@ -262,7 +263,7 @@ static enum wq_result look_dead(
 {
 	bool is_again = false;
 
-	absent_forget(h, host->hostname);
+	hostrec_heard(h, host->hostname);
 	if (kill_vms(h, host, &is_again, e) < 0)
 		return WQ_RETRY;
 	*after_msec = AGAIN_MSEC;
@@ -291,7 +292,7 @@ enum wq_result hostrec_look(
 	const struct host *host = it ? it->obj : NULL;
 
 	if (!host || alive)
-		absent_forget(h, name);
+		hostrec_heard(h, name);
 	if (!host)
 		return WQ_DONE;
 	if (alive)

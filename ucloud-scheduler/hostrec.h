@@ -17,8 +17,11 @@ struct hostrec;
 
 struct hostrec *hostrec_new(struct sched *s);
 void hostrec_free(struct hostrec *h);
-/* A new leader has seen nothing missing yet. */
+/* A new leader has seen nothing missing yet. Before it begins to lead: what it saw when it
+ * led before must not count. */
 void hostrec_reset(struct hostrec *h);
+/* The host's heartbeat was there, if only for a moment. Any thread. */
+void hostrec_heard(struct hostrec *h, const char *name);
 /* Any thread, but never twice at once for the same host. */
 enum wq_result hostrec_look(
 	struct hostrec *h, const char *name, int64_t *after_msec, struct err *e);

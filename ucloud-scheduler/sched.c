@@ -88,9 +88,12 @@ static void on_alive(
 	void *aux, const struct cache_item *before, const struct cache_item *after)
 {
 	const char *name = changed(aux, DIRTY_ALIVE, before, after);
+	struct sched *s = aux;
 
-	if (sched_is_leader(aux))
-		sched_add_key(aux, SCHED_KEY_HOST, name);
+	if (after)
+		hostrec_heard(s->hostrec, name);
+	if (sched_is_leader(s))
+		sched_add_key(s, SCHED_KEY_HOST, name);
 }
 
 static void add_deletion(struct sched *s, const struct cache_item *it)
@@ -115,6 +118,7 @@ static void on_held(void *aux)
 {
 	struct sched *s = aux;
 
+	hostrec_reset(s->hostrec);
 	atomic_store(&s->fence, session_create_rev(s->session));
 	metric_set(&m_leader, NULL, 1);
 	log_info("this scheduler leads");
@@ -167,7 +171,6 @@ static enum wq_result reconcile(
 			s->hostrec, key + strlen(SCHED_KEY_HOST), after_msec, e);
 	if (str_has_prefix(key, SCHED_KEY_DEL))
 		return delrec_look(s, key + strlen(SCHED_KEY_DEL), after_msec, e);
-	hostrec_reset(s->hostrec);
 	add_all(s, s->ctl);
 	return WQ_DONE;
 }

@@ -6,6 +6,7 @@
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include "common/model/host.h"
+#include "common/model/names.h"
 #include "common/model/vm.h"
 #include "ucloud-scheduler/brief.h"
 #include "ucloud-scheduler/pages.h"
@@ -131,7 +132,7 @@ static void follow_cache(struct view *v, enum dirty_kind kind)
 
 /* ---------------------------------------------------------------- behind the caches */
 
-/* The host and the VM of a placement's key; false for a foreign key. */
+/* The host and the VM of a placement's key; false for a key that is none of ours. */
 static bool split_placement(const char *key, char host[256], const char **uuid)
 {
 	const char *name = key + strlen(KEY_PLACEMENT);
@@ -142,7 +143,7 @@ static bool split_placement(const char *key, char host[256], const char **uuid)
 	memcpy(host, name, (size_t)(slash - name));
 	host[slash - name] = '\0';
 	*uuid = slash + 1;
-	return true;
+	return uuid_check(*uuid, NULL) == 0;
 }
 
 static bool is_shown(const struct view *v, const char *host, const char *uuid)
