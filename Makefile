@@ -94,7 +94,8 @@ $(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
 #	LINK_<name> := objects
 LINK_test_virt_fake    := $(B)/ucloud-host/virt_fake.o
 LINK_test_virt_libvirt := $(B)/ucloud-host/virt_libvirt.o
-LINK_test_sim          := $(B)/ucloud-host/virt_fake.o $(patsubst %,$(B)/tests/sim/%.o,world moves invariants)
+LINK_test_sim          := $(B)/ucloud-host/virt_fake.o \
+	$(call obj,$(filter-out tests/sim/test_%,$(wildcard tests/sim/*.c)))
 -include tests/tests.mk
 
 .SECONDEXPANSION:

@@ -276,9 +276,14 @@ static int fake_open(
 	return 0;
 }
 
+void disk_fake_register_as(enum store_type type)
+{
+	disk_register(type, &fake_ops);
+}
+
 void disk_fake_register(void)
 {
-	disk_register(STORE_FAKE, &fake_ops);
+	disk_fake_register_as(STORE_FAKE);
 }
 
 void disk_fake_reset(void)

@@ -11,6 +11,8 @@
 
 /* Before threads start; again is fine. */
 void disk_fake_register(void);
+/* The same for stores of another type: STORE_CEPH is shared by all hosts, "fake" is local. */
+void disk_fake_register_as(enum store_type type);
 /* Forgets all disks and faults. */
 void disk_fake_reset(void);
 

@@ -209,11 +209,13 @@ static int fake_range(struct kv *kv, const struct kv_range_req *req, struct kv_l
 	struct fake_client *c = client_of(kv);
 	struct mvcc *m = c->f->m;
 	struct kv_list list = {0};
-	int64_t n = 0;
+	int64_t n = 0, limit = req->limit, page_len = fault_of(c).page_len;
 	int rc = fake_before_read(c, e);
 
 	if (rc)
 		return rc;
+	if (page_len > 0 && limit > page_len)
+		limit = page_len;
 	fake_lock(c->f);
 	list.rev = req->rev > 0 ? req->rev : mvcc_rev(m);
 	if (list.rev < mvcc_compact_rev(m))
@@ -223,7 +225,7 @@ static int fake_range(struct kv *kv, const struct kv_range_req *req, struct kv_l
 			"revision %lld is in the future: the store is at %lld",
 			(long long)list.rev, (long long)mvcc_rev(m));
 	else
-		n = mvcc_range(m, req->key, req->end, list.rev, req->limit,
+		n = mvcc_range(m, req->key, req->end, list.rev, limit,
 			req->count_only ? NULL : &list);
 	fake_unlock(c->f);
 	if (rc)

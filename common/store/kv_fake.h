@@ -38,6 +38,7 @@ struct kv_fault {
 	/* How many pending events a watch may show now; NULL: all. The rest comes later. A
 	 * transaction is always shown as a whole. */
 	size_t (*on_watch)(void *aux, size_t n_pending);
+	int64_t page_len; /* a range shows at most that many keys at once; 0: all asked for */
 	void *aux;
 };
 void kv_fake_set_fault(struct kv *kv, const struct kv_fault *fault); /* NULL: none */

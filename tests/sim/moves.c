@@ -1,198 +1,13 @@
-#include "tests/sim/sim.h"
-
+/*
+ * What happens next.
+ */
 #include <string.h>
 
-#include "common/base/log.h"
-#include "common/disk/disk_fake.h"
+#include "tests/sim/sim.h"
 
-/* ---------------------------------------------------------------- users */
-
-static struct node *any_api(struct sim *s)
+static void move_step(struct sim *s)
 {
-	struct node *n = &s->nodes[SIM_HOSTS + SIM_SCHEDS + sim_random(s, SIM_APIS)];
-	return n->kv ? n : NULL;
-}
-
-static struct sim_vm *any_vm(struct sim *s)
-{
-	return s->n_vms ? &s->vms[sim_random(s, s->n_vms)] : NULL;
-}
-
-/* An order's node may have died with it: then nobody got an answer. */
-static bool answered(struct node *n, int r)
-{
-	bool is_answered = !n->is_dead;
-	node_step(n);
-	return is_answered && r >= 0;
-}
-
-static json_t *random_body(struct sim *s)
-{
-	json_t *body = json_pack("{s:o, s:s, s:i, s:i, s:i}", "name",
-		json_sprintf("vm%u", sim_random(s, 12)), "image", "linux", "cpu",
-		1 + (int)sim_random(s, 4), "ram_mib", 256 << sim_random(s, 5), "disk_gib",
-		1 + (int)sim_random(s, 20));
-	if (sim_chance(s, 25)) {
-		json_object_set_new(body, "labels", json_pack("{s:s}", "app", "db"));
-		json_object_set_new(body, "affinity",
-			json_pack("{s:{s:s}}", sim_chance(s, 80) ? "apart" : "near",
-				"app", "db"));
-	}
-	return body;
-}
-
-static void move_create(struct sim *s)
-{
-	struct node *n = any_api(s);
-	if (!n || s->n_vms == SIM_VMS)
-		return;
-	unsigned user = sim_random(s, SIM_USERS);
-	struct who who = {sim_user(user), "demo", false};
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	struct err e;
-	json_t *body = random_body(s);
-	int r = orders_vm_create(n->orders, &who, body, NULL, s->now / 1000, &vm, &e);
-	json_decref(body);
-	if (!answered(n, r))
-		return;
-	struct sim_vm *v = &s->vms[s->n_vms++];
-	*v = (struct sim_vm){.user = user, .expect = SIM_RUNNING};
-	memcpy(v->uuid, vm.uuid, UUID_STR_SIZE);
-	log_debug("sim: created vm=%s", v->uuid);
-}
-
-enum vm_order { ORDER_START, ORDER_STOP, ORDER_STOP_FORCE, ORDER_REBOOT, ORDER_DELETE };
-
-static int give(struct node *n, enum vm_order what, const struct who *who,
-	const char *uuid, struct vm *out, struct err *e)
-{
-	int64_t now = n->sim->now / 1000;
-	switch (what) {
-	case ORDER_START:
-		return orders_vm_start(n->orders, who, uuid, now, out, e);
-	case ORDER_STOP:
-		return orders_vm_stop(n->orders, who, uuid, false, now, out, e);
-	case ORDER_STOP_FORCE:
-		return orders_vm_stop(n->orders, who, uuid, true, now, out, e);
-	case ORDER_REBOOT:
-		return orders_vm_reboot(n->orders, who, uuid, false, now, out, e);
-	case ORDER_DELETE:
-		return orders_vm_delete(n->orders, who, uuid, now, out, e);
-	}
-	return -1;
-}
-
-/* A refusal changes nothing; an answer that was lost leaves everything open. */
-static bool is_refusal(int r, const struct err *e)
-{
-	return r < 0 && (e->kind == ERR_CONFLICT || e->kind == ERR_NOT_FOUND ||
-				e->kind == ERR_INVALID);
-}
-
-static void move_order(struct sim *s)
-{
-	static const uint8_t weights[] = {ORDER_START, ORDER_START, ORDER_START,
-		ORDER_STOP, ORDER_STOP, ORDER_STOP_FORCE, ORDER_REBOOT, ORDER_DELETE};
-	struct node *n = any_api(s);
-	struct sim_vm *v = any_vm(s);
-	if (!n || !v)
-		return;
-	enum vm_order what = weights[sim_random(s, ARRAY_LEN(weights))];
-	struct who who = {sim_user(v->user), "demo", false};
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	struct err e = {0};
-	int r = give(n, what, &who, v->uuid, &vm, &e);
-	bool is_lost = n->is_dead || (r < 0 && !is_refusal(r, &e));
-	bool is_accepted = answered(n, r);
-	log_debug(
-		"sim: order=%d vm=%s result=%d %s", what, v->uuid, r, r < 0 ? e.msg : "");
-	s->n_orders++;
-	if (what == ORDER_DELETE && (is_accepted || is_lost))
-		v->may_be_gone = true;
-	if (what == ORDER_DELETE && is_accepted)
-		v->is_deleted = true;
-	/* "It runs already" may be said of one that has just powered itself off. */
-	if (is_lost || (r == ORDER_AS_IT_IS && what == ORDER_START))
-		v->expect = SIM_ANY;
-	else if (is_accepted && what != ORDER_REBOOT)
-		v->expect = what == ORDER_START ? SIM_RUNNING : SIM_STOPPED;
-}
-
-static void move_drain(struct sim *s)
-{
-	struct node *n = any_api(s);
-	if (!n)
-		return;
-	struct who admin = {"root", "ungleich-admin", true};
-	CLEANUP(host_done)
-	struct host h = {0};
-	CLEANUP_STR char *name = xasprintf("h%u", sim_random(s, SIM_HOSTS));
-	struct err e;
-	answered(
-		n, orders_host_drain(n->orders, &admin, name, sim_chance(s, 40), &h, &e));
-}
-
-/* ---------------------------------------------------------------- fate */
-
-/* Something happens to a VM that runs. */
-static void move_guest(struct sim *s)
-{
-	struct fake_hyper *h = s->hypers[sim_random(s, SIM_HOSTS)];
-	CLEANUP(strv_done)
-	struct strv running = {0};
-	fake_hyper_list_running(h, &running);
-	if (!running.len)
-		return;
-	const char *uuid = running.v[sim_random(s, (uint32_t)running.len)];
-	struct sim_vm *v = sim_find_vm(s, uuid);
-	if (sim_chance(s, 50)) {
-		fake_hyper_guest_off(h, uuid);
-		if (v)
-			v->expect = SIM_ANY;
-	} else {
-		sim_chance(s, 70) ? fake_hyper_crash(h, uuid)
-				  : fake_hyper_vanish(h, uuid);
-		if (v)
-			v->n_crashes++;
-	}
-	log_debug("sim: guest off or crashed vm=%s", uuid);
-}
-
-static void move_node(struct sim *s)
-{
-	struct node *n = &s->nodes[sim_random(s, SIM_NODES)];
-	if (!n->kv)
-		return;
-	switch (sim_random(s, 4)) {
-	case 0:
-		n->n_effects_left = (int)sim_random(s, 6);
-		break;
-	case 1:
-		n->cut_until = s->now + sim_random(s, 60000);
-		break;
-	case 2:
-		n->is_slow = !n->is_slow;
-		break;
-	case 3:
-		if (n->kind == NODE_HOST && sim_chance(s, 30)) {
-			log_debug("sim: machine reset node=%s", n->name);
-			node_stop(n);
-			fake_hyper_reboot(s->hypers[n->i]);
-			n->up_at = s->now + sim_random(s, 120000);
-			s->n_deaths++;
-		}
-		break;
-	}
-}
-
-static void move_disk(struct sim *s)
-{
-	if (sim_chance(s, 50))
-		disk_fake_fail("disks", 1, ERR_UNAVAILABLE);
-	else
-		disk_fake_fail_after("disks", 1, ERR_UNAVAILABLE);
+	node_step(&s->nodes[sim_random(s, SIM_NODES)]);
 }
 
 static void move_time(struct sim *s)
@@ -201,26 +16,95 @@ static void move_time(struct sim *s)
 	sim_advance(s, 1 + sim_random(s, steps[sim_random(s, ARRAY_LEN(steps))]));
 }
 
+/* Everybody runs until nobody has anything to do. False: they still have. */
+bool sim_settle(struct sim *s, unsigned n_rounds)
+{
+	for (unsigned i = 0; i < n_rounds && !s->is_wrong; i++) {
+		bool did = false;
+		for (unsigned k = 0; k < SIM_NODES && !s->is_wrong; k++) {
+			did |= node_step(&s->nodes[k]);
+			history_follow(s);
+			world_check(s);
+		}
+		if (!did)
+			return true;
+	}
+	return false;
+}
+
+static void move_settle(struct sim *s)
+{
+	sim_settle(s, 1 + sim_random(s, 30));
+}
+
+/* Some seconds of normal work. */
+static void move_work(struct sim *s)
+{
+	int64_t end = s->now + 1 + sim_random(s, 20000);
+	while (s->now < end && !s->is_wrong) {
+		sim_settle(s, 20);
+		sim_advance(s, 1 + sim_random(s, 2000));
+	}
+}
+
+static const struct {
+	void (*move)(struct sim *s);
+	uint16_t weight;
+	bool is_needed;
+} moves[] = {
+	{move_step, 6000, true},
+	{move_time, 900, true},
+	{move_settle, 200, true},
+	{move_work, 100, true},
+	{move_create, 400, true},
+	{move_repeat, 200},
+	{move_order, 600, true},
+	{move_patch, 100},
+	{move_quota, 20},
+	{move_drain, 50},
+	{move_host, 50},
+	{move_image, 60},
+	{move_request, 80},
+	{move_guest, 150},
+	{move_disk, 80},
+	{move_full, 20},
+	{move_hyper, 60},
+	{move_death, 250},
+	{move_pause, 200},
+	{move_cut, 150},
+	{move_long_cut, 15},
+	{move_slow, 60},
+	{move_reset, 30},
+	{move_compact, 40},
+	{move_future, 60},
+	{move_foreign, 40},
+	{move_garble, 30},
+	{move_mend, 60},
+	{move_steal, 15},
+	{move_orphan, 5},
+};
+_Static_assert(ARRAY_LEN(moves) <= SIM_MOVES_MAX, "room for the weights");
+
+void sim_draw_weights(struct sim *s)
+{
+	s->weight_sum = 0;
+	for (size_t i = 0; i < ARRAY_LEN(moves); i++) {
+		uint32_t percent = sim_chance(s, 50) ? 100 : 20 + sim_random(s, 280);
+		if (!moves[i].is_needed && sim_chance(s, 35))
+			percent = 0;
+		s->weights[i] = (uint16_t)(moves[i].weight * percent / 100);
+		s->weight_sum += s->weights[i];
+	}
+}
+
 void sim_move(struct sim *s)
 {
-	uint32_t dice = sim_random(s, 1000);
+	uint32_t dice = sim_random(s, s->weight_sum);
+	size_t i = 0;
 	s->n_moves++;
-	if (dice < 660)
-		node_step(&s->nodes[sim_random(s, SIM_NODES)]);
-	else if (dice < 810)
-		move_time(s);
-	else if (dice < 845)
-		move_create(s);
-	else if (dice < 900)
-		move_order(s);
-	else if (dice < 905)
-		move_drain(s);
-	else if (dice < 920)
-		move_guest(s);
-	else if (dice < 928)
-		move_disk(s);
-	else if (dice < 996)
-		move_node(s);
-	else
-		fake_etcd_compact(s->etcd);
+	while (dice >= s->weights[i])
+		dice -= s->weights[i++];
+	moves[i].move(s);
+	history_follow(s);
+	world_check(s);
 }

@@ -2,9 +2,13 @@
  * The simulation: the whole control plane in one process and one thread. Real orders, real
  * schedulers, real host daemons; a store, hypervisors and disks in memory; a clock that
  * moves only when told. A seed decides everything that happens: who runs next, which order
- * comes, which write fails, loses its answer or is the last one of a daemon. After every
- * step the invariants are checked; in the end all faults stop and the world must come to
- * rest as its users want it.
+ * comes, which write fails, loses its answer or is the last one of a daemon, who stands still
+ * in the middle of a step while the others go on. It also decides which of all this happens
+ * often, seldom or never in its run.
+ *
+ * history.c follows the store, revision by revision; rules.c says what may be in it and who
+ * may write what; world_rules.c compares it with domains and disks. In the end all faults
+ * stop and the world must come to rest as its users want it (rest.c).
  */
 #ifndef UCLOUD_SIM_H
 #define UCLOUD_SIM_H
@@ -12,8 +16,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/model/host.h"
 #include "common/model/keys.h"
 #include "common/model/names.h"
+#include "common/model/vm.h"
+#include "common/store/hash.h"
 #include "common/store/kv_fake.h"
 #include "ucloud-api/orders.h"
 #include "ucloud-host/hostd.h"
@@ -25,7 +32,13 @@
 #define SIM_APIS   2
 #define SIM_NODES  (SIM_HOSTS + SIM_SCHEDS + SIM_APIS)
 #define SIM_USERS  2
-#define SIM_VMS	   256 /* ordered in one run, at most */
+#define SIM_VMS	   2000 /* in one run, at most */
+#define SIM_STORES 2
+#define SIM_ORDERS 8 /* with Idempotency-Keys that are remembered */
+#define SIM_REALM  "demo"
+
+#define SIM_GRACE_SEC  30
+#define SIM_ORPHAN_SEC 600
 
 enum node_kind { NODE_HOST, NODE_SCHED, NODE_API };
 
@@ -37,6 +50,7 @@ struct node {
 	enum node_kind kind;
 	unsigned i;
 	char name[24];
+	unsigned life; /* one more with each start */
 	struct kv *kv; /* NULL: it is not running */
 	struct virt *virt;
 	struct hostd *hostd;
@@ -45,60 +59,241 @@ struct node {
 	struct orders *orders;
 	int64_t up_at;	    /* when down: the time of its restart */
 	int n_effects_left; /* until it dies; < 0: it does not */
-	bool is_dead;	    /* died within the step that is under way */
-	int64_t cut_until;  /* cut off from etcd until then */
-	bool is_slow;	    /* sees its watches late */
+	int n_calls_left; /* until it stands still in the middle of one; < 0: it does not */
+	bool is_paused;	  /* stands still: others run within its step */
+	bool was_paused;   /* in the step that is under way */
+	bool is_dead;	   /* died within the step that is under way */
+	int64_t cut_until; /* cut off from etcd until then */
+	bool is_slow;	   /* sees its watches late */
+	int64_t page_len;  /* sees lists in pages of so many keys; 0: 1000 */
+	/* Of a host's hypervisor. */
+	int64_t hyper_down_until;
+	bool ignores_shutdown, loses_events;
 };
 
-/* What we know of a VM that was accepted. */
+/* A key of the store, as of the revision that was followed last. */
+struct entry {
+	char *key, *value;
+	int64_t mod_rev, lease;
+	char *intact;	 /* not NULL: what stood here before we made garbage of it */
+	bool is_foreign; /* never was anything but garbage */
+	UT_hash_handle hh;
+};
+
+/* A VM that exists or existed. */
 struct sim_vm {
 	char uuid[UUID_STR_SIZE];
 	unsigned user;
+	UT_hash_handle hh;
+	/* What the store says. */
+	bool exists, was_garbled;
+	struct vm vm;
+	unsigned n_requests, n_placements;
+	char *request_key; /* the newest that was put */
+	int request_type;
+	/* By the revision that is being looked at: */
+	bool is_placed_now, had_disk_host;
+	/* What its owner may expect. */
 	bool may_be_gone; /* a delete was accepted, or its answer lost */
-	bool is_deleted;
+	bool is_deleted;  /* a delete was accepted */
+	bool may_fail;	  /* an ERROR would be right */
 	/* The newest order that was accepted, when nothing doubtful came after it. */
 	enum { SIM_ANY, SIM_RUNNING, SIM_STOPPED } expect;
 	unsigned n_crashes;
+	/* The world. */
+	unsigned n_disks, n_disks_made;
+	uint64_t n_may_start; /* so often something happened that asks for a start */
+	bool is_touched;      /* by the revision that is being looked at */
 };
+
+/* A create with an Idempotency-Key, which may be sent again. */
+struct sim_order {
+	char key[32];
+	unsigned user;
+	json_t *body;
+	char uuid[UUID_STR_SIZE]; /* "" not known */
+	unsigned n_made;
+};
+
+struct sim_host {
+	bool is_registered, is_alive; /* alive: the heartbeat's key is there */
+	bool was_meddled;	      /* we took the heartbeat's key away */
+	int64_t came_at, gone_at;     /* of the heartbeat */
+	struct host host;	      /* the entry, when it is registered */
+};
+
+enum sim_chance_of {
+	CHANCE_WRITE,	/* of a write that fails or loses its answer, in 1/1000 */
+	CHANCE_READ,	/* of a read that fails */
+	CHANCE_CALL,	/* of a call of libvirt that fails or loses its answer */
+	CHANCE_COMPACT, /* of a compaction before a read */
+	CHANCE_SLOW,	/* of a daemon that sees its watches late */
+	CHANCE_PAGES,	/* of a daemon that sees lists in small pages */
+	CHANCE_N
+};
+
+#define SIM_MOVES_MAX 40
 
 struct sim {
 	uint64_t seed;
 	uint64_t rng;
+	uint32_t chances[CHANCE_N];
+	uint16_t weights[SIM_MOVES_MAX]; /* of moves.c's table */
+	unsigned weight_sum;
 	int64_t now;  /* virtual Unix milliseconds */
 	bool is_calm; /* no faults any more */
+	bool is_wrong;
+	int64_t compacted_at;
+	bool was_full, has_label_changes;
 	struct keys keys;
 	struct fake_etcd *etcd;
-	struct kv *god; /* a client without faults, for looking */
+	struct kv *god; /* a client without faults, for looking and meddling */
 	struct fake_hyper *hypers[SIM_HOSTS];
 	struct node nodes[SIM_NODES];
-	struct sim_vm vms[SIM_VMS];
+	struct node *paused; /* the one that stands still */
+	struct sim_host hosts[SIM_HOSTS];
+	struct sim_order orders[SIM_ORDERS];
+	char network[UUID_STR_SIZE];
+	/* history.c */
+	struct kv_watch *watch;
+	struct entry *entries;
+	struct sim_vm *vms[SIM_VMS]; /* oldest first */
 	unsigned n_vms;
-	int64_t checked_rev;
-	unsigned n_orders, n_deaths, n_moves; /* for the report */
+	struct sim_vm *by_uuid;
+	uint8_t *writers; /* by revision: 1 + node, 0 nobody (a lease) or we */
+	size_t n_writers;
+	int leader; /* the node that made the lock, -1 none */
+	unsigned leader_life;
+	int64_t rev;	 /* followed up to here */
+	uint64_t digest; /* of all that was written */
+	size_t n_disks;
+	unsigned n_disks_made, n_orphans_made;
+	/* For the report. */
+	unsigned n_orders, n_deaths, n_moves, n_pauses, n_errors;
 };
 
+/* ---- chance.c */
 uint32_t sim_random(struct sim *s, uint32_t below);
 bool sim_chance(struct sim *s, uint32_t percent);
+bool sim_chance_of(struct sim *s, enum sim_chance_of what);
+/* From now on the libraries' randomness comes from there; NULL: from nowhere. */
+void sim_set_current(struct sim *s);
+void sim_draw_chances(struct sim *s);
 
-/* world.c: making and unmaking. */
+/* ---- world.c: making and unmaking. */
 void sim_open(struct sim *s, uint64_t seed);
 void sim_close(struct sim *s);
-void node_start(struct node *n);
-void node_stop(struct node *n);
 /* One step of a daemon; it may die in it. True when something was done. */
 bool node_step(struct node *n);
+void node_stop(struct node *n);
 int64_t node_next_msec(struct node *n);
 void sim_advance(struct sim *s, int64_t msec);
 const char *sim_user(unsigned i);
-struct sim_vm *sim_find_vm(struct sim *s, const char *uuid);
+const char *sim_store(unsigned i);
+int sim_host_index(const char *host); /* -1: none of ours */
+struct node *sim_api(struct sim *s);  /* one that runs, or NULL */
 
-/* moves.c: what users and fate do. */
+/* ---- fate.c: faults, and what befalls machines and guests. */
+void node_set_fault(struct node *n);
+void move_guest(struct sim *s);
+void move_disk(struct sim *s);
+void move_full(struct sim *s);
+void move_hyper(struct sim *s);
+void move_death(struct sim *s);
+void move_cut(struct sim *s);
+void move_long_cut(struct sim *s);
+void move_slow(struct sim *s);
+void move_reset(struct sim *s);
+void move_pause(struct sim *s);
+void move_compact(struct sim *s);
+
+/* ---- meddle.c: other hands in the store. */
+void move_future(struct sim *s);
+void move_foreign(struct sim *s);
+void move_garble(struct sim *s);
+void move_mend(struct sim *s);
+void move_steal(struct sim *s);
+void move_orphan(struct sim *s);
+void sim_mend_all(struct sim *s);
+
+/* ---- users.c, admins.c */
+void move_create(struct sim *s);
+void move_repeat(struct sim *s);
+void move_order(struct sim *s);
+void move_patch(struct sim *s);
+void move_quota(struct sim *s);
+void move_drain(struct sim *s);
+void move_host(struct sim *s);
+void move_image(struct sim *s);
+void move_request(struct sim *s);
+/* Every host is registered, none drains. */
+bool sim_restore_hosts(struct sim *s);
+/* An order's node may have died with it: then nobody got an answer. */
+bool sim_answered(struct node *n, int r);
+/* A refusal changes nothing; an answer that was lost leaves everything open. */
+bool sim_is_refusal(int r, const struct err *e);
+extern const struct who sim_admin;
+
+/* ---- moves.c */
 void sim_move(struct sim *s);
+void sim_draw_weights(struct sim *s);
+bool sim_settle(struct sim *s, unsigned n_rounds);
 
-/* invariants.c: each prints what is wrong and returns false. */
-bool sim_check(struct sim *s);
-/* At rest, without faults: everything is as its users want it. */
-bool sim_check_rest(struct sim *s);
-void sim_dump(struct sim *s);
+/* ---- history.c */
+void history_open(struct sim *s);
+void history_close(struct sim *s);
+/* Takes in what was written meanwhile; what breaks a rule is printed, and is_wrong. */
+void history_follow(struct sim *s);
+/* n is about to write (NULL: we are). */
+void history_writer(struct sim *s, const struct node *n);
+/* How many revisions n has made since that one. */
+unsigned history_n_written(struct sim *s, const struct node *n, int64_t since_rev);
+struct sim_vm *sim_find_vm(struct sim *s, const char *uuid);
+struct sim_vm *sim_any_vm(struct sim *s);
+struct entry *history_find(struct sim *s, const char *key);
+void history_dump(struct sim *s);
+
+/* ---- rules.c: what a transaction may do. */
+enum sim_kind {
+	KIND_VM,
+	KIND_NAME,
+	KIND_PLACEMENT,
+	KIND_REQUEST,
+	KIND_USER,
+	KIND_HOST,
+	KIND_ALIVE,
+	KIND_LOCK,
+	KIND_IMAGE,
+	KIND_OTHER
+};
+struct txn {
+	int64_t rev;
+	const struct node *writer; /* NULL: we, or a lease that is over */
+};
+enum sim_kind rules_kind(const struct sim *s, const char *key);
+bool rule_writer(struct sim *s, const struct txn *t, enum sim_kind kind, const char *key,
+	bool is_delete);
+/* before: all zero when it is new. after: NULL when it is gone. */
+bool rule_vm(struct sim *s, const struct txn *t, struct sim_vm *v,
+	const struct vm *before, const struct vm *after);
+bool rule_host(struct sim *s, const struct txn *t, int host, const struct host *before,
+	bool was_registered);
+bool rule_image_gone(struct sim *s, const char *uuid);
+bool rule_request_done(struct sim *s, const struct txn *t, struct sim_vm *v);
+/* After a transaction: of every VM that it touched, and of every user. */
+bool rule_keys(struct sim *s, struct sim_vm *v);
+bool rule_room(struct sim *s, struct sim_vm *v);
+bool rule_use(struct sim *s);
+
+/* ---- world_rules.c */
+void world_check(struct sim *s);
+/* n is about to change something through libvirt. */
+void world_call(struct node *n, const char *call);
+
+/* ---- rest.c */
+bool sim_come_to_rest(struct sim *s);
+
+/* Prints what is wrong; false. */
+bool sim_wrong(struct sim *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 #endif

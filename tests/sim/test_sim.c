@@ -1,16 +1,22 @@
 /*
- * Runs the simulation for SIM_SEEDS seeds (from SIM_SEED on), SIM_MOVES moves each. A failure
- * prints its seed, which replays it: SIM_SEED=N SIM_SEEDS=1 SIM_LOG=1.
+ * Runs the simulation for SIM_SEEDS seeds (from SIM_SEED on), SIM_MOVES moves each, each in a
+ * process of its own, SIM_JOBS of them at a time. A failure prints its seed, which replays it
+ * move by move: SIM_SEED=N SIM_SEEDS=1 SIM_LOG=1. SIM_STOP=1 ends with the first failure.
+ *
+ * The first seed runs twice: the second time everything must be the same.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "common/base/crypt.h"
 #include "common/base/log.h"
 #include "common/base/parse.h"
 #include "tests/sim/sim.h"
 
-#define REST_LIMIT_MSEC (45 * 60 * INT64_C(1000))
+#define JOBS_MAX 64
 
 static int64_t env_int(const char *name, int64_t def)
 {
@@ -20,81 +26,31 @@ static int64_t env_int(const char *name, int64_t def)
 	return s && !parse_int64(s, 0, INT64_MAX, &v, &e) ? v : def;
 }
 
-static bool step_all(struct sim *s)
+static void report(struct sim *s, bool ok)
 {
-	bool did = false;
-	for (unsigned i = 0; i < SIM_NODES; i++)
-		did |= node_step(&s->nodes[i]);
-	return did;
-}
-
-static int64_t next_msec(struct sim *s)
-{
-	int64_t next = 5000;
-	for (unsigned i = 0; i < SIM_NODES; i++) {
-		int64_t n = node_next_msec(&s->nodes[i]);
-		if (n >= 0 && n < next)
-			next = n;
-	}
-	return next > 0 ? next : 1;
-}
-
-/* No more faults; hosts are not drained any more; time passes until nothing changes for a
- * resync and a half. */
-static bool come_to_rest(struct sim *s)
-{
-	struct err e;
-	struct who admin = {"root", "ungleich-admin", true};
-	s->is_calm = true;
-	for (unsigned i = 0; i < SIM_NODES; i++) {
-		struct node *n = &s->nodes[i];
-		n->n_effects_left = -1;
-		n->cut_until = 0;
-		n->up_at = s->now;
-		n->is_slow = false;
-		node_step(n);
-	}
-	for (unsigned i = 0; i < SIM_HOSTS; i++) {
-		CLEANUP(host_done)
-		struct host h = {0};
-		CLEANUP_STR char *name = xasprintf("h%u", i);
-		struct node *api = &s->nodes[SIM_HOSTS + SIM_SCHEDS];
-		if (orders_host_drain(api->orders, &admin, name, false, &h, &e) < 0) {
-			fprintf(stderr, "undrain: %s\n", e.msg);
-			return false;
-		}
-	}
-	int64_t end = s->now + REST_LIMIT_MSEC;
-	while (s->now < end) {
-		for (unsigned i = 0; i < 200 && step_all(s); i++)
-			if (!sim_check(s))
-				return false;
-		sim_advance(s, next_msec(s));
-		if (!sim_check(s))
-			return false;
-	}
-	return sim_check_rest(s);
-}
-
-static bool run(uint64_t seed, int64_t n_moves)
-{
-	struct sim s;
-	sim_open(&s, seed);
-	bool ok = true;
-	for (int64_t i = 0; ok && i < n_moves; i++) {
-		sim_move(&s);
-		ok = sim_check(&s);
-	}
-	ok = ok && come_to_rest(&s);
-	if (!ok)
-		sim_dump(&s);
 	uint64_t n_starts = 0;
-	for (unsigned i = 0; i < s.n_vms; i++)
+	for (unsigned i = 0; i < s->n_vms; i++)
 		for (unsigned h = 0; h < SIM_HOSTS; h++)
-			n_starts += fake_hyper_n_starts(s.hypers[h], s.vms[i].uuid);
-	printf("seed %llu: %s (%u VMs, %u orders, %llu starts, %u deaths of daemons)\n",
-		(unsigned long long)seed, ok ? "ok" : "FAILED", s.n_vms, s.n_orders,
-		(unsigned long long)n_starts, s.n_deaths);
+			n_starts += fake_hyper_n_starts(s->hypers[h], s->vms[i]->uuid);
+	printf("seed %llu: %s (%u VMs, %u orders, %llu starts, %u deaths, %u pauses, "
+	       "revision %lld, digest %016llx)\n",
+		(unsigned long long)s->seed, ok ? "ok" : "FAILED", s->n_vms, s->n_orders,
+		(unsigned long long)n_starts, s->n_deaths, s->n_pauses,
+		(long long)fake_etcd_rev(s->etcd), (unsigned long long)s->digest);
+	fflush(stdout);
+}
+
+static bool run(uint64_t seed, int64_t n_moves, uint64_t *digest)
+{
+	static struct sim s; /* large */
+	sim_open(&s, seed);
+	for (int64_t i = 0; i < n_moves && !s.is_wrong; i++)
+		sim_move(&s);
+	bool ok = !s.is_wrong && sim_come_to_rest(&s);
+	if (!ok && getenv("SIM_LOG"))
+		history_dump(&s);
+	report(&s, ok);
+	*digest = s.digest;
 	sim_close(&s);
 	return ok;
 }
@@ -106,6 +62,79 @@ static void no_log(void *aux, enum log_level level, const char *line)
 	(void)line;
 }
 
+static bool run_and_tell(uint64_t seed, int64_t n_moves, int fd)
+{
+	uint64_t digest;
+	bool ok = run(seed, n_moves, &digest);
+	if (fd >= 0 && write(fd, &digest, sizeof(digest)) != sizeof(digest))
+		ok = false;
+	return ok;
+}
+
+static pid_t start(uint64_t seed, int64_t n_moves, int fd)
+{
+	fflush(NULL);
+	pid_t pid = fork();
+	if (pid == 0)
+		exit(run_and_tell(seed, n_moves, fd) ? 0 : 1);
+	return pid;
+}
+
+/* False when a child has failed, or died. */
+static bool wait_one(void)
+{
+	int status;
+	pid_t pid;
+	while ((pid = wait(&status)) < 0 && errno == EINTR)
+		;
+	if (pid > 0 && WIFSIGNALED(status))
+		fprintf(stderr, "a run was killed by signal %d\n", WTERMSIG(status));
+	return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static unsigned run_many(int64_t first, int64_t n, int64_t n_moves, int64_t jobs)
+{
+	bool is_stop = env_int("SIM_STOP", 0);
+	unsigned n_failed = 0;
+	int64_t n_running = 0;
+	for (int64_t seed = first; seed < first + n; seed++) {
+		if (is_stop && n_failed)
+			break;
+		if (n_running == jobs) {
+			n_failed += !wait_one();
+			n_running--;
+		}
+		if (start((uint64_t)seed, n_moves, -1) < 0)
+			n_failed++;
+		else
+			n_running++;
+	}
+	for (; n_running; n_running--)
+		n_failed += !wait_one();
+	return n_failed;
+}
+
+/* Two runs of one seed make the same history. */
+static bool is_repeatable(uint64_t seed, int64_t n_moves)
+{
+	uint64_t digests[2] = {0, 0};
+	int fds[2];
+	for (int i = 0; i < 2; i++) {
+		if (pipe(fds) < 0 || start(seed, n_moves, fds[1]) < 0)
+			return false;
+		close(fds[1]);
+		bool is_read = read(fds[0], &digests[i], sizeof(digests[i])) ==
+			       sizeof(digests[i]);
+		close(fds[0]);
+		if (!wait_one() || !is_read)
+			return false;
+	}
+	if (digests[0] != digests[1])
+		fprintf(stderr, "seed %llu went differently the second time\n",
+			(unsigned long long)seed);
+	return digests[0] == digests[1];
+}
+
 int main(void)
 {
 	mem_init();
@@ -115,11 +144,17 @@ int main(void)
 	if (!is_loud)
 		log_set_sink(no_log, NULL);
 	int64_t first = env_int("SIM_SEED", 1), n = env_int("SIM_SEEDS", 40);
-	int64_t n_moves = env_int("SIM_MOVES", 3000);
-	unsigned n_failed = 0;
-	for (int64_t seed = first; seed < first + n; seed++)
-		if (!run((uint64_t)seed, n_moves))
-			n_failed++;
+	int64_t n_moves = env_int("SIM_MOVES", 3000),
+		n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	int64_t jobs = env_int("SIM_JOBS", n_cpus > 0 ? n_cpus : 1);
+	unsigned n_failed;
+	if (n == 1)
+		return run_and_tell((uint64_t)first, n_moves, -1) ? 0 : 1;
+	if (jobs < 1 || jobs > JOBS_MAX)
+		jobs = 1;
+	n_failed = run_many(first, n, n_moves, jobs);
+	if (!n_failed && !is_repeatable((uint64_t)first, n_moves))
+		n_failed++;
 	printf("%lld passed, %u failed\n", (long long)(n - n_failed), n_failed);
 	return n_failed ? 1 : 0;
 }

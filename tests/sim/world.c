@@ -1,124 +1,13 @@
-#include "tests/sim/sim.h"
-
-#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
-#include <uuid/uuid.h>
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/disk/disk_fake.h"
+#include "common/model/network.h"
+#include "tests/sim/sim.h"
 
 #define START_MSEC INT64_C(1700000000000)
-
-/* ---------------------------------------------------------------- chance */
-
-/* The run that is under way; libraries may want randomness before the first one. */
-static struct sim none, *current = &none;
-
-static uint64_t next_random(uint64_t *state)
-{
-	uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
-	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return z ^ (z >> 31);
-}
-
-uint32_t sim_random(struct sim *s, uint32_t below)
-{
-	return (uint32_t)(next_random(&s->rng) % below);
-}
-
-bool sim_chance(struct sim *s, uint32_t percent)
-{
-	return sim_random(s, 100) < percent;
-}
-
-/* The libraries' randomness comes from the seed, too: these stand before theirs. */
-void uuid_generate_random(uuid_t out)
-{
-	uint64_t parts[2] = {next_random(&current->rng), next_random(&current->rng)};
-	memcpy(out, parts, sizeof(parts));
-	out[6] = (uint8_t)((out[6] & 0x0f) | 0x40);
-	out[8] = (uint8_t)((out[8] & 0x3f) | 0x80);
-}
-
-void randombytes_buf(void *const buf, const size_t size)
-{
-	for (size_t i = 0; i < size; i++)
-		((uint8_t *)buf)[i] = (uint8_t)next_random(&current->rng);
-}
-
-uint32_t randombytes_uniform(const uint32_t below)
-{
-	return below ? sim_random(current, below) : 0;
-}
-
-/* ---------------------------------------------------------------- faults */
-
-/* Counts down to the node's death: 0 nothing; 1 it dies before, 2 after the effect. */
-static int node_effect(struct node *n)
-{
-	struct sim *s = n->sim;
-	if (n->is_dead)
-		return 1;
-	if (n->n_effects_left < 0 || n->n_effects_left-- > 0)
-		return 0;
-	n->is_dead = true;
-	s->n_deaths++;
-	log_debug("sim: dies node=%s", n->name);
-	return sim_chance(s, 50) ? 1 : 2;
-}
-
-static int on_write(void *aux)
-{
-	struct node *n = aux;
-	int death = node_effect(n);
-	if (death || n->sim->is_calm)
-		return death;
-	return sim_chance(n->sim, 3) ? 1 + (int)sim_random(n->sim, 3) : 0;
-}
-
-static int on_read(void *aux)
-{
-	struct node *n = aux;
-	if (n->is_dead)
-		return 1;
-	return !n->sim->is_calm && sim_chance(n->sim, 1);
-}
-
-static size_t on_watch(void *aux, size_t n_pending)
-{
-	struct node *n = aux;
-	if (n->is_dead)
-		return 0;
-	if (n->sim->is_calm || !n->is_slow)
-		return n_pending;
-	return sim_random(n->sim, (uint32_t)n_pending + 1);
-}
-
-static int on_call(void *aux, const char *call)
-{
-	struct node *n = aux;
-	bool is_read = !strcmp(call, "get") || !strcmp(call, "list") ||
-		       !strcmp(call, "node") || !strcmp(call, "driver");
-	if (is_read)
-		return n->is_dead;
-	int death = node_effect(n);
-	if (death || n->sim->is_calm)
-		return death;
-	return sim_chance(n->sim, 3) ? 1 + (int)sim_random(n->sim, 2) : 0;
-}
-
-static void node_set_fault(struct node *n)
-{
-	struct kv_fault fault = {.is_cut = n->cut_until > n->sim->now,
-		.on_write = on_write,
-		.on_read = on_read,
-		.on_watch = on_watch,
-		.aux = n};
-	kv_fake_set_fault(n->kv, &fault);
-}
 
 /* ---------------------------------------------------------------- daemons */
 
@@ -131,23 +20,25 @@ static void host_start(struct node *n)
 		fprintf(stderr, "virt_open: %s\n", e.msg);
 		abort();
 	}
-	struct fake_hyper_fault fault = {
-		.on_call = on_call, .aux = n, .shutdown_msec = 3000};
-	fake_hyper_set_fault(n->sim->hypers[n->i], &fault);
-	struct hostd_conf conf = {
-		.host = host, .keys = &n->sim->keys, .machine = host, .accel = "tcg"};
+	struct hostd_conf conf = {.host = host,
+		.keys = &n->sim->keys,
+		.machine = host,
+		.accel = "tcg",
+		.orphan_keep_sec = SIM_ORPHAN_SEC};
 	n->hostd = hostd_new(n->kv, n->virt, &conf);
 }
 
-void node_start(struct node *n)
+static void node_start(struct node *n)
 {
-	n->kv = kv_fake_open(n->sim->etcd);
+	struct sim *s = n->sim;
+	n->kv = kv_fake_open(s->etcd);
+	n->life++;
 	n->is_dead = false;
-	n->n_effects_left = -1;
-	n->is_slow = sim_chance(n->sim, 30);
-	node_set_fault(n);
-	n->sched_conf = (struct sched_conf){.keys = n->sim->keys,
-		.grace_sec = 30,
+	n->n_effects_left = n->n_calls_left = -1;
+	n->is_slow = sim_chance_of(s, CHANCE_SLOW);
+	n->page_len = sim_chance_of(s, CHANCE_PAGES) ? 1 + sim_random(s, 6) : 0;
+	n->sched_conf = (struct sched_conf){.keys = s->keys,
+		.grace_sec = SIM_GRACE_SEC,
 		.lease_ttl_sec = 10,
 		.deadline_sec = 86400};
 	struct orders_conf oc = {
@@ -157,7 +48,8 @@ void node_start(struct node *n)
 	else if (n->kind == NODE_SCHED)
 		n->sched = sched_new(n->kv, &n->sched_conf);
 	else
-		n->orders = orders_new(n->kv, &n->sim->keys, &oc);
+		n->orders = orders_new(n->kv, &s->keys, &oc);
+	node_set_fault(n);
 }
 
 /* As a killed process leaves it: nothing is released. */
@@ -198,6 +90,8 @@ static bool node_run(struct node *n)
 bool node_step(struct node *n)
 {
 	struct sim *s = n->sim;
+	if (n->is_paused)
+		return false;
 	if (!n->kv) {
 		if (s->now < n->up_at)
 			return false;
@@ -205,9 +99,12 @@ bool node_step(struct node *n)
 		return true;
 	}
 	node_set_fault(n);
-	bool did = node_run(n);
+	n->was_paused = false;
+	bool did = n->is_dead ? false : node_run(n);
 	if (!n->is_dead)
 		return did;
+	/* What it wrote is looked at while we know who it was. */
+	history_follow(s);
 	node_stop(n);
 	n->up_at = s->now + (s->is_calm ? 0 : sim_random(s, 40000));
 	return true;
@@ -222,26 +119,44 @@ int64_t node_next_msec(struct node *n)
 	return n->kind == NODE_SCHED ? sched_next_msec(n->sched) : -1;
 }
 
+struct node *sim_api(struct sim *s)
+{
+	struct node *n = &s->nodes[SIM_HOSTS + SIM_SCHEDS + sim_random(s, SIM_APIS)];
+	if (!n->kv || n->is_paused)
+		return NULL;
+	node_set_fault(n);
+	n->was_paused = false;
+	return n;
+}
+
 /* ---------------------------------------------------------------- the world */
 
 static const char *const users[SIM_USERS] = {"anna", "ben"};
+/* One on each host, one that all hosts share. */
+static const char *const stores[SIM_STORES] = {"disks", "pool"};
 
 const char *sim_user(unsigned i)
 {
 	return users[i];
 }
 
-struct sim_vm *sim_find_vm(struct sim *s, const char *uuid)
+const char *sim_store(unsigned i)
 {
-	for (unsigned i = 0; i < s->n_vms; i++)
-		if (!strcmp(s->vms[i].uuid, uuid))
-			return &s->vms[i];
-	return NULL;
+	return stores[i];
+}
+
+int sim_host_index(const char *host)
+{
+	if (str_is_empty(host) || host[0] != 'h' || host[1] < '0' || host[2] ||
+		host[1] >= '0' + SIM_HOSTS)
+		return -1;
+	return host[1] - '0';
 }
 
 void sim_advance(struct sim *s, int64_t msec)
 {
 	s->now += msec;
+	history_writer(s, NULL);
 	clock_fake_advance(msec);
 	fake_etcd_tick(s->etcd);
 	for (unsigned i = 0; i < SIM_HOSTS; i++)
@@ -257,63 +172,108 @@ static void need(int r, const char *what, const struct err *e)
 	abort();
 }
 
-/* What an admin does once: hosts, a store, an image. */
+static void add_image(
+	struct sim *s, struct orders *o, const char *name, const char *store)
+{
+	CLEANUP(image_done)
+	struct image im = {0};
+	struct err e;
+	json_t *body = json_pack("{s:s, s:s, s:s, s:s, s:b}", "name", name, "store",
+		store, "path", "linux.raw", "format", "raw", "public", 1);
+	need(orders_image_create(o, &sim_admin, body, NULL, s->now / 1000, &im, &e),
+		"image", &e);
+	json_decref(body);
+}
+
+static void add_network(struct sim *s)
+{
+	struct err e;
+	struct kv_txn *t = kv_txn_new();
+	uuid_new(s->network);
+	struct network net = {.uuid = s->network,
+		.name = xstrdup("lan"),
+		.owner = xstrdup(users[0]),
+		.owner_realm = xstrdup(SIM_REALM),
+		.prefix = xstrdup("2001:db8:1::/64"),
+		.ipam = IPAM_AUTO,
+		.status = NET_ACTIVE};
+	CLEANUP_STR char *key = key_network(&s->keys, s->network);
+	CLEANUP_STR char *text = network_format(&net);
+	kv_txn_put(t, key, text);
+	need(kv_txn_commit(s->god, t, NULL, &e), "network", &e);
+	kv_txn_free(t);
+	net.uuid = NULL;
+	network_done(&net);
+}
+
+/* What an admin does once: hosts, stores, images. */
 static void sim_furnish(struct sim *s)
 {
 	struct err e;
-	struct who admin = {"root", "ungleich-admin", true};
 	struct orders_conf oc = {.quota = {1, 1, 1, 1}, .limits = {64, 65536, 1000}};
 	struct orders *o = orders_new(s->god, &s->keys, &oc);
 	for (unsigned i = 0; i < SIM_HOSTS; i++) {
 		CLEANUP(host_done)
 		struct host h = {0};
 		json_t *body = json_pack("{s:o}", "hostname", json_sprintf("h%u", i));
-		need(orders_host_create(o, &admin, body, NULL, s->now / 1000, &h, &e),
+		need(orders_host_create(o, &sim_admin, body, NULL, s->now / 1000, &h, &e),
 			"host", &e);
 		json_decref(body);
 	}
-	CLEANUP(image_store_done)
-	struct image_store st = {0};
-	json_t *body = json_pack("{s:s, s:s}", "name", "disks", "type", "fake");
-	need(orders_store_create(o, &admin, body, NULL, s->now / 1000, &st, &e), "store",
-		&e);
-	json_decref(body);
-	CLEANUP(image_done)
-	struct image im = {0};
-	body = json_pack("{s:s, s:s, s:s, s:s, s:b}", "name", "linux", "store", "disks",
-		"path", "linux.qcow2", "format", "qcow2", "public", 1);
-	need(orders_image_create(o, &admin, body, NULL, s->now / 1000, &im, &e), "image",
-		&e);
-	json_decref(body);
+	for (unsigned i = 0; i < SIM_STORES; i++) {
+		CLEANUP(image_store_done)
+		struct image_store st = {0};
+		json_t *body = json_pack("{s:s, s:s}", "name", stores[i], "type",
+			store_type_names[i == 0 ? STORE_FAKE : STORE_CEPH]);
+		need(orders_store_create(
+			     o, &sim_admin, body, NULL, s->now / 1000, &st, &e),
+			"store", &e);
+		json_decref(body);
+	}
+	add_image(s, o, "linux", stores[0]);
+	add_image(s, o, "shared", stores[1]);
+	add_network(s);
 	orders_free(o);
 }
 
 static void node_init(struct sim *s, struct node *n, enum node_kind kind, unsigned i)
 {
 	static const char *const kinds[] = {"host", "sched", "api"};
-	*n = (struct node){.sim = s, .kind = kind, .i = i, .n_effects_left = -1};
+	*n = (struct node){.sim = s, .kind = kind, .i = i};
 	snprintf(n->name, sizeof(n->name), "%s%u", kinds[kind], i);
+}
+
+static void open_disks(struct sim *s)
+{
+	disk_fake_register();
+	disk_fake_register_as(STORE_CEPH);
+	disk_fake_reset();
+	for (unsigned i = 0; i < SIM_STORES; i++)
+		if (sim_chance(s, 50))
+			disk_fake_set_space(stores[i], 40 + sim_random(s, 200), 20);
 }
 
 void sim_open(struct sim *s, uint64_t seed)
 {
-	static bool has_clock;
+	static const uint16_t rams[] = {4096, 8192, 16384};
+	unsigned n = 0;
 	*s = (struct sim){.seed = seed, .rng = seed};
-	current = s;
-	if (!has_clock)
-		clock_fake_start(START_MSEC);
-	has_clock = true;
+	sim_set_current(s);
+	clock_fake_start(START_MSEC);
 	s->now = clock_unix_msec();
-	disk_fake_register();
-	disk_fake_reset();
+	sim_draw_chances(s);
+	sim_draw_weights(s);
+	s->has_label_changes = sim_chance(s, 50);
+	open_disks(s);
 	keys_set_defaults(&s->keys);
 	s->etcd = fake_etcd_new();
 	s->god = kv_fake_open(s->etcd);
+	history_open(s);
 	sim_furnish(s);
-	unsigned n = 0;
 	for (unsigned i = 0; i < SIM_HOSTS; i++) {
 		CLEANUP_STR char *name = xasprintf("h%u", i);
-		s->hypers[i] = fake_hyper_new(name, 8, 16384);
+		s->hypers[i] = fake_hyper_new(name, 4 + sim_random(s, 12),
+			rams[sim_random(s, ARRAY_LEN(rams))]);
 		node_init(s, &s->nodes[n++], NODE_HOST, i);
 	}
 	for (unsigned i = 0; i < SIM_SCHEDS; i++)
@@ -330,9 +290,12 @@ void sim_close(struct sim *s)
 		node_stop(&s->nodes[i]);
 	for (unsigned i = 0; i < SIM_HOSTS; i++)
 		fake_hyper_free(s->hypers[i]);
+	for (unsigned i = 0; i < SIM_ORDERS; i++)
+		json_decref(s->orders[i].body);
+	history_close(s);
 	kv_close(s->god);
 	fake_etcd_free(s->etcd);
 	keys_done(&s->keys);
 	disk_fake_reset();
-	current = &none;
+	sim_set_current(NULL);
 }
