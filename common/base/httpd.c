@@ -172,6 +172,7 @@ static void run_handler(struct httpd *d, struct httpd_req *req)
 	metric_observe(&handler_seconds, NULL, seconds_now() - start);
 	pthread_mutex_lock(&d->lock);
 	req->is_running = false;
+	req->is_parked = r == HTTPD_PARK;
 	is_forgotten = r == HTTPD_ANSWERED && !req->is_claimed;
 	is_late = r == HTTPD_PARK && !req->is_claimed && d->is_closing;
 	pthread_mutex_unlock(&d->lock);
@@ -241,6 +242,44 @@ static void reap(struct httpd *d, struct httpd_conn *c, int64_t now)
 	}
 }
 
+/* Parked requests whose client has gone, each counted once more; n is their number. */
+static struct httpd_req **left_get(struct httpd *d, size_t *n)
+{
+	struct httpd_req **v = NULL, *req;
+	size_t max = 0;
+
+	*n = 0;
+	pthread_mutex_lock(&d->lock);
+	for (req = d->held; req; req = req->next)
+		max += req->is_parked;
+	if (max > 0)
+		v = xcalloc(max, sizeof(struct httpd_req *));
+	/* As long as nobody has claimed it, its connection is suspended, and there. */
+	for (req = d->held; req; req = req->next) {
+		if (!req->is_parked || !httpd_conn_is_left(req->conn))
+			continue;
+		httpd_req_ref(req);
+		v[(*n)++] = req;
+	}
+	pthread_mutex_unlock(&d->lock);
+	return v;
+}
+
+/* Their sockets would stay until somebody answers. */
+static void close_left(struct httpd *d)
+{
+	size_t n;
+	struct httpd_req **v = left_get(d, &n);
+	struct err e;
+
+	err_set(&e, ERR_UNAVAILABLE, "the client has gone");
+	for (size_t i = 0; i < n; i++) {
+		httpd_req_refuse(v[i], &e);
+		httpd_req_unref(v[i]);
+	}
+	free(v);
+}
+
 static int64_t reaper_tick_msec(const struct httpd *d)
 {
 	int64_t least =
@@ -265,6 +304,7 @@ static void *reaper_main(void *aux)
 		for (c = d->conns; c; c = c->next)
 			reap(d, c, now);
 		pthread_mutex_unlock(&d->lock);
+		close_left(d);
 		httpd_streams_keepalive(d, now);
 		pthread_mutex_lock(&d->lock);
 	}
@@ -295,6 +335,8 @@ static struct httpd *httpd_new(
 	d->aux = aux;
 	d->server = xstrdup(conf->server);
 	d->max_body = conf->max_body ? conf->max_body : 1024 * 1024;
+	d->max_bodies = conf->max_bodies ? conf->max_bodies : 64 * 1024 * 1024;
+	d->max_conns_per_net = conf->max_conns_per_ip ? conf->max_conns_per_ip : 256;
 	d->request_msec = conf->request_msec ? conf->request_msec : 20000;
 	d->keepalive_msec = conf->keepalive_msec ? conf->keepalive_msec : 15000;
 	d->queue_end = &d->queue;

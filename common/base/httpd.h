@@ -6,11 +6,13 @@
  *
  * A handler may also *park* a request: it returns HTTPD_PARK after handing the request to
  * somebody else, who answers later with httpd_answer(), from any thread. Parked requests
- * (`?wait=`) cost a socket too. That their client has gone is noticed when they are
- * answered; a request stays valid until then.
+ * (`?wait=`) cost a socket too, until their client hangs up (or closes its side: that is
+ * taken for the same): then the socket is closed, and httpd_is_open() says so to whoever has
+ * the request. It stays valid until it is answered.
  *
- * Limits: body 1 MiB; headers 16 KiB; a request must be complete within 20 s of its first
- * byte; idle connections are closed after 60 s; connections in all and per client address
+ * Limits: body 1 MiB; all bodies together 64 MiB, where small ones do not count; headers
+ * 16 KiB; a request must be complete within 20 s of its first byte; idle connections are
+ * closed after 60 s; connections in all and per client network (the /64 of an IPv6 address)
  * are bounded. Everything beyond them is answered (413, 431, 408, 503) or closed.
  */
 #ifndef UCLOUD_HTTPD_H
@@ -35,9 +37,10 @@ struct httpd_conf {
 	const char *key_file;
 	unsigned n_workers;	   /* 0: 8 */
 	unsigned max_conns;	   /* 0: 2048 */
-	unsigned max_conns_per_ip; /* 0: 256 */
+	unsigned max_conns_per_ip; /* or rather per network; 0: 256 */
 	const char *server;	   /* Server: header; NULL none */
 	size_t max_body;	   /* 0: 1 MiB */
+	size_t max_bodies;	   /* of all requests together; 0: 64 MiB */
 	int64_t request_msec;	   /* first byte to complete request; 0: 20 s */
 	unsigned idle_sec;	   /* 0: 60 s */
 	int64_t keepalive_msec;	   /* comment lines of streams; 0: 15 s */
@@ -66,6 +69,8 @@ const char *httpd_query(const struct httpd_req *req, const char *name);	 /* NULL
 const char *httpd_header(const struct httpd_req *req, const char *name); /* NULL absent */
 const char *httpd_body(const struct httpd_req *req, size_t *size);	 /* never NULL */
 const char *httpd_peer(const struct httpd_req *req); /* client's address, no port */
+/* May somebody still be there for the answer? For those who keep parked requests. */
+bool httpd_is_open(const struct httpd_req *req);
 /* Calls fn for each query parameter; for refusing unknown ones. */
 void httpd_each_query(const struct httpd_req *req,
 	void (*fn)(void *aux, const char *name, const char *value), void *aux);

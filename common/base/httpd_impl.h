@@ -29,9 +29,16 @@
 /* One client connection; known to the reaper. */
 enum conn_state { CONN_IDLE, CONN_READING, CONN_BUSY };
 
+/* Where clients come from, as far as limits are concerned: one who has an IPv6 address has a
+ * whole /64 of them. The beginning of the address, zeros behind it. */
+struct httpd_net {
+	uint8_t bytes[16];
+};
+
 struct httpd_conn {
 	struct httpd_conn *prev, *next;
 	int fd;
+	struct httpd_net net;
 	enum conn_state state;
 	int64_t since_msec;  /* in this state */
 	uint64_t bytes_base; /* received when the last request was complete */
@@ -58,12 +65,13 @@ struct httpd_req {
 	struct httpd_pairs query, headers;
 	struct buf body;
 	size_t n_seen;	    /* bytes of the body, also those that were dropped */
+	size_t n_counted;   /* of them, in d->n_body_bytes */
 	bool has_begun;	    /* headers are in */
 	bool is_dispatched; /* a worker has had it */
 	struct err refusal; /* why no handler shall see it */
 
 	/* Under d->lock. */
-	bool is_running, is_claimed;
+	bool is_running, is_parked, is_claimed;
 	struct httpd_req *prev, *next; /* in d->held: dispatched and not claimed */
 	struct httpd_req *next_queued;
 
@@ -97,7 +105,8 @@ struct httpd {
 	httpd_handler_fn *fn;
 	void *aux;
 	char *server;
-	size_t max_body;
+	size_t max_body, max_bodies;
+	unsigned max_conns_per_net;
 	int64_t request_msec, keepalive_msec;
 	struct httpd_listen *listens;
 	size_t n_listens;
@@ -107,6 +116,7 @@ struct httpd {
 	bool has_reaper;
 
 	unsigned n_suspended; /* atomic; going down under lock */
+	size_t n_body_bytes;  /* atomic */
 	pthread_mutex_t lock;
 	pthread_cond_t work;	/* queue, is_stopping */
 	pthread_cond_t changed; /* n_running, n_suspended, n_open, is_stopping */
@@ -133,6 +143,8 @@ int httpd_mhd_start(struct httpd *d, const struct httpd_conf *conf,
 	struct httpd_listen *l, const char *cert, const char *key,
 	struct err *e) MUST_USE;
 uint64_t httpd_conn_bytes(const struct httpd_conn *c);
+/* Has the client closed the connection, or its side of it? */
+bool httpd_conn_is_left(const struct httpd_conn *c);
 
 /* httpd_req.c */
 void httpd_pairs_add(struct httpd_pairs *p, const char *name, const char *value);
@@ -144,6 +156,8 @@ bool httpd_req_claim(struct httpd_req *req);
 void httpd_req_finish(struct httpd_req *req, int status, struct MHD_Response *resp);
 /* A problem document for e. */
 struct MHD_Response *httpd_problem(const struct err *e);
+/* The body is needed no more. */
+void httpd_body_drop(struct httpd_req *req);
 /* Answers with e when nobody else has; the answerer's count is not touched. */
 void httpd_req_refuse(struct httpd_req *req, const struct err *e);
 

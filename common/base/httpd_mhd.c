@@ -17,6 +17,10 @@
 /* A body that is too large is read on (and dropped) up to this many times the limit, so
  * that the client sees the 413 and not a broken connection. */
 #define SWALLOW_FACTOR 8
+/* Of each body, so much does not count: that orders get through while somebody sends a lot. */
+#define BODY_FREE (16 * 1024)
+/* As in <netinet/tcp.h>, which does not go with <linux/tcp.h>. */
+#define TCP_STATE_ESTABLISHED 1
 
 static struct metric n_requests = {METRIC_COUNTER, "ucloud_http_requests_total",
 	"Answered HTTP requests.", .label = "status"};
@@ -33,6 +37,46 @@ uint64_t httpd_conn_bytes(const struct httpd_conn *c)
 	if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
 		return 0;
 	return info.tcpi_bytes_received;
+}
+
+bool httpd_conn_is_left(const struct httpd_conn *c)
+{
+	struct tcp_info info = {0};
+	socklen_t size = sizeof(info);
+
+	return getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+	       info.tcpi_state != TCP_STATE_ESTABLISHED;
+}
+
+static struct httpd_net net_of(const struct sockaddr *sa)
+{
+	struct httpd_net net = {0};
+
+	if (sa && sa->sa_family == AF_INET6) {
+		const struct in6_addr *a = &((const struct sockaddr_in6 *)sa)->sin6_addr;
+
+		/* All neighbours share fe80::/64. */
+		memcpy(net.bytes, a->s6_addr, IN6_IS_ADDR_LINKLOCAL(a) ? 16 : 8);
+	} else if (sa && sa->sa_family == AF_INET) {
+		memcpy(net.bytes, &((const struct sockaddr_in *)sa)->sin_addr, 4);
+	}
+	return net;
+}
+
+/* libmicrohttpd's own limit per address would count all 128 bits. */
+static enum MHD_Result on_accept(void *aux, const struct sockaddr *sa, socklen_t size)
+{
+	struct httpd_net net = net_of(sa);
+	struct httpd *d = aux;
+	const struct httpd_conn *c;
+	unsigned n = 0;
+
+	(void)size;
+	pthread_mutex_lock(&d->lock);
+	DL_FOREACH(d->conns, c)
+	n += memcmp(&c->net, &net, sizeof(net)) == 0;
+	pthread_mutex_unlock(&d->lock);
+	return n < d->max_conns_per_net ? MHD_YES : MHD_NO;
 }
 
 static struct httpd_conn *conn_of(struct MHD_Connection *mhd)
@@ -53,6 +97,9 @@ static void on_connection(void *aux, struct MHD_Connection *mhd, void **context,
 		c = xcalloc(1, sizeof(*c));
 		c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)
 				->connect_fd;
+		c->net = net_of(
+			MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)
+				->client_addr);
 		c->since_msec = httpd_now_msec();
 		*context = c;
 		pthread_mutex_lock(&d->lock);
@@ -179,20 +226,33 @@ static bool is_too_large(const struct httpd_req *req, size_t limit)
 	       (uint64_t)size > limit;
 }
 
+/* Is there room for so much more of the body? */
+static bool count_body(struct httpd_req *req, size_t size)
+{
+	struct httpd *d = req->d;
+
+	if (req->body.size + size <= BODY_FREE)
+		return true;
+	req->n_counted += size;
+	if (__atomic_add_fetch(&d->n_body_bytes, size, __ATOMIC_RELAXED) <= d->max_bodies)
+		return true;
+	refuse(req, ERR_UNAVAILABLE,
+		"this server is busy with other large requests: try again");
+	return false;
+}
+
 static enum MHD_Result take_body(struct httpd_req *req, const char *p, size_t size)
 {
 	struct httpd *d = req->d;
 
 	req->n_seen += size;
-	if (req->n_seen > d->max_body) {
+	if (req->n_seen > d->max_body)
 		refuse_size(req);
-		buf_done(&req->body);
-		if (req->n_seen / SWALLOW_FACTOR > d->max_body)
-			return MHD_NO;
-	} else {
+	if (req->refusal.kind == ERR_NONE && count_body(req, size))
 		buf_add(&req->body, p, size);
-	}
-	return MHD_YES;
+	else
+		httpd_body_drop(req);
+	return req->n_seen / SWALLOW_FACTOR > d->max_body ? MHD_NO : MHD_YES;
 }
 
 static enum MHD_Result send_answer(
@@ -344,14 +404,12 @@ int httpd_mhd_start(struct httpd *d, const struct httpd_conf *conf,
 	metric_register(&n_requests);
 	metric_register(&n_conns);
 	d->mhd_said[0] = '\0';
-	l->mhd = MHD_start_daemon(flags, l->port, NULL, NULL, on_access, d,
+	l->mhd = MHD_start_daemon(flags, l->port, on_accept, d, on_access, d,
 		MHD_OPTION_EXTERNAL_LOGGER, on_log, d, MHD_OPTION_LISTEN_SOCKET, l->fd,
 		MHD_OPTION_NOTIFY_CONNECTION, on_connection, d,
 		MHD_OPTION_NOTIFY_COMPLETED, on_completed, d, MHD_OPTION_URI_LOG_CALLBACK,
 		on_uri, d, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONN_MEMORY,
 		MHD_OPTION_CONNECTION_LIMIT, conf->max_conns ? conf->max_conns : 2048,
-		MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-		conf->max_conns_per_ip ? conf->max_conns_per_ip : 256,
 		MHD_OPTION_CONNECTION_TIMEOUT, conf->idle_sec ? conf->idle_sec : 60,
 		cert ? MHD_OPTION_ARRAY : MHD_OPTION_END, tls, MHD_OPTION_END);
 	if (!l->mhd)

@@ -32,10 +32,18 @@ void httpd_req_ref(struct httpd_req *req)
 	__atomic_add_fetch(&req->refs, 1, __ATOMIC_RELAXED);
 }
 
+void httpd_body_drop(struct httpd_req *req)
+{
+	buf_done(&req->body);
+	__atomic_sub_fetch(&req->d->n_body_bytes, req->n_counted, __ATOMIC_RELAXED);
+	req->n_counted = 0;
+}
+
 void httpd_req_unref(struct httpd_req *req)
 {
 	if (__atomic_sub_fetch(&req->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
+	httpd_body_drop(req);
 	if (req->resp)
 		MHD_destroy_response(req->resp);
 	free(req->method);
@@ -44,7 +52,6 @@ void httpd_req_unref(struct httpd_req *req)
 	pairs_done(&req->query);
 	pairs_done(&req->headers);
 	pairs_done(&req->answer_headers);
-	buf_done(&req->body);
 	httpd_unref(req->d);
 	free(req);
 }
@@ -119,6 +126,17 @@ const char *httpd_body(const struct httpd_req *req, size_t *size)
 const char *httpd_peer(const struct httpd_req *req)
 {
 	return req->peer;
+}
+
+bool httpd_is_open(const struct httpd_req *req)
+{
+	struct httpd *d = req->d;
+	bool is_open;
+
+	pthread_mutex_lock(&d->lock);
+	is_open = !req->is_claimed;
+	pthread_mutex_unlock(&d->lock);
+	return is_open;
 }
 
 void httpd_each_query(const struct httpd_req *req,

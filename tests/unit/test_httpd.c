@@ -527,6 +527,39 @@ static void connections_per_address_are_bounded(void **state)
 	site_close(&s);
 }
 
+/* Many large bodies at once are refused, small ones never. */
+static void bodies_together_have_a_limit(void **state)
+{
+	CLEANUP_STR char *large = many('x', 60000);
+	CLEANUP(buf_done)
+	struct buf b = {0};
+	struct site s;
+	int fd;
+	(void)state;
+
+	site_open(&s, (struct httpd_conf){.max_bodies = 70000});
+	fd = dial(&s);
+	put(fd, "POST /gate HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n");
+	put(fd, large);
+	site_wait_running(&s, 1);
+	CLEANUP_STR char *more = ask(&s,
+		"POST /size HTTP/1.1\r\nContent-Length: 60000\r\n" CLOSE "\r\n%s", large);
+	assert_starts(more, "HTTP/1.1 503 ");
+	CLEANUP_STR char *small =
+		ask(&s, "POST /size HTTP/1.1\r\nContent-Length: 2\r\n" CLOSE "\r\nab");
+	assert_starts(small, "HTTP/1.1 200 ");
+	site_open_gate(&s);
+	assert_true(get_until(fd, &b, "through"));
+	/* The next one on the connection: the first is over then. */
+	put(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+	assert_true(get_until(fd, &b, "\"path\":\"/\""));
+	CLEANUP_STR char *again = ask(&s,
+		"POST /size HTTP/1.1\r\nContent-Length: 60000\r\n" CLOSE "\r\n%s", large);
+	assert_true(str_has_suffix(again, "\r\n\r\n60000"));
+	close(fd);
+	site_close(&s);
+}
+
 /* ------------------------------------------------------- parking, going away */
 
 static void parked_request_is_answered_later(void **state)
@@ -553,6 +586,39 @@ static void parked_request_is_answered_later(void **state)
 	httpd_answer(req, 202, NULL, NULL, 0);
 	assert_true(get_until(fd, &b, "HTTP/1.1 202 Accepted\r\n"));
 	close(fd);
+	site_close(&s);
+}
+
+/* A parked request does not keep the socket of a client that has hung up: else a few hundred
+ * impatient ones would use up what their network may have, until the last wait is over. */
+static void parked_request_ends_with_its_client(void **state)
+{
+	int64_t limit = test_now_msec() + LIMIT_MSEC;
+	struct httpd_req *req;
+	struct site s;
+	int fd, half;
+	(void)state;
+
+	site_open(&s, (struct httpd_conf){.max_conns_per_ip = 2, .keepalive_msec = 40});
+	fd = dial(&s);
+	put(fd, "GET /park HTTP/1.1\r\nHost: x\r\n\r\n");
+	req = site_take_parked(&s);
+	assert_true(httpd_is_open(req));
+	close(fd);
+	while (httpd_is_open(req))
+		if (test_now_msec() > limit)
+			fail_msg("it is still open");
+	assert_string_equal(httpd_path(req), "/park");
+	half = dial(&s);
+	put(half, "GET /park HTTP/1.1\r\nHost: x\r\n\r\n");
+	struct httpd_req *other = site_take_parked(&s);
+	assert_true(httpd_is_open(other));
+	CLEANUP_STR char *a = ask(&s, "GET / HTTP/1.1\r\n" CLOSE "\r\n");
+	assert_starts(a, "HTTP/1.1 200 ");
+	close(half);
+	/* Whoever has them answers all the same. */
+	httpd_answer(req, 200, NULL, NULL, 0);
+	httpd_answer(other, 200, NULL, NULL, 0);
 	site_close(&s);
 }
 
@@ -1033,6 +1099,8 @@ int main(void)
 		cmocka_unit_test(idle_connections_are_closed),
 		cmocka_unit_test(connections_per_address_are_bounded),
 		cmocka_unit_test(parked_request_is_answered_later),
+		cmocka_unit_test(bodies_together_have_a_limit),
+		cmocka_unit_test(parked_request_ends_with_its_client),
 		cmocka_unit_test(clients_may_leave_at_any_time),
 		cmocka_unit_test(stream_goes_on),
 		cmocka_unit_test(stream_notices_that_its_client_left),
