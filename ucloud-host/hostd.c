@@ -28,7 +28,7 @@ struct hostd {
 	struct inventory *inventory;
 	struct sweep *sweep;
 	struct ctl *vm_ctl, *inventory_ctl, *console_ctl, *sweep_ctl;
-	int n_busy; /* atomic: reconciles under way */
+	bool is_stuck; /* a reconcile did not end: nothing that it uses may be freed */
 };
 
 /* ------------------------------------------------------------------ env */
@@ -137,24 +137,12 @@ static bool vm_may_run(void *aux)
 
 /* ------------------------------------------------------------------ reconciles */
 
-/* Counted, so that hostd_free() knows what may be freed. */
-static enum wq_result run(struct hostd *h, ctl_reconcile_fn *fn, void *aux,
-	const char *key, int64_t *after_msec, struct err *e)
-{
-	enum wq_result result;
-
-	__atomic_add_fetch(&h->n_busy, 1, __ATOMIC_ACQ_REL);
-	result = fn(aux, key, after_msec, e);
-	__atomic_sub_fetch(&h->n_busy, 1, __ATOMIC_ACQ_REL);
-	return result;
-}
-
 static enum wq_result on_vm(
 	void *aux, const char *key, int64_t *after_msec, struct err *e)
 {
 	struct hostd *h = aux;
 
-	return run(h, vmrec_reconcile, h->vmrec, key, after_msec, e);
+	return vmrec_reconcile(h->vmrec, key, after_msec, e);
 }
 
 static enum wq_result on_inventory(
@@ -162,7 +150,7 @@ static enum wq_result on_inventory(
 {
 	struct hostd *h = aux;
 
-	return run(h, inventory_reconcile, h->inventory, key, after_msec, e);
+	return inventory_reconcile(h->inventory, key, after_msec, e);
 }
 
 static enum wq_result on_console(
@@ -170,7 +158,7 @@ static enum wq_result on_console(
 {
 	struct hostd *h = aux;
 
-	return run(h, console_reconcile, &h->env, key, after_msec, e);
+	return console_reconcile(&h->env, key, after_msec, e);
 }
 
 static enum wq_result on_sweep(
@@ -178,7 +166,7 @@ static enum wq_result on_sweep(
 {
 	struct hostd *h = aux;
 
-	return run(h, sweep_reconcile, h->sweep, key, after_msec, e);
+	return sweep_reconcile(h->sweep, key, after_msec, e);
 }
 
 /* ------------------------------------------------------------------ the others */
@@ -390,10 +378,10 @@ void hostd_start(struct hostd *h)
 void hostd_stop(struct hostd *h)
 {
 	virt_set_event(h->env.virt, NULL, NULL);
-	ctl_stop(h->sweep_ctl);
-	ctl_stop(h->vm_ctl);
-	ctl_stop(h->console_ctl);
-	ctl_stop(h->inventory_ctl);
+	h->is_stuck |= !ctl_stop(h->sweep_ctl);
+	h->is_stuck |= !ctl_stop(h->vm_ctl);
+	h->is_stuck |= !ctl_stop(h->console_ctl);
+	h->is_stuck |= !ctl_stop(h->inventory_ctl);
 }
 
 bool hostd_free(struct hostd *h, bool is_release)
@@ -408,7 +396,7 @@ bool hostd_free(struct hostd *h, bool is_release)
 	cache_stop(h->requests);
 	cache_stop(h->consoles);
 	session_free(h->session, is_release);
-	if (__atomic_load_n(&h->n_busy, __ATOMIC_ACQUIRE) > 0)
+	if (h->is_stuck)
 		return false;
 	ctl_free(h->sweep_ctl);
 	ctl_free(h->vm_ctl);

@@ -95,7 +95,8 @@ static void stop(void *state)
 	struct scheduler *s = state;
 
 	sched_stop(s->sched);
-	sched_free(s->sched);
+	if (!sched_free(s->sched))
+		return; /* it is still used, and the process ends anyway */
 	kv_close(s->kv);
 	free(s);
 }

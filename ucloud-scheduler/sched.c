@@ -258,17 +258,19 @@ void sched_start(struct sched *s)
 void sched_stop(struct sched *s)
 {
 	atomic_store(&s->is_stopping, true);
-	ctl_stop(s->ctl);
+	s->is_stuck = !ctl_stop(s->ctl);
 	placerec_stop(s->placerec);
 	session_free(MOVE(s->session), true);
 	atomic_store(&s->fence, 0);
 }
 
-void sched_free(struct sched *s)
+bool sched_free(struct sched *s)
 {
 	if (!s)
-		return;
+		return true;
 	sched_stop(s);
+	if (s->is_stuck)
+		return false;
 	ctl_free(s->ctl);
 	cache_free(s->hosts);
 	cache_free(s->alives);
@@ -280,6 +282,7 @@ void sched_free(struct sched *s)
 	free(s->lock_key);
 	free(s->lock_value);
 	free(s);
+	return true;
 }
 
 bool sched_step(struct sched *s)

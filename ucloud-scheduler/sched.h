@@ -29,7 +29,9 @@ void sched_start(struct sched *s);
 /* Ends what is under way, at most some seconds, and gives the lock back, so that the next
  * scheduler need not wait. Twice is fine. */
 void sched_stop(struct sched *s);
-void sched_free(struct sched *s); /* stops it first; NULL is fine */
+/* Stops it first; NULL is fine. False when something hangs in a call of the store: nothing was
+ * freed, and kv must not be closed. */
+bool sched_free(struct sched *s);
 
 /* Instead of sched_start(), without threads: one step; false when nothing was to do. */
 bool sched_step(struct sched *s);

@@ -33,6 +33,7 @@ struct sched {
 	struct session *session;
 	/* The lock's create revision while we lead, else 0: what every write compares. */
 	_Atomic int64_t fence;
+	bool is_stuck; /* a worker did not end */
 	atomic_bool is_stopping;
 	struct ctl *ctl;
 	struct cache *vms;	/* struct vm_brief */

@@ -362,15 +362,17 @@ void ctl_start(struct ctl *c)
 	}
 }
 
-void ctl_stop(struct ctl *c)
+bool ctl_stop(struct ctl *c)
 {
 	struct timespec deadline = cond_deadline(STOP_MSEC);
+	bool has_ended;
 
 	wq_close(c->q);
 	pthread_mutex_lock(&c->lock);
 	if (c->is_stopping) {
+		has_ended = c->n_running == 0;
 		pthread_mutex_unlock(&c->lock);
-		return;
+		return has_ended;
 	}
 	c->is_stopping = true;
 	pthread_cond_broadcast(&c->news);
@@ -387,29 +389,21 @@ void ctl_stop(struct ctl *c)
 	for (unsigned i = 0; i < c->n_workers; i++)
 		if (!c->workers[i].is_running)
 			pthread_join(c->workers[i].thread, NULL);
+	has_ended = c->n_running == 0;
 	pthread_mutex_unlock(&c->lock);
-}
-
-static bool has_left_behind(struct ctl *c)
-{
-	bool has;
-
-	pthread_mutex_lock(&c->lock);
-	has = c->n_running > 0;
-	pthread_mutex_unlock(&c->lock);
-	return has;
+	return has_ended;
 }
 
 void ctl_free(struct ctl *c)
 {
 	if (!c)
 		return;
-	ctl_stop(c);
+	bool has_ended = ctl_stop(c);
 	for (size_t i = 0; i < c->n_caches; i++)
 		cache_stop_soon(c->caches[i]);
 	for (size_t i = 0; i < c->n_caches; i++)
 		cache_stop(c->caches[i]);
-	if (has_left_behind(c))
+	if (!has_ended)
 		return; /* somebody still uses it */
 	while (c->key_logs)
 		key_log_del(c, c->key_logs);

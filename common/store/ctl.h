@@ -42,9 +42,9 @@ void ctl_add(struct ctl *c, const char *key);
 void ctl_add_after(struct ctl *c, const char *key, int64_t after_msec);
 void ctl_poke(struct ctl *c);
 void ctl_start(struct ctl *c);
-/* Lets running reconciles end (at most 3 s), then stops. Workers that do not end in time are
- * left behind, saying so; what they use must then not be freed. Twice is fine. */
-void ctl_stop(struct ctl *c);
+/* Lets running reconciles end (at most 3 s), then stops. False: workers that did not end in
+ * time were left behind; what they use must not be freed. Twice is fine. */
+bool ctl_stop(struct ctl *c);
 void ctl_free(struct ctl *c); /* stops it first */
 /* Are all caches complete? */
 bool ctl_is_synced(struct ctl *c);
