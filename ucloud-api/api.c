@@ -65,6 +65,7 @@ static int open_auth(struct api *api, struct err *e)
 	api->sessions = sessions_new(api->kv, conf->session_ttl_sec);
 	sessions_start(api->sessions);
 	auth.sessions = api->sessions;
+	auth.max_verifies = (unsigned)(conf->workers + 1) / 2;
 	auth.verify_aux = api->otp;
 	api->auth = auth_new(&auth);
 	return 0;
@@ -104,6 +105,7 @@ int api_open(const struct api_conf *conf, struct api **out, struct err *e)
 	api->events = events_new(api->kv, &conf->keys, api->waits);
 	waits_start(api->waits);
 	events_start(api->events);
+	sessions_set_end(api->sessions, events_end_session, api->events);
 	if (open_http(api, e) < 0)
 		goto failed;
 	if (api_health(api, &why) < 0)
@@ -123,10 +125,10 @@ void api_close(struct api *api)
 		httpd_close(api->httpd);
 	if (api->events)
 		events_stop(api->events);
-	waits_free(api->waits);
-	events_free(api->events);
 	auth_free(api->auth);
 	sessions_free(api->sessions);
+	waits_free(api->waits);
+	events_free(api->events);
 	otp_client_free(api->otp);
 	orders_free(api->orders);
 	if (api->kv)

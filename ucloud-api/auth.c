@@ -10,12 +10,13 @@
 #include "common/model/names.h"
 #include "ucloud-api/throttle.h"
 
-enum { TOKEN_LEN_MAX = 64, BASIC_LEN_MAX = 1024 };
+enum { TOKEN_LEN_MAX = 64, BASIC_LEN_MAX = 1024, VERIFIES_MAX = 16 };
 
 struct auth {
 	struct auth_conf conf;
-	pthread_mutex_t lock; /* of the throttles */
+	pthread_mutex_t lock; /* of all that follows */
 	struct throttle *by_account, *by_address;
+	unsigned n_verifies; /* under way */
 };
 
 static struct metric n_logins = {METRIC_COUNTER, "ucloud_api_login_total",
@@ -36,6 +37,7 @@ void identity_done(struct identity *id)
 {
 	free(id->name);
 	free(id->realm);
+	free(id->session);
 	*id = (struct identity){0};
 }
 
@@ -53,6 +55,8 @@ struct auth *auth_new(const struct auth_conf *conf)
 	struct auth *a = xcalloc(1, sizeof(*a));
 
 	a->conf = *conf;
+	if (a->conf.max_verifies == 0)
+		a->conf.max_verifies = VERIFIES_MAX;
 	pthread_mutex_init(&a->lock, NULL);
 	a->by_account = throttle_new(&account_conf);
 	a->by_address = throttle_new(&address_conf);
@@ -181,6 +185,40 @@ static void settle(struct auth *a, const char *account, const char *address, int
 	pthread_mutex_unlock(&a->lock);
 }
 
+/* False: the OTP service has enough to do. */
+static bool verify_begin(struct auth *a)
+{
+	bool is_free;
+
+	pthread_mutex_lock(&a->lock);
+	is_free = a->n_verifies < a->conf.max_verifies;
+	a->n_verifies += is_free;
+	pthread_mutex_unlock(&a->lock);
+	return is_free;
+}
+
+static void verify_end(struct auth *a)
+{
+	pthread_mutex_lock(&a->lock);
+	a->n_verifies--;
+	pthread_mutex_unlock(&a->lock);
+}
+
+static int ask(struct auth *a, const struct credentials *c, int64_t *retry_after_sec,
+	struct err *e)
+{
+	int r;
+
+	if (!verify_begin(a)) {
+		*retry_after_sec = 1;
+		return err_set(e, ERR_UNAVAILABLE,
+			"too many log-ins are under way: try again in a second");
+	}
+	r = a->conf.verify(a->conf.verify_aux, c->name, c->realm, c->token, e);
+	verify_end(a);
+	return r;
+}
+
 static int verify(struct auth *a, const struct credentials *c, const char *peer,
 	int64_t *retry_after_sec, struct err *e)
 {
@@ -198,7 +236,7 @@ static int verify(struct auth *a, const struct credentials *c, const char *peer,
 			"too many failed log-ins: try again in %lld seconds",
 			(long long)*retry_after_sec);
 	}
-	r = a->conf.verify(a->conf.verify_aux, c->name, c->realm, c->token, e);
+	r = ask(a, c, retry_after_sec, e);
 	settle(a, account, address, r);
 	if (r <= 0)
 		return r;
@@ -245,6 +283,7 @@ static int check_bearer(struct auth *a, const char *token, int64_t now,
 	out->name = MOVE(u.name);
 	out->realm = MOVE(u.realm);
 	out->expires = u.expires;
+	out->session = sessions_key(token);
 	return 0;
 }
 

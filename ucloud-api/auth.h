@@ -22,12 +22,16 @@ struct auth_conf {
 	struct sessions *sessions;	  /* borrowed */
 	auth_verify_fn *verify;
 	void *verify_aux;
+	/* Askings under way at the most, so that a slow OTP service does not keep all workers
+	 * busy; 0: 16. */
+	unsigned max_verifies;
 };
 
 struct identity {
 	char *name, *realm;
 	bool is_admin;
 	int64_t expires; /* of the session, 0 none */
+	char *session;	 /* its key in the store, NULL none */
 };
 void identity_done(struct identity *id);
 

@@ -22,7 +22,7 @@ route_fn call_user_list, call_user_show, call_user_patch;
 route_fn call_request_list, call_request_show, call_request_retry, call_request_abort;
 
 /* user_calls.c */
-route_fn call_session_create, call_session_delete;
+route_fn call_session_create, call_session_delete, call_user_sessions_delete;
 route_fn call_me, call_key_list, call_key_add, call_key_delete;
 route_fn call_events, call_openapi, call_health, call_metrics;
 

@@ -18,6 +18,7 @@ struct stream {
 	char *name, *realm;
 	bool is_admin;
 	int64_t expires;
+	char *session; /* its key, NULL none */
 	struct stream *prev, *next;
 };
 
@@ -115,6 +116,7 @@ static void stream_free(struct events *ev, struct stream *s)
 	httpd_stream_close(s->http);
 	free(s->name);
 	free(s->realm);
+	free(s->session);
 	free(s);
 }
 
@@ -292,21 +294,56 @@ void events_free(struct events *ev)
 	free(ev);
 }
 
-void events_add(
-	struct events *ev, struct httpd_req *req, const struct who *who, int64_t expires)
+void events_end_session(void *aux, const char *session)
+{
+	struct events *ev = aux;
+	struct stream *s, *next;
+
+	pthread_mutex_lock(&ev->lock);
+	DL_FOREACH_SAFE(ev->streams, s, next)
+	{
+		if (s->session && (!session || strcmp(s->session, session) == 0))
+			stream_free(ev, s);
+	}
+	pthread_mutex_unlock(&ev->lock);
+}
+
+/* The lock is held. */
+static size_t count_of(const struct events *ev, const struct who *who)
+{
+	const struct stream *s;
+	size_t n = 0;
+
+	DL_FOREACH(ev->streams, s)
+	n += str_eq(s->name, who->name) && str_eq(s->realm, who->realm);
+	return n;
+}
+
+int events_add(struct events *ev, struct httpd_req *req, const struct who *who,
+	const char *session, int64_t expires, struct err *e)
 {
 	static const char reset[] = "event: reset\ndata: {}\n\n";
-	struct stream *s = xcalloc(1, sizeof(*s));
+	struct stream *s;
 
+	pthread_mutex_lock(&ev->lock);
+	if (count_of(ev, who) >= STREAMS_PER_USER) {
+		pthread_mutex_unlock(&ev->lock);
+		return err_set(e, ERR_TOO_MANY,
+			"%s@%s follows the events %d times already: end some of these "
+			"first",
+			who->name, who->realm, STREAMS_PER_USER);
+	}
+	s = xcalloc(1, sizeof(*s));
 	s->name = xstrdup(who->name);
 	s->realm = xstrdup(who->realm);
 	s->is_admin = who->is_admin;
+	s->session = xstrdup(session);
 	s->expires = expires;
 	s->http = httpd_answer_stream(req, "text/event-stream");
-	pthread_mutex_lock(&ev->lock);
 	DL_APPEND(ev->streams, s);
 	/* When a watch is down just now, another one follows when it stands again. */
 	if (!httpd_stream_send(s->http, reset, sizeof(reset) - 1))
 		stream_free(ev, s);
 	pthread_mutex_unlock(&ev->lock);
+	return 0;
 }

@@ -26,8 +26,15 @@ void events_start(struct events *ev); /* the watches' threads */
 void events_stop(struct events *ev);  /* no wait is woken afterwards */
 void events_free(struct events *ev);  /* ends the streams */
 
-/* Answers req with a stream; it ends at `expires` (Unix time, 0 never) at the latest. */
-void events_add(
-	struct events *ev, struct httpd_req *req, const struct who *who, int64_t expires);
+/* So many one user may have, per process. */
+#define STREAMS_PER_USER 32
+
+/* Answers req with a stream, unless it is refused (< 0: who has too many already). It ends with the
+ * session (sessions_key(); NULL none), and at `expires` (Unix time) at the latest. */
+int events_add(struct events *ev, struct httpd_req *req, const struct who *who,
+	const char *session, int64_t expires, struct err *e) MUST_USE;
+/* A sessions_end_fn: that session's streams end. NULL: those of all sessions; their clients come
+ * again, if they still may. */
+void events_end_session(void *ev, const char *session);
 
 #endif

@@ -149,6 +149,7 @@ static int authenticate(struct call *c, struct identity *id, struct err *e)
 	}
 	c->who = (struct who){id->name, id->realm, id->is_admin};
 	c->session_expires = id->expires;
+	c->session = id->session;
 	if (c->route->access == ROUTE_ADMIN && !id->is_admin)
 		return err_set(e, ERR_DENIED, "only admins may do this");
 	return 0;

@@ -24,6 +24,7 @@ struct call {
 	char *params[ROUTE_PARAMS_MAX]; /* what stood for {...} in the path */
 	struct who who;			/* zero for ROUTE_OPEN */
 	int64_t session_expires;	/* 0: no session */
+	const char *session;		/* its key in the store, NULL: no session */
 	json_t *body;			/* an object, or NULL */
 	int64_t now;			/* Unix time */
 };

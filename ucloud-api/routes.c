@@ -161,6 +161,10 @@ const struct route api_routes[] = {
 		"Members left out stay as they are; null: the default again.", ROUTE_BODY,
 		&quota_input_jtab, &user_jtab, .status = 200},
 
+	{"DELETE", USER "/sessions", call_user_sessions_delete, ROUTE_USER,
+		"End all sessions of a user",
+		"Written name@realm. Others' than one's own: admins.", .status = 204},
+
 	{"GET", "/v1/events", call_events, ROUTE_USER, "Follow what happens",
 		"Server-sent events: `vm`, `image`, `host` with "
 		"{\"change\":\"put\"|\"delete\", "

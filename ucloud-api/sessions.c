@@ -26,6 +26,8 @@ struct sessions {
 	pthread_mutex_t lock;
 	struct entry *entries; /* the oldest is the first */
 	uint64_t n_changes;    /* seen by the watch */
+	sessions_end_fn *end_fn;
+	void *end_aux;
 };
 
 static const struct jtab_field user_fields[] = {
@@ -69,6 +71,19 @@ static void forget_all(struct sessions *s)
 		entry_free(s, s->entries);
 }
 
+static void tell_end(struct sessions *s, const char *key)
+{
+	sessions_end_fn *fn;
+	void *aux;
+
+	pthread_mutex_lock(&s->lock);
+	fn = s->end_fn;
+	aux = s->end_aux;
+	pthread_mutex_unlock(&s->lock);
+	if (fn)
+		fn(aux, key);
+}
+
 /* The watch's sink. */
 static void on_list(void *aux)
 {
@@ -78,6 +93,7 @@ static void on_list(void *aux)
 	s->n_changes++;
 	forget_all(s);
 	pthread_mutex_unlock(&s->lock);
+	tell_end(s, NULL);
 }
 
 static void on_list_page(void *aux, const struct kv_list *page)
@@ -102,6 +118,10 @@ static void on_change(void *aux, const struct kv_events *ev)
 		forget(s, ev->v[i].pair.key);
 	}
 	pthread_mutex_unlock(&s->lock);
+	for (size_t i = 0; i < ev->len; i++) {
+		if (ev->v[i].is_delete)
+			tell_end(s, ev->v[i].pair.key);
+	}
 }
 
 static const struct watch_sink sink = {on_list, on_list_page, on_list_end, on_change};
@@ -177,7 +197,15 @@ void sessions_free(struct sessions *s)
 	free(s);
 }
 
-static char *key_of(const char *token)
+void sessions_set_end(struct sessions *s, sessions_end_fn *fn, void *aux)
+{
+	pthread_mutex_lock(&s->lock);
+	s->end_fn = fn;
+	s->end_aux = aux;
+	pthread_mutex_unlock(&s->lock);
+}
+
+char *sessions_key(const char *token)
 {
 	char hash[SHA256_HEX_SIZE];
 
@@ -214,7 +242,7 @@ int sessions_create(struct sessions *s, const char *name, const char *realm, int
 	int64_t lease;
 
 	token_new(new_token);
-	key = key_of(new_token);
+	key = sessions_key(new_token);
 	if (kv_lease_grant(s->kv, s->ttl_sec, &lease, e) < 0 ||
 		store(s, key, &u, lease, e) < 0)
 		return -1;
@@ -244,7 +272,7 @@ int sessions_find(struct sessions *s, const char *token, int64_t now,
 {
 	CLEANUP(session_user_done)
 	struct session_user u = {0};
-	CLEANUP_STR char *key = key_of(token);
+	CLEANUP_STR char *key = sessions_key(token);
 	int64_t begun = clock_mono_msec();
 	uint64_t n_changes;
 	int r;
@@ -263,13 +291,23 @@ int sessions_find(struct sessions *s, const char *token, int64_t now,
 	return 0;
 }
 
+/* Here at once, not only when the watch tells. */
+static void ended(struct sessions *s, const char *key)
+{
+	pthread_mutex_lock(&s->lock);
+	s->n_changes++;
+	forget(s, key);
+	pthread_mutex_unlock(&s->lock);
+	tell_end(s, key);
+}
+
 int sessions_delete(struct sessions *s, const char *token, struct err *e)
 {
 	CLEANUP(kv_pair_done)
 	struct kv_pair pair = {0};
 	CLEANUP(kv_txn_free_ptr)
 	struct kv_txn *t = kv_txn_new();
-	CLEANUP_STR char *key = key_of(token);
+	CLEANUP_STR char *key = sessions_key(token);
 	int r;
 
 	if (kv_get(s->kv, key, &pair, NULL, e) < 0)
@@ -282,12 +320,58 @@ int sessions_delete(struct sessions *s, const char *token, struct err *e)
 		kv_txn_del(t, key);
 		r = kv_txn_commit(s->kv, t, NULL, e);
 	}
-	pthread_mutex_lock(&s->lock);
-	s->n_changes++;
-	forget(s, key);
-	pthread_mutex_unlock(&s->lock);
+	ended(s, key);
 	if (r > 0)
 		return err_set(e, ERR_UNAVAILABLE,
 			"the store did not say whether the session has ended: try again");
 	return r;
+}
+
+static bool is_of(const struct kv_pair *p, const char *name, const char *realm)
+{
+	CLEANUP(session_user_done)
+	struct session_user u = {0};
+
+	return jtab_parse_text(
+		       &user_jtab, p->value, p->value_size, JTAB_STORED, &u, NULL) == 0 &&
+	       str_eq(u.name, name) && str_eq(u.realm, realm);
+}
+
+static int delete_keys(
+	struct sessions *s, const char *const *keys, size_t n, struct err *e)
+{
+	CLEANUP(kv_txn_free_ptr)
+	struct kv_txn *t = kv_txn_new();
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		kv_txn_del(t, keys[i]);
+	r = n > 0 ? kv_txn_commit(s->kv, t, NULL, e) : 0;
+	for (size_t i = 0; i < n && r >= 0; i++)
+		ended(s, keys[i]);
+	if (r > 0)
+		return err_set(e, ERR_UNAVAILABLE,
+			"the store did not say whether the sessions have ended: try "
+			"again");
+	return r;
+}
+
+int sessions_delete_all(
+	struct sessions *s, const char *name, const char *realm, struct err *e)
+{
+	CLEANUP(kv_list_done)
+	struct kv_list all = {0};
+	const char *keys[KV_TXN_MAX_OPS];
+	size_t n = 0;
+
+	if (kv_range(s->kv, KEY_SESSION, 0, &all, e) < 0)
+		return -1;
+	for (size_t i = 0; i < all.len; i++) {
+		if (is_of(&all.v[i], name, realm))
+			keys[n++] = all.v[i].key;
+		if (n == KV_TXN_MAX_OPS && delete_keys(s, keys, n, e) < 0)
+			return -1;
+		n = n == KV_TXN_MAX_OPS ? 0 : n;
+	}
+	return delete_keys(s, keys, n, e);
 }

@@ -31,5 +31,15 @@ int sessions_find(struct sessions *s, const char *token, int64_t now,
 	struct session_user *out, struct err *e) MUST_USE;
 /* One that does not exist is fine. */
 int sessions_delete(struct sessions *s, const char *token, struct err *e) MUST_USE;
+/* All of a user, wherever they were opened. */
+int sessions_delete_all(
+	struct sessions *s, const char *name, const char *realm, struct err *e) MUST_USE;
+
+/* The key in the store: what names a session without giving it away. The caller's. */
+char *sessions_key(const char *token);
+/* fn is told when a session ends, by its key; NULL: any may have ended. On the watch's
+ * thread. fn NULL: nobody is told; no call comes after sessions_free(). */
+typedef void sessions_end_fn(void *aux, const char *key);
+void sessions_set_end(struct sessions *s, sessions_end_fn *fn, void *aux);
 
 #endif

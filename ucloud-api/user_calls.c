@@ -73,6 +73,23 @@ enum route_result call_session_delete(struct call *c, struct err *e)
 	return answer_nothing(c);
 }
 
+/* Of anybody, for admins: after they have lost their rights, or a token. */
+enum route_result call_user_sessions_delete(struct call *c, struct err *e)
+{
+	CLEANUP_STR char *name = NULL;
+	CLEANUP_STR char *realm = NULL;
+	bool is_own;
+
+	if (call_user_ref(c, "user", c->params[0], &name, &realm, e) < 0)
+		return ROUTE_FAILED;
+	is_own = str_eq(name, c->who.name) && str_eq(realm, c->who.realm);
+	if (!is_own && !c->who.is_admin)
+		return err_set(e, ERR_DENIED, "only admins may end others' sessions");
+	if (sessions_delete_all(c->api->sessions, name, realm, e) < 0)
+		return ROUTE_FAILED;
+	return answer_nothing(c);
+}
+
 /* ---------------------------------------------------------------- me, my keys */
 
 static int get_me(struct call *c, struct user *u, struct err *e)
@@ -140,9 +157,12 @@ enum route_result call_key_delete(struct call *c, struct err *e)
 
 enum route_result call_events(struct call *c, struct err *e)
 {
-	(void)e;
-	httpd_add_header(c->req, "Cache-Control", "no-store");
-	events_add(c->api->events, c->req, &c->who, c->session_expires);
+	int64_t expires = c->session_expires;
+
+	if (!c->session)
+		expires = c->now + c->api->conf->session_ttl_sec;
+	if (events_add(c->api->events, c->req, &c->who, c->session, expires, e) < 0)
+		return ROUTE_FAILED;
 	return ROUTE_ANSWERED;
 }
 

@@ -142,7 +142,8 @@ static enum route_result wait_for(
 	if (timeout && (parse_int64(timeout, 0, WAIT_SEC_MAX, &sec, e) < 0))
 		return err_set_field(e, ERR_INVALID, "timeout",
 			"timeout must be a number of seconds from 0 to %d", WAIT_SEC_MAX);
-	waits_park(c->api->waits, c->req, uuid, want, sec);
+	if (waits_park(c->api->waits, c->req, &c->who, uuid, want, sec, e) < 0)
+		return ROUTE_FAILED;
 	return ROUTE_PARKED;
 }
 

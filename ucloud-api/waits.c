@@ -1,6 +1,7 @@
 #include "ucloud-api/waits.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <utlist.h>
 
@@ -8,11 +9,12 @@
 #include "common/base/metrics.h"
 #include "common/store/cond.h"
 
-enum { RETRY_MSEC = 1000, FAILURES_MAX = 3 };
+enum { RETRY_MSEC = 1000, FAILURES_MAX = 3, WHO_SIZE = 160, PRUNE_MSEC = 5000 };
 
 struct waiter {
 	struct httpd_req *req;
 	char uuid[64];
+	char who[WHO_SIZE];
 	int want;
 	int64_t deadline_msec;
 	int64_t retry_msec; /* the store did not answer: not before */
@@ -28,6 +30,7 @@ struct waits {
 	pthread_cond_t cond;
 	struct waiter *waiters;	  /* but those that the thread looks at now... */
 	struct waiter *looked_at; /* ...which are here */
+	int64_t prune_msec;	  /* when to look for those whose client has gone */
 	bool is_stopping, is_started;
 	pthread_t thread;
 };
@@ -196,10 +199,30 @@ static void put_back(struct waits *ws)
 	}
 }
 
+/* Forgets those whose client has gone. The lock is held. */
+static void prune(struct waits *ws, int64_t now)
+{
+	struct waiter *w, *next;
+	struct err e;
+
+	if (now < ws->prune_msec)
+		return;
+	ws->prune_msec = now + PRUNE_MSEC;
+	err_set(&e, ERR_UNAVAILABLE, "the client has gone");
+	DL_FOREACH_SAFE(ws->waiters, w, next)
+	{
+		if (httpd_is_open(w->req))
+			continue;
+		DL_DELETE(ws->waiters, w);
+		httpd_answer_err(w->req, &e);
+		free(w);
+	}
+}
+
 /* Milliseconds until something is due. */
 static int64_t next_msec(const struct waits *ws, int64_t now)
 {
-	int64_t at = now + 60 * 1000;
+	int64_t at = ws->waiters ? ws->prune_msec : now + 60 * 1000;
 	const struct waiter *w;
 
 	for (w = ws->waiters; w; w = w->next) {
@@ -217,9 +240,11 @@ static void *run(void *aux)
 	pthread_mutex_lock(&ws->lock);
 	while (!ws->is_stopping) {
 		int64_t now = clock_mono_msec();
-		size_t n = take_due(ws, now);
 		struct timespec until;
+		size_t n;
 
+		prune(ws, now);
+		n = take_due(ws, now);
 		if (n > 0) {
 			pthread_mutex_unlock(&ws->lock);
 			look(ws, n);
@@ -296,20 +321,46 @@ void waits_free(struct waits *ws)
 	free(ws);
 }
 
-void waits_park(struct waits *ws, struct httpd_req *req, const char *uuid, int want,
-	int64_t limit_sec)
+static size_t count_who(const struct waiter *list, const char *who)
+{
+	const struct waiter *w;
+	size_t n = 0;
+
+	DL_FOREACH(list, w)
+	n += strcmp(w->who, who) == 0;
+	return n;
+}
+
+static int too_many(struct waiter *w, struct err *e)
+{
+	err_set(e, ERR_TOO_MANY,
+		"%s waits for VMs %d times already: wait for some of them first", w->who,
+		WAITS_PER_USER);
+	free(w);
+	return -1;
+}
+
+int waits_park(struct waits *ws, struct httpd_req *req, const struct who *who,
+	const char *uuid, int want, int64_t limit_sec, struct err *e)
 {
 	struct waiter *w = xcalloc(1, sizeof(*w));
+	bool is_full;
 
 	w->req = req;
+	snprintf(w->who, sizeof(w->who), "%s@%s", who->name, who->realm);
 	memcpy(w->uuid, uuid, strnlen(uuid, sizeof(w->uuid) - 1));
 	w->want = want;
 	w->deadline_msec = clock_mono_msec() + limit_sec * 1000;
 	w->is_dirty = true;
 	pthread_mutex_lock(&ws->lock);
-	DL_APPEND(ws->waiters, w);
-	pthread_cond_signal(&ws->cond);
+	is_full = count_who(ws->waiters, w->who) + count_who(ws->looked_at, w->who) >=
+		  WAITS_PER_USER;
+	if (!is_full) {
+		DL_APPEND(ws->waiters, w);
+		pthread_cond_signal(&ws->cond);
+	}
 	pthread_mutex_unlock(&ws->lock);
+	return is_full ? too_many(w, e) : 0;
 }
 
 static bool poke_list(struct waiter *list, const char *uuid)

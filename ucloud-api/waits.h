@@ -11,8 +11,12 @@
 #include "common/model/keys.h"
 #include "common/model/vm.h"
 #include "common/store/kv.h"
+#include "ucloud-api/who.h"
 
 struct waits;
+
+/* So many one user may have, per process. */
+#define WAITS_PER_USER 100
 
 #define WAIT_DELETED	 VM_N_STATUS /* beside enum vm_status: until the entry is gone */
 #define WAIT_SEC_DEFAULT 60
@@ -31,10 +35,10 @@ void waits_start(struct waits *w);
 /* Answers 503 to whoever still waits. */
 void waits_free(struct waits *w);
 
-/* Takes req: it is answered with the entry, with {"status":"DELETED"}, 404 when it is gone
+/* Takes req unless it is refused (< 0: who has too many already): it is answered with the entry, with {"status":"DELETED"}, 404 when it is gone
  * instead of what was waited for, 504 after limit_sec, 503 when the store does not answer. */
-void waits_park(struct waits *w, struct httpd_req *req, const char *uuid, int want,
-	int64_t limit_sec);
+int waits_park(struct waits *w, struct httpd_req *req, const struct who *who,
+	const char *uuid, int want, int64_t limit_sec, struct err *e) MUST_USE;
 /* Something happened to this VM, or (NULL) perhaps to all. */
 void waits_poke(struct waits *w, const char *uuid);
 

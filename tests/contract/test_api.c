@@ -3,11 +3,14 @@
  */
 #include "ucloud-api/api.h"
 
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -352,6 +355,37 @@ static void test_session_ends_elsewhere(void **state)
 	assert_int_equal(sessions_delete(other, strchr(session, ' ') + 1, &e), 0);
 	assert_true(wait_until(is_refused, session, LONG_MSEC));
 	sessions_free(other);
+}
+
+/* After a seed was lost, or a user has left. */
+static void test_all_sessions_end(void **state)
+{
+	CLEANUP(answer_done)
+	struct answer a = {0};
+	CLEANUP_STR char *first = log_in("carol@users");
+	CLEANUP_STR char *second = log_in("carol@users");
+	CLEANUP_STR char *third = NULL;
+
+	(void)state;
+	call(&a, "DELETE", "/v1/users/carol@users/sessions", w.alice, NULL);
+	expect(&a, 403);
+	call(&a, "DELETE", "/v1/users/carol/sessions", w.admin, NULL);
+	expect(&a, 400);
+	call(&a, "GET", "/v1/user", first, NULL);
+	expect(&a, 200);
+	call(&a, "DELETE", "/v1/users/carol@users/sessions", w.admin, NULL);
+	expect(&a, 204);
+	call(&a, "GET", "/v1/user", first, NULL);
+	expect(&a, 401);
+	call(&a, "GET", "/v1/user", second, NULL);
+	expect(&a, 401);
+	call(&a, "GET", "/v1/user", w.alice, NULL);
+	expect(&a, 200);
+	third = log_in("carol@users");
+	call(&a, "DELETE", "/v1/users/carol@users/sessions", third, NULL);
+	expect(&a, 204);
+	call(&a, "GET", "/v1/user", third, NULL);
+	expect(&a, 401);
 }
 
 static void test_wrong_tokens_are_slowed(void **state)
@@ -749,6 +783,72 @@ static void test_events(void **state)
 	unfollow(&all);
 }
 
+/* Who logs out gets no more events, though the connection was there before. */
+static void test_events_end_with_session(void **state)
+{
+	CLEANUP(answer_done)
+	struct answer a = {0};
+	CLEANUP_STR char *session = log_in("carol@users");
+	struct follower f, other;
+
+	(void)state;
+	follow(&f, session);
+	follow(&other, w.alice);
+	call(&a, "DELETE", "/v1/session", session, NULL);
+	expect(&a, 204);
+	/* Its thread ends by itself. */
+	unfollow(&f);
+	atomic_store(&other.is_over, true);
+	call(&a, "PATCH", "/v1/images/debian", w.admin, "{\"description\":\"y\"}");
+	expect(&a, 200);
+	unfollow(&other);
+}
+
+static bool is_wait_refused(void *aux)
+{
+	CLEANUP(answer_done)
+	struct answer a = {0};
+
+	call(&a, "GET", "/v1/vms/awaited?wait=RUNNING&timeout=0", aux, NULL);
+	return a.status == 429;
+}
+
+static bool is_wait_taken(void *aux)
+{
+	return !is_wait_refused(aux);
+}
+
+/* One user does not take all connections, and who hangs up does not wait any more. */
+static void test_waits_are_bounded(void **state)
+{
+	CLEANUP(answer_done)
+	struct answer a = {0};
+	CLEANUP_STR char *uuid = create("awaited");
+	CLEANUP_STR char *text = xasprintf(
+		"GET /v1/vms/awaited?wait=RUNNING&timeout=60 HTTP/1.1\r\nHost: x\r\n"
+		"Authorization: %s\r\n\r\n",
+		w.alice);
+	struct sockaddr_in6 to = {.sin6_family = AF_INET6,
+		.sin6_addr = IN6ADDR_LOOPBACK_INIT,
+		.sin6_port = htons(api_port(w.api, 0))};
+	int fds[WAITS_PER_USER + 10]; /* the question takes a place, too, for a moment */
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		fds[i] = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		assert_int_equal(connect(fds[i], (struct sockaddr *)&to, sizeof(to)), 0);
+		assert_int_equal(
+			send(fds[i], text, strlen(text), 0), (ssize_t)strlen(text));
+	}
+	assert_true(wait_until(is_wait_refused, w.alice, LONG_MSEC));
+	call(&a, "GET", "/v1/vms/nothing?wait=DELETED", w.bob, NULL);
+	expect(&a, 200);
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+		close(fds[i]);
+	assert_true(wait_until(is_wait_taken, w.alice, LONG_MSEC));
+	del_vm(uuid);
+}
+
 static void *host_thread(void *aux)
 {
 	const char *uuid = aux;
@@ -960,6 +1060,7 @@ int main(void)
 		cmocka_unit_test(test_open_paths),
 		cmocka_unit_test(test_sessions),
 		cmocka_unit_test(test_session_ends_elsewhere),
+		cmocka_unit_test(test_all_sessions_end),
 		cmocka_unit_test(test_wrong_tokens_are_slowed),
 		cmocka_unit_test(test_vm),
 		cmocka_unit_test(test_refusals),
@@ -967,7 +1068,9 @@ int main(void)
 		cmocka_unit_test(test_lists),
 		cmocka_unit_test(test_admin_calls),
 		cmocka_unit_test(test_waits),
+		cmocka_unit_test(test_waits_are_bounded),
 		cmocka_unit_test(test_events),
+		cmocka_unit_test(test_events_end_with_session),
 		cmocka_unit_test(test_console),
 		cmocka_unit_test(test_many_creates),
 		cmocka_unit_test(test_document_and_routes),

@@ -24,7 +24,10 @@ struct world {
 	struct auth *auth;
 	int n_asked;
 	bool is_down;
+	bool asks_again; /* within an asking: another log-in */
 };
+
+static int log_in_meanwhile(struct world *w, struct err *e);
 
 static int verify(
 	void *aux, const char *name, const char *realm, const char *token, struct err *e)
@@ -34,6 +37,8 @@ static int verify(
 	(void)name;
 	(void)realm;
 	w->n_asked++;
+	if (w->asks_again)
+		return log_in_meanwhile(w, e);
 	if (w->is_down)
 		return err_set(e, ERR_UNAVAILABLE, "down");
 	return strcmp(token, "111111") == 0 ? 0 : 1;
@@ -45,7 +50,8 @@ static int setup(void **state)
 	struct auth_conf conf = {.realm_allowed = &w->allowed,
 		.realm_admin = &w->admins,
 		.verify = verify,
-		.verify_aux = w};
+		.verify_aux = w,
+		.max_verifies = 1};
 
 	w->etcd = fake_etcd_new();
 	w->kv = kv_fake_open(w->etcd);
@@ -121,6 +127,37 @@ static void test_credentials(void **state)
 	assert_string_equal(bearer_token("bearer abc"), "abc");
 	assert_null(bearer_token("Basic abc"));
 	assert_null(bearer_token(NULL));
+}
+
+/* The OTP service is slow: who comes then is told so, and keeps no worker busy. */
+static int log_in_meanwhile(struct world *w, struct err *e)
+{
+	CLEANUP(identity_done)
+	struct identity id = {0};
+	CLEANUP_STR char *text = basic("bob@users:111111");
+	int64_t retry = 0;
+	struct err why;
+
+	w->asks_again = false;
+	assert_int_equal(auth_check(w->auth, text, "::2", NOW, &id, &retry, &why), -1);
+	assert_int_equal(why.kind, ERR_UNAVAILABLE);
+	assert_int_equal(retry, 1);
+	(void)e;
+	return 0;
+}
+
+static void test_slow_service(void **state)
+{
+	CLEANUP(identity_done)
+	struct identity id = {0};
+	struct world *w = *state;
+	struct err e;
+
+	w->asks_again = true;
+	assert_int_equal(check(w, "alice@users:111111", &id, &e), 0);
+	assert_int_equal(w->n_asked, 1);
+	identity_done(&id);
+	assert_int_equal(check(w, "bob@users:111111", &id, &e), 0);
 }
 
 static void test_basic(void **state)
@@ -261,6 +298,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_credentials),
 		TEST(test_basic),
+		TEST(test_slow_service),
 		TEST(test_slowed),
 		TEST(test_sessions),
 		cmocka_unit_test(test_otp_protocol),
