@@ -209,7 +209,7 @@ static int try_verify(struct accounts *as, const char *realm, const char *name,
 		*out = ACCOUNT_UNKNOWN;
 		return 0;
 	}
-	int64_t step;
+	int64_t step = 0;
 	int r = token_step(as, &a, token, now, &step, e);
 	if (r < 0)
 		return r;

@@ -62,7 +62,7 @@ static void make_line(char *to, size_t to_size, const char *from, size_t from_si
 
 /* The arguments may point into *e, so the text is made aside. Four bytes of room let
  * make_line() see a whole character that no longer fits. */
-static int err_vset(
+static int PRINTF_LIKE(4, 0) err_vset(
 	struct err *e, enum err_kind kind, const char *field, const char *fmt, va_list ap)
 {
 	char text[ERR_MSG_SIZE + 4];

@@ -63,27 +63,31 @@ static int listen_fail(const struct httpd_listen *l, int errnum, struct err *e)
 	return err_errno(e, errnum, "cannot listen on %s", l->text);
 }
 
-static int resolve(struct httpd_listen *l, uint16_t default_port, struct addrinfo **ai,
-	struct err *e)
+/* The caller's; NULL when it failed. */
+static struct addrinfo *resolve(
+	struct httpd_listen *l, uint16_t default_port, struct err *e)
 {
 	const struct addrinfo hints = {
 		.ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV,
 		.ai_socktype = SOCK_STREAM};
 	CLEANUP_STR char *host = NULL;
+	struct addrinfo *ai = NULL;
 	char port[8];
 	int rc;
 
-	if (parse_host_port(l->text, default_port, &host, &l->port, e) < 0)
-		return err_wrap(e, "listen address %s", l->text);
+	if (parse_host_port(l->text, default_port, &host, &l->port, e) < 0) {
+		err_wrap(e, "listen address %s", l->text);
+		return NULL;
+	}
 	snprintf(port, sizeof(port), "%u", l->port);
-	rc = getaddrinfo(host, port, &hints, ai);
+	rc = getaddrinfo(host, port, &hints, &ai);
 	if (rc != 0) {
 		err_set(e, ERR_INVALID,
 			"listen address %s: must be an address, like [::1]:8080 (%s)",
 			l->text, gai_strerror(rc));
-		return -1;
+		return NULL;
 	}
-	return 0;
+	return ai;
 }
 
 static uint16_t bound_port(int fd)
@@ -104,9 +108,9 @@ static uint16_t bound_port(int fd)
 static int listen_open(struct httpd_listen *l, uint16_t default_port, struct err *e)
 {
 	const int on = 1;
-	struct addrinfo *ai = NULL;
+	struct addrinfo *ai = resolve(l, default_port, e);
 
-	if (resolve(l, default_port, &ai, e) < 0)
+	if (!ai)
 		return -1;
 	l->fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (l->fd < 0 ||

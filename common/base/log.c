@@ -144,22 +144,22 @@ static void log_text(enum log_level level, const char *text)
 {
 	char plain[LINE_SIZE], line[LINE_SIZE];
 	int saved_errno = errno;
-	size_t size;
+	size_t size, text_size;
 
 	if (level > highest)
 		return;
-	add_escaped(plain, sizeof(plain) - 128, 0, text);
+	text_size = add_escaped(plain, sizeof(plain) - 128, 0, text);
 	if (!give_to_sink(level, plain)) {
 		size = add_head(line, 128, level);
-		memcpy(line + size, plain, strlen(plain));
-		size += strlen(plain);
+		memcpy(line + size, plain, text_size);
+		size += text_size;
 		line[size++] = '\n';
 		write_all(line, size);
 	}
 	errno = saved_errno;
 }
 
-static void log_va(enum log_level level, const char *fmt, va_list ap)
+static void PRINTF_LIKE(2, 0) log_va(enum log_level level, const char *fmt, va_list ap)
 {
 	char text[LINE_SIZE];
 

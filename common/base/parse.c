@@ -90,7 +90,7 @@ static int64_t size_unit(const char *unit, int64_t bare)
 int parse_size(const char *s, int64_t unit_bytes, int64_t *bytes, struct err *e)
 {
 	const char *unit;
-	int64_t n, each, total;
+	int64_t n = 0, each, total;
 
 	if (split_number(s, &n, &unit) != 0 || (each = size_unit(unit, unit_bytes)) == 0)
 		return err_set(e, ERR_INVALID,
@@ -120,7 +120,7 @@ static int64_t duration_unit(const char *unit)
 int parse_duration(const char *s, int64_t *sec, struct err *e)
 {
 	const char *unit;
-	int64_t n, each, total;
+	int64_t n = 0, each, total;
 
 	if (split_number(s, &n, &unit) != 0 || (each = duration_unit(unit)) == 0)
 		return err_set(e, ERR_INVALID,
