@@ -2,6 +2,7 @@
 
 #include <libxml/parser.h>
 #include <libxml/xmlwriter.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +13,14 @@
 #define XML_MAX (1024 * 1024)
 /* QEMU's default for translated code is a quarter of the guest's RAM or 1 GiB. */
 #define TCG_CACHE_MIB "32"
+
+/* libxml2 would do it at its first use, with a race between threads. */
+static void init_library(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, xmlInitParser);
+}
 
 /* The writer fails only for lack of memory, which ends the process anyway. */
 static void must(int rc)
@@ -245,11 +254,14 @@ static const char *domain_type(const struct domxml *d)
 
 char *domxml_format(const struct domxml *d)
 {
-	xmlBufferPtr out = xmlBufferCreate();
-	xmlTextWriterPtr w = out == NULL ? NULL : xmlNewTextWriterMemory(out, 0);
 	CLEANUP_STR char *name = xasprintf(DOMXML_NAME_PREFIX "%s", d->vm->uuid);
+	xmlTextWriterPtr w;
+	xmlBufferPtr out;
 	char *text;
 
+	init_library();
+	out = xmlBufferCreate();
+	w = out == NULL ? NULL : xmlNewTextWriterMemory(out, 0);
 	if (w == NULL)
 		abort();
 	must(xmlTextWriterSetIndent(w, 1));
@@ -329,6 +341,7 @@ int domxml_read_id(const char *xml, struct domxml_id *out, struct err *e)
 	struct domxml_id id = {0};
 	xmlNode *root;
 
+	init_library();
 	if (size < XML_MAX)
 		doc = xmlReadMemory(xml, (int)size, NULL, NULL,
 			XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
