@@ -259,14 +259,33 @@ static int configure(struct site *s)
 	return status;
 }
 
+static void forget_token(struct site *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->token[0] = '\0';
+	pthread_mutex_unlock(&s->lock);
+}
+
+static int n_sessions(struct site *s)
+{
+	int n;
+
+	pthread_mutex_lock(&s->lock);
+	n = s->n_sessions;
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
 static int set_up(void **state)
 {
 	struct site *s = *state;
 
-	s->token[0] = '\0';
+	forget_token(s);
 	assert_int_equal(configure(s), 0);
+	pthread_mutex_lock(&s->lock);
 	s->n_sessions = 0;
 	s->n_looks = 0;
+	pthread_mutex_unlock(&s->lock);
 	return 0;
 }
 
@@ -341,19 +360,34 @@ static void waiting(void **state)
 		"\"status\": \"RUNNING\"", "VM web: ");
 }
 
+/* The key of the last create, the caller's. */
+static char *take_idempotency(struct site *s)
+{
+	char *key;
+
+	pthread_mutex_lock(&s->lock);
+	key = MOVE(s->idempotency);
+	pthread_mutex_unlock(&s->lock);
+	return key;
+}
+
 static void creates_are_idempotent(void **state)
 {
 	struct site *s = *state;
-	char *first;
+	char *first, *second, *third;
 
 	check(s, "vm create --name web --image i --quiet", 0, UUID, "");
-	assert_true(s->idempotency && strlen(s->idempotency) == TOKEN_STR_SIZE - 1);
-	first = MOVE(s->idempotency);
+	first = take_idempotency(s);
+	assert_true(first && strlen(first) == TOKEN_STR_SIZE - 1);
 	check(s, "vm create --name web --image i --quiet", 0, UUID, "");
-	assert_string_not_equal(first, s->idempotency);
+	second = take_idempotency(s);
+	assert_string_not_equal(first, second);
 	check(s, "vm create --name web --image i --idempotency-key order-7", 0, UUID, "");
-	assert_string_equal(s->idempotency, "order-7");
+	third = take_idempotency(s);
+	assert_string_equal(third, "order-7");
 	free(first);
+	free(second);
+	free(third);
 }
 
 static void lists_follow_pages(void **state)
@@ -390,15 +424,14 @@ static void sessions_are_shared(void **state)
 
 	check(s, "vm show web --quiet", 0, "name: web", "");
 	check(s, "vm show web --quiet", 0, "name: web", "");
-	assert_int_equal(s->n_sessions, 0); /* configure made one */
+	assert_int_equal(n_sessions(s), 0); /* configure made one */
 	check(s, "logout", 0, "logged out\n", "");
 	check(s, "logout", 0, "there was no session\n", "");
 	check(s, "login", 0, "me@home is logged in at http://", "");
-	assert_int_equal(s->n_sessions, 1);
-	/* The API forgets it. */
-	s->token[0] = '\0';
+	assert_int_equal(n_sessions(s), 1);
+	forget_token(s); /* the API does */
 	check(s, "vm show web", 0, "name: web", "");
-	assert_int_equal(s->n_sessions, 2);
+	assert_int_equal(n_sessions(s), 2);
 }
 
 static void what_the_server_says_is_cleaned(void **state)

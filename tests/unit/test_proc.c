@@ -71,7 +71,7 @@ static void nothing_is_inherited(void **state)
 			.argv = SH("env | sed 's/=.*//' | grep -v '^_$\\|PWD\\|SHLVL' | "
 				   "sort | tr '\\n' ' '; ls /proc/self/fd | tr '\\n' ' ';"
 				   "cat; grep -h 'SigBlk\\|SigIgn' /proc/self/status | "
-				   "sed '/SigIgn/s/0000000180000000/0000000000000000/'"),
+				   "sed '/SigIgn/s/[01][08]0000000$/000000000/'"),
 			.env = (const char *const[]){"MY=1", NULL}});
 	sigprocmask(SIG_UNBLOCK, &blocked, NULL);
 	assert_int_equal(o.status, 0);
