@@ -113,14 +113,24 @@ SIM      := $(call tests_in,sim)
 BUGS     := $(call tests_in,bugs)
 BENCH    := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
+# How many run at the same time: most of them mostly wait.
+TEST_JOBS ?= $(shell nproc)
+run_tests := TEST_JOBS=$(TEST_JOBS) tests/run
+
+# The two longest, which mostly wait for etcd and QEMU to die and to come back: first, so that
+# the others run beside them. With sanitizers not at all: test_kv, test_store and
+# test_virt_libvirt take our code the same ways.
+LONGEST  := %/test_kv_etcd %/test_virt_qemu
+CONTRACT := $(if $(SAN),,$(filter $(LONGEST),$(CONTRACT))) $(filter-out $(LONGEST),$(CONTRACT))
+
 .PHONY: tests unit contract sim e2e
 tests: $(UNIT) $(CONTRACT) $(SIM) $(BUGS)
 unit: $(UNIT) $(BUGS)
-	$(Q)tests/run $^
+	$(Q)$(run_tests) $^
 contract: $(CONTRACT) all
-	$(Q)tests/run $(CONTRACT)
+	$(Q)$(run_tests) $(CONTRACT)
 sim: $(SIM)
-	$(Q)tests/run $^
+	$(Q)$(run_tests) $^
 E2E := $(sort $(wildcard tests/e2e/*.sh))
 e2e: all build/guest/guest.img
 	$(Q)B=$(B) TEST_LIMIT=600 tests/run $(E2E)
@@ -151,16 +161,17 @@ crash-sweep:
 	$(Q)+$(MAKE) -s CRASH=1 all build/guest/guest.img
 	$(Q)B=build/crash tests/sweep/crash-sweep.sh $(SWEEP)
 # The tests of modules with threads, for SAN=thread.
-THREADED ?= $(filter %/test_wq %/test_ctl %/test_cache %/test_watch %/test_session %/test_httpd \
-	%/test_log %/test_kv_fake %/test_kv %/test_metrics,$(UNIT) $(CONTRACT))
+THREADED ?= $(filter $(addprefix %/test_,accel api auth cache ctl daemon disk domxml group \
+	hostd_threads http httpd kv kv_conn kv_epoch kv_fake log metrics proc sched \
+	sched_threads session store virt_fake virt_libvirt watch wq),$(UNIT) $(CONTRACT))
 threaded: $(THREADED)
-	$(Q)tests/run $^
+	$(Q)$(run_tests) $^
 
 # ---------------------------------------------------------------- fuzz
 # Each target runs FUZZ_SEC seconds over its corpus in tests/fuzz/corpus/<name>/.
 FUZZ_SEC ?= 60
 FUZZ     := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_CFLAGS := -std=gnu17 -D_GNU_SOURCE -O1 -g -I. -DUCLOUD_VERSION='"$(VERSION)"' -pthread \
+FUZZ_CFLAGS := $(CFLAGS_WARN) -std=gnu17 -D_GNU_SOURCE -O1 -g -I. -DUCLOUD_VERSION='"$(VERSION)"' -pthread \
 	-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined $(PKG_CFLAGS)
 FUZZ_OBJ := $(patsubst %.c,build/fuzz/obj/%.o,$(LIB_SRC) $(foreach p,$(PROGRAMS),$(call prog_src,$(p))))
 
@@ -186,10 +197,13 @@ demo-down:
 	$(Q)scripts/demo down
 
 # ---------------------------------------------------------------- lint
-.PHONY: lint format
+.PHONY: lint format cflags
 C_FILES := $(wildcard common/*/*.[ch] ucloud-*/*.[ch] tests/*/*.[ch])
 lint:
 	$(Q)scripts/lint
+# What clang-tidy must be told.
+cflags:
+	@: $(info $(filter-out -g,$(ALL_CFLAGS)))
 format:
 	clang-format -i $(C_FILES)
 
