@@ -1,11 +1,13 @@
 /*
  * What the client makes of bytes from a server: text for a terminal is harmless whatever it
  * was, events are the same in one piece and in many, and a console's new part is a part.
+ * And of its own arguments, one a line.
  */
 #include <assert.h>
 #include <string.h>
 
 #include "common/base/parse.h"
+#include "ucloud-cli/args.h"
 #include "ucloud-cli/console.h"
 #include "ucloud-cli/sse.h"
 #include "ucloud-cli/table.h"
@@ -63,6 +65,40 @@ static void try_console(const char *s, size_t size)
 	assert(at <= size - cut / 2);
 }
 
+static void try_values(const char *s)
+{
+	CLEANUP_STR char *class = NULL, *name = NULL, *value = NULL;
+	struct err e;
+	int64_t n = -1;
+
+	if (cli_disk_parse(s, &n, &class, &e) == 0)
+		assert(n >= 0);
+	if (cli_size_parse(s, 1024, "KiB", &n, &e) == 0)
+		assert(n >= 0);
+	if (cli_label_parse(s, &name, &value, &e) == 0)
+		assert(name && value);
+}
+
+static void try_args(const char *s, size_t size)
+{
+	CLEANUP_STR char *text = xstrndup(s, size);
+	CLEANUP(cli_args_done)
+	struct cli_args args = {0};
+	const char *argv[32] = {"ucloud-cli"};
+	struct err e = {0};
+	int argc = 1;
+
+	for (char *at = text; at && argc < (int)ARRAY_LEN(argv) - 1; argc++) {
+		argv[argc] = at;
+		at = strchr(at, '\n');
+		if (at)
+			*at++ = '\0';
+		try_values(argv[argc]);
+	}
+	if (cli_args_parse(argc, argv, &args, &e) < 0)
+		assert(e.kind == ERR_INVALID && str_is_text(e.msg, strlen(e.msg), false));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *s = (const char *)data;
@@ -70,5 +106,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	try_text(s, size);
 	try_events(s, size);
 	try_console(s, size);
+	try_args(s, size);
 	return 0;
 }
