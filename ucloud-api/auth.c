@@ -8,7 +8,7 @@
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include "common/model/names.h"
-#include "ucloud-api/throttle.h"
+#include "common/base/throttle.h"
 
 enum { TOKEN_LEN_MAX = 64, BASIC_LEN_MAX = 1024, VERIFIES_MAX = 16 };
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "common/base/buf.h"
-#include "common/store/hash.h"
+#include "common/base/hash.h"
 
 enum change { CHANGE_NONE, CHANGE_PUT, CHANGE_DEL };
 

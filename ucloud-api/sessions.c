@@ -7,7 +7,7 @@
 #include "common/base/jtab.h"
 #include "common/model/keys.h"
 #include "common/model/names.h"
-#include "common/store/hash.h"
+#include "common/base/hash.h"
 #include "common/store/watch.h"
 
 enum { REMEMBERED_MAX = 8192, REMEMBERED_MSEC = 60 * 1000 };

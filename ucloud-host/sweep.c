@@ -8,7 +8,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
-#include "common/store/hash.h"
+#include "common/base/hash.h"
 
 /* The host's own key is one more in each read. */
 #define BATCH_LEN (KV_TXN_MAX_OPS - 1)

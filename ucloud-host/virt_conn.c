@@ -9,7 +9,7 @@
 #include "common/base/buf.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
-#include "common/store/hash.h"
+#include "common/base/hash.h"
 #include "ucloud-host/domxml.h"
 
 #define KEEPALIVE_SEC	3

@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "common/base/clock.h"
-#include "common/store/hash.h"
+#include "common/base/hash.h"
 #include "ucloud-host/domxml.h"
 
 #define URI_PREFIX "fake:"

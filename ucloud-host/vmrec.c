@@ -8,7 +8,7 @@
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include "common/store/backoff.h"
-#include "common/store/hash.h"
+#include "common/base/hash.h"
 #include "ucloud-host/domxml.h"
 #include "ucloud-host/vmdisks.h"
 #include "ucloud-host/vmstep.h"

@@ -120,6 +120,39 @@ int account_delete(
 	return r;
 }
 
+static bool is_session_of(const struct kv_pair *p, const char *realm, const char *name)
+{
+	CLEANUP(json_decref_ptr)
+	json_t *json = NULL;
+	if (json_parse(p->value, p->value_size, &json, NULL))
+		return false;
+	return str_eq(json_string_value(json_object_get(json, "name")), name) &&
+	       str_eq(json_string_value(json_object_get(json, "realm")), realm);
+}
+
+int account_end_sessions(
+	struct accounts *as, const char *realm, const char *name, struct err *e)
+{
+	CLEANUP(kv_list_done)
+	struct kv_list list = {0};
+	if (kv_range(as->kv, KEY_SESSION, 0, &list, e))
+		return -1;
+	for (size_t i = 0; i < list.len; i++) {
+		CLEANUP(kv_txn_free_ptr)
+		struct kv_txn *t = kv_txn_new();
+		if (!is_session_of(&list.v[i], realm, name))
+			continue;
+		kv_txn_del(t, list.v[i].key);
+		int r = kv_txn_commit(as->kv, t, NULL, e);
+		if (r)
+			return r < 0 ? -1
+				     : err_set(e, ERR_UNAVAILABLE,
+					       "etcd did not say whether a session has "
+					       "ended");
+	}
+	return 0;
+}
+
 int account_get(struct accounts *as, const char *realm, const char *name,
 	struct account *out, struct err *e)
 {

@@ -33,6 +33,10 @@ int account_add(struct accounts *as, const char *realm, const char *name,
 	const char *seed, int64_t now, char **seed_out, struct err *e) MUST_USE;
 int account_delete(
 	struct accounts *as, const char *realm, const char *name, struct err *e) MUST_USE;
+/* Ends the API's sessions of a user who is no more: they would go on till they expire. Only for
+ * an API that uses the same etcd. */
+int account_end_sessions(
+	struct accounts *as, const char *realm, const char *name, struct err *e) MUST_USE;
 int account_get(struct accounts *as, const char *realm, const char *name,
 	struct account *out, struct err *e) MUST_USE;
 /* All, or those of one realm when realm is not NULL. A value that does not parse is passed

@@ -106,6 +106,8 @@ static int user_delete(
 	if (account_delete(as, c->realm, name, e))
 		return -1;
 	printf("deleted %s in realm %s\n", name, c->realm);
+	if (account_end_sessions(as, c->realm, name, e))
+		return err_wrap(e, "its sessions at the API go on");
 	return 0;
 }
 

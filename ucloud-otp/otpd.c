@@ -1,19 +1,31 @@
 #include "ucloud-otp/otpd.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "common/base/clock.h"
 #include "common/base/httpd.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
+#include "common/base/throttle.h"
 #include "common/model/keys.h"
 
 #include "ucloud-otp/proto.h"
 
 #define DEFAULT_PORT 8441
 
+/* Six digits, three of them right at a time: who asks wrongly again and again is answered
+ * once in two seconds. An API has many questions under way at once, which count as wrong until
+ * they are answered: hence so many free ones. */
+static const struct throttle_conf asker_conf = {.n_free = 256,
+	.max_wait_msec = 2000,
+	.forget_msec = 15 * 60 * 1000,
+	.max_keys = 16384};
+
 struct otpd {
 	const struct otp_conf *conf;
+	pthread_mutex_t lock; /* of askers */
+	struct throttle *askers;
 	struct kv *kv;
 	struct accounts accounts;
 	struct httpd *httpd;
@@ -22,17 +34,58 @@ struct otpd {
 static struct metric checks = {METRIC_COUNTER, "ucloud_otp_checks_total",
 	"Tokens that were asked about, by answer.", .label = "answer"};
 
+/* By account and network, so that nobody elsewhere keeps an API from asking. */
+static char *asker_key(const struct otp_login *asker, const char *peer)
+{
+	char address[THROTTLE_ADDRESS_SIZE];
+
+	throttle_address(peer, address);
+	return xasprintf("%s@%s %s", asker->name, asker->realm, address);
+}
+
+static int asker_begin(struct otpd *o, const char *key, struct err *e)
+{
+	int64_t wait_msec;
+
+	pthread_mutex_lock(&o->lock);
+	wait_msec = throttle_take(o->askers, key, clock_mono_msec());
+	pthread_mutex_unlock(&o->lock);
+	if (wait_msec == 0)
+		return 0;
+	return err_set(e, ERR_TOO_MANY,
+		"the asking service's own tokens were wrong too often: try again in %lld "
+		"ms",
+		(long long)wait_msec);
+}
+
+static void asker_end(struct otpd *o, const char *key, bool is_right)
+{
+	pthread_mutex_lock(&o->lock);
+	if (is_right)
+		throttle_forget(o->askers, key);
+	else
+		throttle_give_back(o->askers, key);
+	pthread_mutex_unlock(&o->lock);
+}
+
 /* The asker's own token serves for its whole 30 s; who is wrong learns no detail. */
-static int check_asker(struct otpd *o, const struct otp_login *asker,
+static int check_asker(struct otpd *o, const struct otp_login *asker, const char *peer,
 	const struct strv *realms, struct err *e)
 {
+	CLEANUP_STR char *key = asker_key(asker, peer);
 	enum account_answer answer = ACCOUNT_UNKNOWN;
+	if (asker_begin(o, key, e))
+		return -1;
 	if (strv_has(realms, asker->realm) &&
 		account_verify(&o->accounts, asker->realm, asker->name, asker->token,
-			clock_unix_sec(), false, &answer, e))
+			clock_unix_sec(), false, &answer, e)) {
+		asker_end(o, key, false);
 		return -1;
-	if (answer == ACCOUNT_OK)
+	}
+	if (answer == ACCOUNT_OK) {
+		asker_end(o, key, true);
 		return 0;
+	}
 	log_warn("asker refused name=%s realm=%s reason=%s", asker->name, asker->realm,
 		strv_has(realms, asker->realm) ? account_answer_names[answer]
 					       : "realm may not do this");
@@ -62,7 +115,7 @@ static void verify(struct otpd *o, struct httpd_req *req)
 	const char *body = httpd_body(req, &size);
 	enum account_answer answer;
 	if (otp_verify_parse(body, size, &q, &e) ||
-		check_asker(o, &q.asker, &o->conf->realm_verify, &e) ||
+		check_asker(o, &q.asker, httpd_peer(req), &o->conf->realm_verify, &e) ||
 		account_verify(&o->accounts, q.subject.realm, q.subject.name,
 			q.subject.token, clock_unix_sec(), true, &answer, &e)) {
 		metric_add(&checks, err_kind_name(e.kind), 1);
@@ -104,8 +157,12 @@ static json_t *manage_add(struct otpd *o, const struct otp_login *who, struct er
 
 static json_t *manage_delete(struct otpd *o, const struct otp_login *who, struct err *e)
 {
+	struct err why = {0};
 	if (account_delete(&o->accounts, who->realm, who->name, e))
 		return NULL;
+	if (account_end_sessions(&o->accounts, who->realm, who->name, &why))
+		log_warn("the sessions of a deleted user go on: %s name=%s realm=%s",
+			why.msg, who->name, who->realm);
 	return json_pack("{s:s}", "status", "OK");
 }
 
@@ -139,7 +196,7 @@ static void manage(struct otpd *o, struct httpd_req *req, size_t verb)
 	const char *body = httpd_body(req, &size);
 	json_t *answer = NULL;
 	if (!otp_manage_parse(body, size, manage_verbs[verb].need_subject, &q, &e) &&
-		!check_asker(o, &q.asker, &o->conf->realm_manage, &e))
+		!check_asker(o, &q.asker, httpd_peer(req), &o->conf->realm_manage, &e))
 		answer = manage_verbs[verb].run(o, &q.subject, &e);
 	if (!answer) {
 		answer_refusal(req, &e);
@@ -190,6 +247,8 @@ int otpd_open(const struct otp_conf *conf, struct otpd **out, struct err *e)
 {
 	struct otpd *o = xcalloc(1, sizeof(*o));
 	o->conf = conf;
+	pthread_mutex_init(&o->lock, NULL);
+	o->askers = throttle_new(&asker_conf);
 	metric_register(&checks);
 	struct httpd_conf hc = {.listen = &conf->listen,
 		.default_port = DEFAULT_PORT,
@@ -217,6 +276,8 @@ void otpd_close(struct otpd *o)
 		httpd_close(o->httpd);
 	if (o->kv)
 		kv_close(o->kv);
+	throttle_free(o->askers);
+	pthread_mutex_destroy(&o->lock);
 	free(o);
 }
 

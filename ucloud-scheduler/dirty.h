@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-#include "common/store/hash.h"
+#include "common/base/hash.h"
 
 enum dirty_kind { DIRTY_VM, DIRTY_HOST, DIRTY_ALIVE, DIRTY_STORE, DIRTY_REQUEST };
 

@@ -9,7 +9,7 @@
 #include "common/model/host.h"
 #include "common/model/names.h"
 #include "common/model/vm.h"
-#include "common/store/hash.h"
+#include "common/base/hash.h"
 #include "ucloud-scheduler/pages.h"
 
 /* VMs that are read, and written, at once. */

@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "common/store/hash.h"
+#include "common/base/hash.h"
 
 struct intern_entry {
 	UT_hash_handle hh;

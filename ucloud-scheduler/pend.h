@@ -10,7 +10,7 @@
 
 #include "common/model/names.h"
 #include "common/model/request.h"
-#include "common/store/hash.h"
+#include "common/base/hash.h"
 
 struct order;
 

@@ -16,7 +16,7 @@
 #include "common/model/image.h"
 #include "common/model/names.h"
 #include "ucloud-scheduler/brief.h"
-#include "common/store/hash.h"
+#include "common/base/hash.h"
 #include "ucloud-scheduler/intern.h"
 
 /* Why a host takes no VM at all. */

@@ -8,7 +8,7 @@
 #include "common/base/jtab.h"
 #include "common/base/log.h"
 #include "common/store/cond.h"
-#include "common/store/hash.h"
+#include "common/base/hash.h"
 
 struct entry {
 	char *name;

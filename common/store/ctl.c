@@ -10,7 +10,7 @@
 #include "common/base/metrics.h"
 #include "common/store/backoff.h"
 #include "common/store/cond.h"
-#include "common/store/hash.h"
+#include "common/base/hash.h"
 
 #define RESYNC_SEC     600
 #define STOP_MSEC      3000

@@ -6,7 +6,7 @@
 
 #include <pthread.h>
 
-#include "common/store/hash.h"
+#include "common/base/hash.h"
 #include "common/store/kv_fake.h"
 #include "common/store/kv_impl.h"
 #include "common/store/mvcc.h"

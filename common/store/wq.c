@@ -7,7 +7,7 @@
 #include "common/base/clock.h"
 #include "common/store/backoff.h"
 #include "common/store/cond.h"
-#include "common/store/hash.h"
+#include "common/base/hash.h"
 
 #define BACKOFF_FIRST_MSEC 200
 #define BACKOFF_MAX_MSEC   60000

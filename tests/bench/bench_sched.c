@@ -18,7 +18,7 @@
 #include "common/model/names.h"
 #include "common/model/request.h"
 #include "common/model/vm.h"
-#include "common/store/hash.h"
+#include "common/base/hash.h"
 #include "tests/lib/test_etcd.h"
 #include "tests/lib/test_util.h"
 #include "ucloud-scheduler/sched.h"

@@ -20,7 +20,7 @@
 #include "common/model/keys.h"
 #include "common/model/names.h"
 #include "common/model/vm.h"
-#include "common/store/hash.h"
+#include "common/base/hash.h"
 #include "common/store/kv_fake.h"
 #include "ucloud-api/orders.h"
 #include "ucloud-host/hostd.h"

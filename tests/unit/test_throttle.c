@@ -1,4 +1,4 @@
-#include "ucloud-api/throttle.h"
+#include "common/base/throttle.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,10 +1,10 @@
-#include "ucloud-api/throttle.h"
+#include "common/base/throttle.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "common/store/hash.h"
+#include "common/base/hash.h"
 
 #define FIRST_WAIT_MSEC 1000
 
