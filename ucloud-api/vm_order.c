@@ -14,10 +14,11 @@ struct vm_order {
 	const char *ref;
 	int64_t now;
 	bool is_force;
-	json_t *body;	/* of a change */
-	int64_t boot;	/* that a reboot ordered, in an earlier run */
-	struct vm vm;	/* of the last run */
-	bool was_found; /* in some run */
+	json_t *body;	   /* of a change */
+	int64_t boot;	   /* that a reboot ordered, in an earlier run */
+	struct vm vm;	   /* of the last run */
+	bool was_found;	   /* in some run */
+	bool is_host_dead; /* where it is, or has its disks; in the last run */
 };
 
 static void vm_order_done(struct vm_order *c)
@@ -25,7 +26,23 @@ static void vm_order_done(struct vm_order *c)
 	vm_done(&c->vm);
 }
 
-/* The VM and what is open for it. */
+/* Is its host, or the one that has its disks, DEAD? Only for telling. */
+static int look_host(struct vm_order *c, struct draft *d)
+{
+	const char *name = vm_has_host(&c->vm) ? c->vm.hostname : c->vm.disk_host;
+	CLEANUP(host_done)
+	struct host host = {0};
+	int r;
+
+	c->is_host_dead = false;
+	if (str_is_empty(name))
+		return 0;
+	r = find_host(c->o, d, name, &host, NULL, &(struct err){0});
+	c->is_host_dead = r == 0 && host.status == HOST_DEAD;
+	return r == DRAFT_MORE ? DRAFT_MORE : 0;
+}
+
+/* The VM, its host, and what is open for it. */
 static int look(struct vm_order *c, struct draft *d, struct slots *s, struct err *e)
 {
 	int r;
@@ -34,7 +51,10 @@ static int look(struct vm_order *c, struct draft *d, struct slots *s, struct err
 	if (r != 0)
 		return r;
 	c->was_found = true;
-	return slots_look(c->o, d, &c->vm, s, e);
+	r = slots_look(c->o, d, &c->vm, s, e);
+	if (r < 0)
+		return -1;
+	return look_host(c, d) || r ? DRAFT_MORE : 0;
 }
 
 static bool is_open_for(const struct slot *s, enum request_type type)
@@ -82,9 +102,20 @@ static void order_at(struct vm_order *c, struct draft *d, const struct slots *s,
 	free(text);
 }
 
-static int save(struct vm_order *c, struct draft *d, const char *what, struct err *e)
+/* by: the host that is to carry it out, NULL none. */
+static int save(struct vm_order *c, struct draft *d, const char *what, const char *by,
+	struct err *e)
 {
-	vm_log(&c->vm, c->now, "%s ordered by %s@%s", what, c->who->name, c->who->realm);
+	const struct who *who = c->who;
+
+	if (by && c->is_host_dead)
+		vm_log(&c->vm, c->now,
+			"%s ordered by %s@%s; nothing is heard of host %s: it is done "
+			"when that is back",
+			what, who->name, who->realm, by);
+	else
+		vm_log(&c->vm, c->now, "%s ordered by %s@%s", what, who->name,
+			who->realm);
 	return put_vm(c->o, d, &c->vm, e);
 }
 
@@ -97,7 +128,7 @@ static int start_by_scheduler(
 	c->vm.want = VM_WANT_RUNNING;
 	c->vm.n_crashes = 0;
 	vm_move(&c->vm, VM_REQUESTED_START);
-	if (save(c, d, "start", e) < 0)
+	if (save(c, d, "start", NULL, e) < 0)
 		return -1;
 	order_at(c, d, s, &s->scheduler, REQ_SCHEDULE_VM);
 	return 0;
@@ -111,7 +142,7 @@ static int start_by_host(
 	c->vm.n_crashes = 0;
 	if (c->vm.status == VM_ERROR)
 		vm_move(&c->vm, VM_SCHEDULED);
-	if (save(c, d, "start", e) < 0)
+	if (save(c, d, "start", c->vm.hostname, e) < 0)
 		return -1;
 	order_at(c, d, s, &s->host, REQ_START_VM);
 	return 0;
@@ -159,7 +190,7 @@ static int stop_at_host(
 		return not_with_open(&c->vm, "stopped", &s->host, e);
 	c->vm.want = VM_WANT_STOPPED;
 	vm_move(&c->vm, VM_REQUESTED_SHUTDOWN);
-	if (save(c, d, c->is_force ? "forced stop" : "stop", e) < 0)
+	if (save(c, d, c->is_force ? "forced stop" : "stop", c->vm.hostname, e) < 0)
 		return -1;
 	order_at(c, d, s, &s->host, REQ_STOP_VM);
 	return 0;
@@ -175,7 +206,7 @@ static int stop_waiting(
 		return not_with_open(&c->vm, "stopped", open, e);
 	c->vm.want = VM_WANT_STOPPED;
 	vm_move(&c->vm, VM_STOPPED);
-	if (save(c, d, "stop", e) < 0)
+	if (save(c, d, "stop", NULL, e) < 0)
 		return -1;
 	slot_close(d, &s->scheduler);
 	slot_same(d, &s->disk_host);
@@ -232,7 +263,7 @@ static int reboot_fn(void *aux, struct draft *d, struct err *e)
 	if (open)
 		return not_with_open(&c->vm, "rebooted", open, e);
 	c->boot = ++c->vm.boot;
-	if (save(c, d, c->is_force ? "forced reboot" : "reboot", e) < 0)
+	if (save(c, d, c->is_force ? "forced reboot" : "reboot", c->vm.hostname, e) < 0)
 		return -1;
 	order_at(c, d, &s, &s.host, REQ_REBOOT_VM);
 	return 0;
@@ -258,7 +289,11 @@ static int delete_fn(void *aux, struct draft *d, struct err *e)
 		return DRAFT_AS_IT_IS;
 	c->vm.want = VM_WANT_STOPPED;
 	vm_move(&c->vm, VM_REQUESTED_DELETE);
-	if (save(c, d, "deletion", e) < 0)
+	if (save(c, d, "deletion",
+		    to == &s.host	 ? c->vm.hostname
+		    : to == &s.disk_host ? c->vm.disk_host
+					 : NULL,
+		    e) < 0)
 		return -1;
 	order_at(c, d, &s, to, REQ_DELETE_VM);
 	return 0;
@@ -354,7 +389,7 @@ static int patch_write(struct vm_order *c, struct draft *d, const struct user *u
 {
 	if (user->name && put_user(d, user, e) < 0)
 		return -1;
-	if (save(c, d, "change", e) < 0)
+	if (save(c, d, "change", NULL, e) < 0)
 		return -1;
 	if (new_name_key) {
 		draft_same(d, new_name_key);

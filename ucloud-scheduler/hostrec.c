@@ -152,25 +152,44 @@ struct killing {
 	bool is_again; /* some could not be written: look again */
 };
 
-/* The VM's new text; NULL when it is none that ran there. */
+static bool has_line(const struct vm *vm, const char *text)
+{
+	const struct vm_log_line *line = vm->log.v;
+
+	for (size_t i = 0; i < vm->log.len; i++)
+		if (str_eq(line[i].text, text))
+			return true;
+	return false;
+}
+
+/* The VM's new text; NULL when it is none that ran there, or knows already. */
 static char *killed_text(const struct killing *k, const struct kv_pair *pair)
 {
 	CLEANUP(vm_done)
 	struct vm vm = {0};
+	CLEANUP_STR char *text = NULL;
 	char since[TIME_STR_SIZE];
+	bool is_killed;
 	struct err e;
 
 	if (!pair->key || vm_parse(pair->value, pair->value_size, &vm, &e) < 0)
 		return NULL;
 	if (!str_eq(vm.hostname, k->host->hostname))
 		return NULL;
-	if (vm.status != VM_RUNNING && vm.status != VM_SCHEDULED)
+	is_killed = vm.status == VM_RUNNING || vm.status == VM_SCHEDULED;
+	if (!is_killed && vm.status != VM_REQUESTED_SHUTDOWN &&
+		vm.status != VM_REQUESTED_DELETE)
 		return NULL;
-	vm_move(&vm, VM_KILLED);
 	time_format(k->host->status_since - k->h->s->conf->grace_sec, since);
-	vm_log(&vm, clock_unix_sec(),
-		"host %s has not been heard of since %s; the VM comes back when it does",
-		k->host->hostname, since);
+	text = xasprintf("host %s has not been heard of since %s; %s", k->host->hostname,
+		since,
+		is_killed ? "the VM comes back when it does"
+			  : "the order is carried out when it is back");
+	if (is_killed)
+		vm_move(&vm, VM_KILLED);
+	else if (has_line(&vm, text))
+		return NULL;
+	vm_log(&vm, clock_unix_sec(), "%s", text);
 	return vm_format(&vm);
 }
 
@@ -194,8 +213,8 @@ static int kill_batch(struct killing *k, const struct kv_pair *v, size_t n, stru
 		return 0;
 	int rc = kv_txn_commit(s->kv, t, NULL, e);
 	if (rc == 0)
-		log_info("VMs of a dead host are killed host=%s n=%zu", k->host->hostname,
-			kv_txn_n_ops(t));
+		log_info("VMs of a dead host are told so host=%s n=%zu",
+			k->host->hostname, kv_txn_n_ops(t));
 	if (rc == 0 || (rc < 0 && (e->kind != ERR_TOO_LARGE || n == 1)))
 		return rc;
 	if (rc == KV_UNKNOWN || n == 1 || atomic_load(&s->fence) != k->fence) {

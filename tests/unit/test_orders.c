@@ -592,6 +592,33 @@ static void test_stop_waiting(void **state)
 		ORDER_AS_IT_IS);
 }
 
+/* Nothing happens as long as the host is away: whoever looks is told. */
+static void test_host_dead(void **state)
+{
+	CLEANUP(vm_done)
+	struct vm vm = {0};
+	struct world *w = *state;
+	CLEANUP(kv_txn_free_ptr)
+	struct kv_txn *t = kv_txn_new();
+	CLEANUP_STR char *key = key_host(&w->keys, "h1");
+	const struct vm_log_line *line;
+	struct err e = {0};
+
+	create_running(w, "a", &vm);
+	kv_txn_put(t, key, "{\"hostname\":\"h1\",\"status\":\"DEAD\"}");
+	assert_int_equal(kv_txn_commit(w->kv, t, NULL, &e), 0);
+	set_vm(w, &vm, VM_KILLED, "h1");
+	assert_int_equal(orders_vm_stop(w->orders, &alice, "a", false, NOW, &vm, &e), 0);
+	line = jtab_list_at(&vm_log_jtab, &vm.log, vm.log.len - 1);
+	assert_string_equal(line->text,
+		"stop ordered by alice@users; nothing is heard of host h1: it is done "
+		"when "
+		"that is back");
+	assert_int_equal(orders_vm_delete(w->orders, &alice, "a", NOW, &vm, &e), 0);
+	line = jtab_list_at(&vm_log_jtab, &vm.log, vm.log.len - 1);
+	assert_non_null(strstr(line->text, "nothing is heard of host h1"));
+}
+
 static void test_stop_running(void **state)
 {
 	CLEANUP(vm_done)
@@ -906,6 +933,7 @@ int main(void)
 		TEST(test_others_are_not_found),
 		TEST(test_garbage),
 		TEST(test_stop_waiting),
+		TEST(test_host_dead),
 		TEST(test_stop_running),
 		TEST(test_start_in_error),
 		TEST(test_reboot),

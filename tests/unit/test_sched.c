@@ -638,6 +638,8 @@ static void test_new_leader_is_behind(void **state)
 
 static void test_host_dies_and_returns(void **state)
 {
+	CLEANUP(vm_done)
+	struct vm off = {0};
 	struct world w;
 
 	(void)state;
@@ -664,6 +666,11 @@ static void test_host_dies_and_returns(void **state)
 		world_assert_vm(&w, name, VM_KILLED, "h1");
 	}
 	world_assert_vm(&w, "off", VM_REQUESTED_SHUTDOWN, "h1");
+	/* It does not wait without a reason, and is told once. */
+	int64_t rev = world_vm_at(&w, "off", &off);
+	assert_int_equal(off.log.len, 1);
+	world_run(&w, 1200 * 1000);
+	assert_int_equal(world_vm_at(&w, "off", &off), rev);
 	assert_int_equal(world_count(&w, KEY_PLACEMENT), 131);
 	world_set_alive(&w, "h1", true);
 	world_run(&w, 300);
