@@ -6,6 +6,7 @@
 
 #include "common/base/file.h"
 #include "common/base/parse.h"
+#include "common/model/names.h"
 
 #define TEXT_MAX ((size_t)1 << 20)
 #define MIB	 ((int64_t)1 << 20)
@@ -95,6 +96,9 @@ static int make_or_file(const char *s, cli_read_fn *read_fn, json_t **out, struc
 	CLEANUP_STR char *text = NULL;
 
 	if (cli_read_value(s, read_fn, &text, e) < 0)
+		return -1;
+	/* The wrong file: it must not leave this machine. */
+	if (strstr(text, "PRIVATE KEY") && ssh_key_check(text, e) < 0)
 		return -1;
 	return set_text(out, text, e);
 }

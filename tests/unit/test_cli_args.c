@@ -213,6 +213,8 @@ static int fake_read(const char *path, struct buf *out, struct err *e)
 {
 	if (str_eq(path, "key.pub"))
 		buf_add_str(out, "ssh-ed25519 AAAA me\n");
+	else if (str_eq(path, "key"))
+		buf_add_str(out, "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n");
 	else if (str_eq(path, "-"))
 		buf_add_str(out, "#cloud-config\n");
 	else
@@ -282,6 +284,12 @@ static void bodies_that_fail(void **state)
 	assert_int_equal(cli_body_make(&a, fake_read, &body, &e), -1);
 	assert_string_equal(e.msg, "--key: missing.pub: no such file");
 	assert_null(body);
+	cli_args_done(&a);
+	/* Not even the API gets to see it. */
+	assert_int_equal(parse("ssh-key add --name a --key @key", &a, &e), 0);
+	assert_int_equal(cli_body_make(&a, fake_read, &body, &e), -1);
+	assert_non_null(strstr(e.msg, "private key"));
+	assert_null(strstr(e.msg, "AAAA"));
 	cli_args_done(&a);
 	assert_int_equal(parse("vm create --image i --name \xff", &a, &e), 0);
 	assert_int_equal(cli_body_make(&a, fake_read, &body, &e), -1);
