@@ -26,6 +26,39 @@ etcdctl3() { ETCDCTL_API=3 etcdctl --endpoints "$(etcd_url)" "$@"; }
 api_url() { echo "http://[::1]:$(cat "$DEMO_DIR/run/api.port")"; }
 vsh() { virsh -q -c "$(scripts/private-libvirtd uri "$DEMO_DIR/libvirt")" "$@"; }
 
+# A port on [::1] that nobody listens on now.
+free_port() {
+	local p
+	while :; do
+		p=$((20000 + RANDOM % 12000))
+		ss -Hltn "sport = :$p" | grep -q . || break
+	done
+	echo "$p"
+}
+
+# another DIR SERVICE OPTION...: sets one more SERVICE up below $DEMO_DIR/DIR and starts it;
+# DIR/SERVICE.pid, DIR/SERVICE.log.
+others=()
+another() {
+	local dir=$DEMO_DIR/$1 s=$2
+	shift 2
+	mkdir -p "$dir"
+	"$B/$s/$s" setup --path "$dir" --etcd_url "$(etcd_url)" \
+		--metrics_listen "[::1]:$(free_port)" "$@" > /dev/null || fail "set $s up"
+	"$B/$s/$s" --config "$dir/$s.conf" >> "$dir/$s.log" 2>&1 &
+	echo $! > "$dir/$s.pid"
+	others+=($!)
+}
+stop_others() {
+	local pid
+	for pid in "${others[@]}"; do
+		kill -CONT "$pid" 2> /dev/null
+		kill -TERM "$pid" 2> /dev/null
+	done
+	for pid in "${others[@]}"; do wait "$pid" 2> /dev/null; done
+	others=()
+}
+
 # A test may have its own to add to what is done at the end.
 clean_up() { :; }
 
@@ -33,11 +66,13 @@ at_end() {
 	local status=$? f
 	trap - EXIT
 	if [ $status != 0 ] && [ $status != 77 ]; then
-		for f in "$DEMO_DIR"/log/*.log; do
+		for f in "$DEMO_DIR"/*/*.log; do
+			[ -s "$f" ] || continue
 			echo "--- $f"
 			tail -n 40 "$f"
 		done
 	fi
+	stop_others
 	cloud down > /dev/null 2>&1
 	clean_up
 	rm -rf "$DEMO_DIR"
