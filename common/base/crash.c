@@ -51,6 +51,7 @@ void crash_point(const char *name)
 	int64_t ordinal = atomic_fetch_add(&n_passed, 1) + 1;
 	const char *count_file = getenv("UCLOUD_CRASH_COUNT_FILE");
 	const char *name_file = getenv("UCLOUD_CRASH_FILE");
+	const char *signal = getenv("UCLOUD_CRASH_SIGNAL");
 	char line[256];
 
 	if (count_file) {
@@ -62,6 +63,10 @@ void crash_point(const char *name)
 	if (name_file) {
 		snprintf(line, sizeof(line), "%s\n", name);
 		write_line(name_file, O_TRUNC, line);
+	}
+	if (signal && strcmp(signal, "STOP") == 0) {
+		kill(getpid(), SIGSTOP);
+		return;
 	}
 	kill(getpid(), SIGKILL);
 	for (;;)

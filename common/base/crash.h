@@ -3,7 +3,9 @@
  *
  * A build with -DUCLOUD_CRASH counts every CRASH_POINT() it passes; with
  * UCLOUD_CRASH_AT=N in the environment the N-th one kills the process with SIGKILL, after
- * writing its name to the file in UCLOUD_CRASH_FILE. Without the define they are nothing.
+ * writing its name to the file in UCLOUD_CRASH_FILE. With UCLOUD_CRASH_SIGNAL=STOP it stops
+ * the process instead, which goes on there when it gets SIGCONT: as if the machine had slept.
+ * Without the define they are nothing.
  * There is one before and one after every write to etcd, every change through libvirt and
  * every change of a disk. The effect and our knowledge of it are thus torn apart both ways.
  */

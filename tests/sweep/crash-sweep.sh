@@ -1,100 +1,267 @@
 #!/usr/bin/env bash
-# Kills each daemon at each of its crash points (common/base/crash.h) in the course of a VM's
-# whole life, restarts it, and checks that every order completes, none twice, and that nothing
-# is left behind. Real etcd, real libvirt and QEMU.
+# shellcheck disable=SC2016 # order() evaluates its first argument
+# Kills each daemon at each of its crash points (common/base/crash.h) while it does everything
+# that it can do, starts it again, and checks that every order completes, none twice, and that
+# nothing is left behind. A leading scheduler is also stopped at each point past its lease, and
+# continued when another one leads. Real etcd, real libvirt and QEMU.
 #
-#	B=build/crash tests/sweep/crash-sweep.sh [all|short]
+#	B=build/crash tests/sweep/crash-sweep.sh [all|short] [host|scheduler|api|otp|stop]...
 #
-# short takes every seventh point, beginning with another one each day of the year.
+# short tries a few points of each, other ones each day of the year.
 # shellcheck source=../e2e/lib.bash
 . "$(dirname "$0")/../e2e/lib.bash"
 
 mode=${1:-short}
-export DEMO_SCHEDULER_OPTIONS="--lease_ttl 2" DEMO_HOST_OPTIONS="--lease_ttl 2"
+shift
+[ $# != 0 ] || set -- host scheduler api otp stop
+declare -A n_short=([host]=5 [scheduler]=3 [api]=5 [otp]=3 [stop]=3)
+export DEMO_SCHEDULER_OPTIONS="--lease_ttl 2"
+export DEMO_HOST_OPTIONS="--lease_ttl 2 --shutdown_timeout 2s"
 points=$DEMO_DIR/points
-cloud up services || fail "the cloud did not come up"
+crashed=$DEMO_DIR/crashed
+otp() { "$B/ucloud-otp/ucloud-otp" "$@" --config "$DEMO_DIR/conf/ucloud-otp.conf"; }
 
-# A VM's whole life, with every order given until it is accepted. An order whose answer was
-# lost is looked at, never simply sent again; creates carry an Idempotency-Key.
-order() { # WHAT-MUST-HOLD-AFTERWARDS COMMAND...
+# Gives an order until it is accepted. One whose answer was lost is looked at, never simply
+# given again.
+order() { # HAS-IT-BEEN-CARRIED-OUT COMMAND...
 	local done=$1 end=$((SECONDS + 60))
 	shift
 	until "$@" > "$DEMO_DIR/order.out" 2>&1; do
 		[ $SECONDS -lt $end ] || fail "never accepted: $* ($(cat "$DEMO_DIR/order.out"))"
 		wait_until 30 "the API answers" user vm list
-		! eval "$done" || return 0
+		! eval "$done" > /dev/null 2>&1 || return 0
 	done
 }
 
-reached() { # STATUS
-	wait_until 60 "the VM becomes $1 ($(user vm show life 2>&1))" status_is life "$1"
+# ---------------------------------------------------------------- what is done meanwhile
+reached() { # NAME STATUS
+	wait_until 60 "$1 becomes $2 ($(user vm show "$1" 2>&1))" status_is "$1" "$2"
+}
+qemu_pid() { cat "$DEMO_DIR/libvirt/run/qemu/ucloud-$uuid.pid" 2> /dev/null; }
+runs_anew() { [ -n "$(qemu_pid)" ] && [ "$(qemu_pid)" != "$1" ] && status_is life RUNNING; }
+create_vm() { user vm create --name "$1" --image "$2" --ram 64MiB; }
+is_there() { user vm show "$1"; }
+
+# A VM's whole life, and a VM that cannot live.
+vm_life() {
+	local pid
+	order 'is_there life' create_vm life demo-guest
+	order 'is_there bad' create_vm bad missing
+	reached life RUNNING
+	uuid=$(vm_field life uuid)
+	order '[ "$(vm_field life boot)" = 1 ]' user vm reboot life --force
+	wait_until 60 "the reboot is done" no_requests
+	reached life RUNNING
+	[ "$(vm_field life boot)" = 1 ] || fail "$(vm_field life boot) reboots, not 1"
+	pid=$(qemu_pid)
+	kill -KILL "$pid"
+	wait_until 60 "life runs again after its QEMU died" runs_anew "$pid"
+	order '! status_is life RUNNING' user vm stop life
+	reached life STOPPED
+	order '! status_is life STOPPED' user vm start life
+	reached life RUNNING
+	reached bad ERROR
+	order '! is_there bad' user vm delete bad
+	order '! is_there life' user vm delete life
+	wait_until 60 "the VMs are gone" no_vms
+	wait_until 20 "no request is left" no_requests
 }
 
-life() {
-	order 'user vm show life > /dev/null 2>&1' create_life
-	reached RUNNING
-	order '! no_requests' user vm reboot life --force
+key='ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3n1h0O0Yq0b2bJ9y3m6N2c1J5o8w8Zr1c2v3b4n5m6 sweep'
+# Everything that the API writes, but for what vm_life() has.
+api_life() {
+	order 'is_there life' create_vm life demo-guest
+	reached life RUNNING
+	order 'user vm show life --json | jq -e ".labels.a == \"b\""' user vm change life --label a=b
+	order '[ "$(vm_field life boot)" = 1 ]' user vm reboot life --force
 	wait_until 60 "the reboot is done" no_requests
-	reached RUNNING
-	[ "$(vm_field life boot)" = 2 ] || fail "boot is $(vm_field life boot), not 2"
 	order '! status_is life RUNNING' user vm stop life --force
-	reached STOPPED
+	order 'user ssh-key list | grep -q sweep' user ssh-key add --name sweep --key "$key"
+	order '! user ssh-key list | grep -q sweep' user ssh-key remove sweep
+	order 'admin user show user@demo | grep -q 77' admin user quota user@demo --vms 77
+	order '! admin user show user@demo | grep -q 77' admin user quota user@demo --default
+	order 'admin host show extra' admin host create --name extra
+	order 'admin host show extra --json | jq -e .is_draining' admin host drain extra
+	order '! admin host show extra' admin host delete extra
+	order 'admin image-store show extra' \
+		admin image-store create --name extra --type filesystem --path "$DEMO_DIR/extra"
+	order 'user image show extra' admin image create --name extra --store extra --path x.img \
+		--format raw --public
+	order 'user image show extra --json | jq -e ".public == false"' \
+		admin image change extra --public no
+	order '! admin image show extra' admin image delete extra
+	order '! admin image-store show extra' admin image-store delete extra
+	reached life STOPPED
 	order '! status_is life STOPPED' user vm start life
-	reached RUNNING
-	order '! status_is life RUNNING' user vm delete life
+	order '! is_there life' user vm delete life
 	wait_until 60 "the VM is gone" no_vms
 	wait_until 20 "no request is left" no_requests
 }
-create_life() { user vm create --name life --image demo-guest --ram 128MiB; }
 
+# A user logs in with the tokens of three time steps, each of which serves at most once. When
+# ucloud-otp dies under way, one of them may be lost.
+log_in() { # TOKEN: prints the status
+	curl -s -g --noproxy '*' -m 10 -o /dev/null -w '%{http_code}' -u "sweep@demo:$1" \
+		"$(api_url)/v1/vms"
+}
+otp_life() {
+	local seed at token status served=
+	seed=$(otp user add sweep --realm demo | awk '/^seed:/ { print $2 }')
+	for at in -30 +0 +30; do
+		token=$(oathtool --totp -b -N "$(date -u -d "$at seconds" '+%F %T UTC')" "$seed")
+		status=$(log_in "$token")
+		[ "$status" != 200 ] || served+=" $token"
+		[ "$status" != 503 ] || wait_until 30 "ucloud-otp answers" otp_is_ready
+	done
+	wait_until 30 "ucloud-otp answers" otp_is_ready
+	[ "$(wc -w <<< "$served")" -ge 2 ] || fail "of three tokens only these served:$served"
+	for token in $served; do
+		[ "$(log_in "$token")" = 401 ] || fail "a token served twice"
+	done
+	otp user delete sweep --realm demo > /dev/null || fail "delete the user"
+	# Failed log-ins are slowed down, per address as well: begin anew.
+	cloud kill ucloud-api
+	cloud start ucloud-api
+	wait_until 30 "the API answers" user vm list
+}
+otp_is_ready() { curl -sf -g --noproxy '*' "http://[::1]:$(cat "$DEMO_DIR/run/ucloud-otp-metrics.port")/healthz"; }
+
+# ---------------------------------------------------------------- killing
 # Starts a daemon with the environment given and starts it again as soon as it has died.
 watched() { # SERVICE VAR=VALUE...
 	local s=$1
 	shift
+	rm -f "$DEMO_DIR/unwatch"
 	cloud stop "$s"
 	env "$@" scripts/demo start "$s"
 	(
-		while cloud pid "$s" > /dev/null; do sleep 0.1; done
+		while cloud pid "$s" > /dev/null; do
+			[ ! -e "$DEMO_DIR/unwatch" ] || exit 0
+			sleep 0.1
+		done
 		cloud start "$s"
 	) &
 	watcher=$!
 }
 
 unwatch() {
-	kill "$watcher" 2> /dev/null
-	wait "$watcher" 2> /dev/null
+	: > "$DEMO_DIR/unwatch"
+	wait "$watcher"
 }
 
-sweep() { # SERVICE
-	local s=$1 n i step=1 first=1 at
+all_keys() {
+	etcdctl3 get --prefix / --keys-only | grep . |
+		grep -vE '^/v1/(session|idempotency|console|lock|alive)/' | sort
+}
+
+# What was there before is there now, and nothing else.
+check_nothing_left() {
+	check_invariants
+	all_keys | diff "$DEMO_DIR/keys" - || fail "keys are left or missing"
+	[ -z "$(ls -A "$DEMO_DIR/store/vms")" ] || fail "a disk is left"
+	[ -z "$(ls -A "$DEMO_DIR/host/console")" ] || fail "a console log is left"
+}
+
+count_points() { # SERVICE LIFE
 	: > "$points"
-	cloud stop "$s"
-	UCLOUD_CRASH_COUNT_FILE=$points cloud start "$s"
+	cloud stop "$1"
+	UCLOUD_CRASH_COUNT_FILE=$points cloud start "$1"
 	wait_until 30 "the API answers" user vm list
-	life
-	cloud stop "$s"
-	cloud start "$s"
+	$2
+	cloud stop "$1"
+	cloud start "$1"
+	wait_until 30 "the API answers" user vm list
 	n=$(wc -l < "$points")
-	[ "$n" -gt 0 ] || fail "$s passes no crash point; was it built with CRASH=1?"
+	[ "$n" -gt 0 ] || fail "$1 passes no crash point; was it built with CRASH=1?"
+}
+
+# Sets $first and $step: which of $n points to try. The step is odd: "before" and "after" take
+# turns.
+choose_points() { # WHAT
+	step=1 first=1
 	if [ "$mode" = short ]; then
-		step=7
-		first=$((1 + 10#$(date +%j) % 7))
+		step=$(((n + n_short[$1] - 1) / n_short[$1] | 1))
+		first=$((1 + 10#$(date +%j) % step))
 	fi
-	say "$s passes $n points; every $step. from $first"
+	say "$1: $n points; every $step. from $first"
+}
+
+said() { # WHAT: one line for a point that was tried
+	local at
+	at=$(cat "$crashed" 2> /dev/null) || at="(not reached this time)"
+	say "$1 at point $i of $n: $at"
+	rm -f "$crashed"
+	n_tried=$((n_tried + 1))
+}
+
+sweep() { # SERVICE LIFE
+	local s=ucloud-$1 n i step first start=$SECONDS
+	count_points "$s" "$2"
+	choose_points "$1"
 	for ((i = first; i <= n; i += step)); do
-		rm -f "$DEMO_DIR/crashed"
-		watched "$s" UCLOUD_CRASH_AT="$i" UCLOUD_CRASH_FILE="$DEMO_DIR/crashed"
+		watched "$s" UCLOUD_CRASH_AT="$i" UCLOUD_CRASH_FILE="$crashed"
 		wait_until 30 "the API answers" user vm list
-		life
+		$2
 		unwatch
 		cloud pid "$s" > /dev/null || cloud start "$s"
-		check_invariants
-		at=$(cat "$DEMO_DIR/crashed" 2> /dev/null) || at="(not reached this time)"
-		say "$s killed at point $i of $n: $at"
-		n_killed=$((n_killed + 1))
+		check_nothing_left
+		said "$s killed"
 	done
+	say "$s: $n points, $((SECONDS - start)) s"
 }
 
-n_killed=0
-for s in ucloud-host ucloud-scheduler ucloud-api ucloud-otp; do sweep $s; done
-echo "$n_killed passed, 0 failed, 0 skipped"
+# ---------------------------------------------------------------- stopping
+leader_pid() { etcdctl3 get /v1/lock/scheduler --print-value-only | jq -r '.pid // 0'; }
+is_stopped() { grep -q '^State:[[:space:]]*T' "/proc/$1/status"; }
+leads() { [ "$(leader_pid)" = "$1" ]; }
+leads_or_is_stopped() { leads "$1" || is_stopped "$1"; }
+does_not_lead() {
+	[ "$(curl -sf -g --noproxy '*' \
+		"http://[::1]:$(cat "$DEMO_DIR/run/ucloud-scheduler-metrics.port")/metrics" |
+		awk '$1 == "ucloud_scheduler_is_leader" { print $2 }')" = 0 ]
+}
+
+stop_sweep() {
+	local s=ucloud-scheduler n i step first pid start=$SECONDS
+	count_points $s vm_life
+	choose_points stop
+	for ((i = first; i <= n; i += step)); do
+		cloud stop $s
+		UCLOUD_CRASH_AT=$i UCLOUD_CRASH_FILE=$crashed UCLOUD_CRASH_SIGNAL=STOP cloud start $s
+		pid=$(cloud pid $s)
+		wait_until 20 "the first one leads" leads_or_is_stopped "$pid"
+		another second $s --force --lease_ttl 2
+		vm_life
+		if is_stopped "$pid"; then
+			leads "${others[0]}" || fail "the other one does not lead"
+			kill -CONT "$pid"
+			wait_until 10 "the old leader knows that it is none" does_not_lead
+			leads "${others[0]}" || fail "the other one does not lead any more"
+		fi
+		check_nothing_left
+		stop_others
+		said "the leader was stopped"
+	done
+	! grep -h ' ERROR ' "$DEMO_DIR/log/$s.log" "$DEMO_DIR/second/$s.log" ||
+		fail "a scheduler logged an ERROR"
+	say "stopped schedulers: $n points, $((SECONDS - start)) s"
+}
+
+cloud up services || fail "the cloud did not come up"
+admin image create --name missing --store demo --path missing.img --format raw --public ||
+	fail "register an image without a file"
+user vm list > /dev/null || fail "list"
+vm_life # makes what is made once, like the user's entry
+all_keys > "$DEMO_DIR/keys"
+check_nothing_left
+n_tried=0
+for what; do
+	case $what in
+	host | scheduler) sweep "$what" vm_life ;;
+	api) sweep api api_life ;;
+	otp) sweep otp otp_life ;;
+	stop) stop_sweep ;;
+	*) fail "what is $what?" ;;
+	esac
+done
+echo "$n_tried passed, 0 failed, 0 skipped"

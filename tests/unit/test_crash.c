@@ -41,10 +41,9 @@ static int remove_dir(void **state)
 	return 0;
 }
 
-/* Passes three points in a child; its wait status. */
-static int run_child(const struct fixture *f, const char *at)
+/* A child that passes three points. */
+static pid_t start_child(const struct fixture *f, const char *at)
 {
-	int status = 0;
 	pid_t pid = fork();
 
 	assert_true(pid >= 0);
@@ -59,6 +58,15 @@ static int run_child(const struct fixture *f, const char *at)
 		CRASH_POINT("b.before");
 		_exit(7);
 	}
+	return pid;
+}
+
+/* Its wait status. */
+static int run_child(const struct fixture *f, const char *at)
+{
+	int status = 0;
+	pid_t pid = start_child(f, at);
+
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	return status;
 }
@@ -103,6 +111,24 @@ static void survives_a_point_that_is_never_reached(void **state)
 	assert_int_not_equal(access(f->name_file, F_OK), 0);
 }
 
+static void stops_and_goes_on(void **state)
+{
+	const struct fixture *f = *state;
+	int status = 0;
+	pid_t pid;
+
+	setenv("UCLOUD_CRASH_SIGNAL", "STOP", 1);
+	pid = start_child(f, "2");
+	unsetenv("UCLOUD_CRASH_SIGNAL");
+	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+	assert_true(WIFSTOPPED(status));
+	assert_file(f->count_file, "1 a.before\n2 a.after\n");
+	kill(pid, SIGCONT);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+	assert_file(f->count_file, "1 a.before\n2 a.after\n3 b.before\n");
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -112,6 +138,7 @@ int main(void)
 			dies_at_the_point_asked_for, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(
 			survives_a_point_that_is_never_reached, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(stops_and_goes_on, make_dir, remove_dir),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
