@@ -233,7 +233,7 @@ stop_sweep() {
 		another second $s --force --lease_ttl 2
 		vm_life
 		if is_stopped "$pid"; then
-			leads "${others[0]}" || fail "the other one does not lead"
+			wait_until 6 "the other one leads" leads "${others[0]}"
 			kill -CONT "$pid"
 			wait_until 10 "the old leader knows that it is none" does_not_lead
 			leads "${others[0]}" || fail "the other one does not lead any more"
