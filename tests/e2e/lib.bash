@@ -37,13 +37,14 @@ free_port() {
 }
 
 # another DIR SERVICE OPTION...: sets one more SERVICE up below $DEMO_DIR/DIR and starts it;
-# DIR/SERVICE.pid, DIR/SERVICE.log.
-others=()
+# DIR/SERVICE.pid, DIR/SERVICE.log. $etcd_options are how it reaches etcd.
+others=() etcd_options=()
 another() {
 	local dir=$DEMO_DIR/$1 s=$2
 	shift 2
 	mkdir -p "$dir"
-	"$B/$s/$s" setup --path "$dir" --etcd_url "$(etcd_url)" \
+	[ ${#etcd_options[@]} != 0 ] || etcd_options=(--etcd_url "$(etcd_url)")
+	"$B/$s/$s" setup --path "$dir" "${etcd_options[@]}" \
 		--metrics_listen "[::1]:$(free_port)" "$@" > /dev/null || fail "set $s up"
 	"$B/$s/$s" --config "$dir/$s.conf" >> "$dir/$s.log" 2>&1 &
 	echo $! > "$dir/$s.pid"
