@@ -259,7 +259,7 @@ static struct httpd_req **left_get(struct httpd *d, size_t *n)
 	if (max > 0)
 		v = xcalloc(max, sizeof(struct httpd_req *));
 	/* As long as nobody has claimed it, its connection is suspended, and there. */
-	for (req = d->held; req; req = req->next) {
+	for (req = d->held; req && *n < max; req = req->next) {
 		if (!req->is_parked || !httpd_conn_is_left(req->conn))
 			continue;
 		httpd_req_ref(req);
