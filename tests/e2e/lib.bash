@@ -16,7 +16,7 @@ for tool in etcd libvirtd qemu-system-x86_64 qemu-img jq tini; do
 	command -v $tool > /dev/null || skip "$tool is not installed"
 done
 
-DEMO_DIR=$(mktemp -d /tmp/ucloud-e2e.XXXXXX)
+DEMO_DIR=$(mktemp -d "${TMPDIR:-/tmp}/ucloud-e2e.XXXXXX")
 export DEMO_DIR XDG_CACHE_HOME=$DEMO_DIR/cache
 cloud() { scripts/demo "$@"; }
 user() { "$DEMO_DIR/ucloud-cli" "$@"; }

@@ -68,9 +68,11 @@ static void end_guard(void *aux)
 
 static void make_dir(void)
 {
-	lv.dir = xstrdup("/tmp/uc-lv-XXXXXX");
+	const char *tmp = getenv("TMPDIR");
+
+	lv.dir = xasprintf("%s/uc-lv-XXXXXX", tmp != NULL ? tmp : "/tmp");
 	if (mkdtemp(lv.dir) == NULL) {
-		perror("/tmp");
+		perror(lv.dir);
 		abort();
 	}
 	start_guard();

@@ -14,14 +14,15 @@
 #include <cmocka.h>
 
 struct fixture {
-	char dir[64], name_file[96], count_file[96];
+	char dir[256], name_file[280], count_file[280];
 };
 
 static int make_dir(void **state)
 {
 	struct fixture *f = xcalloc(1, sizeof(*f));
 
-	snprintf(f->dir, sizeof(f->dir), "/tmp/ucloud-test-crash-XXXXXX");
+	snprintf(f->dir, sizeof(f->dir), "%s/ucloud-test-crash-XXXXXX",
+		getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
 	if (!mkdtemp(f->dir))
 		return -1;
 	snprintf(f->name_file, sizeof(f->name_file), "%s/name", f->dir);
