@@ -308,14 +308,19 @@ void events_end_session(void *aux, const char *session)
 	pthread_mutex_unlock(&ev->lock);
 }
 
-/* The lock is held. */
-static size_t count_of(const struct events *ev, const struct who *who)
+/* Forgets those whose client has gone. The lock is held. */
+static size_t count_of(struct events *ev, const struct who *who)
 {
-	const struct stream *s;
+	struct stream *s, *next;
 	size_t n = 0;
 
-	DL_FOREACH(ev->streams, s)
-	n += str_eq(s->name, who->name) && str_eq(s->realm, who->realm);
+	DL_FOREACH_SAFE(ev->streams, s, next)
+	{
+		if (!httpd_stream_is_open(s->http))
+			stream_free(ev, s);
+		else
+			n += str_eq(s->name, who->name) && str_eq(s->realm, who->realm);
+	}
 	return n;
 }
 

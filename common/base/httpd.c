@@ -309,6 +309,7 @@ static void *reaper_main(void *aux)
 			reap(d, c, now);
 		pthread_mutex_unlock(&d->lock);
 		close_left(d);
+		httpd_streams_end_left(d);
 		httpd_streams_keepalive(d, now);
 		pthread_mutex_lock(&d->lock);
 	}

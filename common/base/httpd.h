@@ -94,6 +94,8 @@ void httpd_answer_err(struct httpd_req *req, const struct err *e);
  */
 struct httpd_stream *httpd_answer_stream(struct httpd_req *req, const char *content_type);
 bool httpd_stream_send(struct httpd_stream *s, const char *p, size_t size);
+/* What httpd_stream_send() would say. */
+bool httpd_stream_is_open(struct httpd_stream *s);
 void httpd_stream_close(struct httpd_stream *s);
 
 #endif

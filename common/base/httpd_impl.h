@@ -84,6 +84,7 @@ struct httpd_req {
 struct httpd_stream {
 	struct httpd *d;
 	struct MHD_Connection *mhd;
+	struct httpd_conn *conn;	  /* there while it is in d->streams */
 	struct httpd_stream *prev, *next; /* in d->streams, under d->lock */
 	unsigned refs;			  /* atomic: the sender's and the response's */
 	int64_t last_msec;		  /* atomic: something was sent */
@@ -164,6 +165,8 @@ void httpd_req_refuse(struct httpd_req *req, const struct err *e);
 /* httpd_stream.c */
 /* Ends every stream, for closing. */
 void httpd_streams_end(struct httpd *d);
+/* Ends streams whose client has gone. */
+void httpd_streams_end_left(struct httpd *d);
 /* Sends a comment on streams that were silent for a while. */
 void httpd_streams_keepalive(struct httpd *d, int64_t now_msec);
 

@@ -77,6 +77,7 @@ static struct httpd_stream *stream_new(struct httpd_req *req, const char *conten
 
 	s->d = req->d;
 	s->mhd = req->mhd;
+	s->conn = req->conn;
 	s->refs = 2;
 	s->last_msec = httpd_now_msec();
 	s->is_sse = str_has_prefix(content_type, "text/event-stream");
@@ -128,6 +129,16 @@ bool httpd_stream_send(struct httpd_stream *s, const char *p, size_t size)
 	return true;
 }
 
+bool httpd_stream_is_open(struct httpd_stream *s)
+{
+	bool is_open;
+
+	pthread_mutex_lock(&s->lock);
+	is_open = !s->is_gone && !s->is_over && !s->is_closed;
+	pthread_mutex_unlock(&s->lock);
+	return is_open;
+}
+
 static void stream_end(struct httpd_stream *s)
 {
 	pthread_mutex_lock(&s->lock);
@@ -143,9 +154,15 @@ void httpd_stream_close(struct httpd_stream *s)
 
 /* ------------------------------------------------------- all of the server */
 
-/* The streams, each counted once more, so that they can be used without d->lock. */
+static bool is_silent(const struct httpd_stream *s, int64_t since_msec)
+{
+	return __atomic_load_n(&s->last_msec, __ATOMIC_RELAXED) <= since_msec;
+}
+
+/* Those that have been silent for long, or (is_left) whose client has gone; each counted once
+ * more, so that they can be used without d->lock. */
 static struct httpd_stream **streams_get(
-	struct httpd *d, int64_t silent_since_msec, size_t *n)
+	struct httpd *d, int64_t silent_since_msec, bool is_left, size_t *n)
 {
 	struct httpd_stream **v = NULL, *s;
 	size_t max = 0;
@@ -157,7 +174,8 @@ static struct httpd_stream **streams_get(
 	if (max > 0)
 		v = xcalloc(max, sizeof(struct httpd_stream *));
 	for (s = d->streams; s; s = s->next) {
-		if (__atomic_load_n(&s->last_msec, __ATOMIC_RELAXED) > silent_since_msec)
+		if (is_left ? !httpd_conn_is_left(s->conn)
+			    : !is_silent(s, silent_since_msec))
 			continue;
 		__atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
 		v[(*n)++] = s;
@@ -169,7 +187,19 @@ static struct httpd_stream **streams_get(
 void httpd_streams_end(struct httpd *d)
 {
 	size_t n;
-	struct httpd_stream **v = streams_get(d, INT64_MAX, &n);
+	struct httpd_stream **v = streams_get(d, INT64_MAX, false, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		stream_end(v[i]);
+		stream_unref(v[i]);
+	}
+	free(v);
+}
+
+void httpd_streams_end_left(struct httpd *d)
+{
+	size_t n;
+	struct httpd_stream **v = streams_get(d, 0, true, &n);
 
 	for (size_t i = 0; i < n; i++) {
 		stream_end(v[i]);
@@ -181,7 +211,7 @@ void httpd_streams_end(struct httpd *d)
 void httpd_streams_keepalive(struct httpd *d, int64_t now_msec)
 {
 	size_t n;
-	struct httpd_stream **v = streams_get(d, now_msec - d->keepalive_msec, &n);
+	struct httpd_stream **v = streams_get(d, now_msec - d->keepalive_msec, false, &n);
 
 	for (size_t i = 0; i < n; i++) {
 		if (v[i]->is_sse)
