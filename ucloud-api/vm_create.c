@@ -14,7 +14,8 @@ struct vm_create {
 	struct idem idem;
 	char uuid[UUID_STR_SIZE];
 	int64_t now;
-	struct vm vm; /* of the last run */
+	struct vm vm;	 /* of the last run */
+	bool is_refused; /* by us, in the last run: the store has nothing to do with it */
 };
 
 static void vm_create_done(struct vm_create *c)
@@ -235,11 +236,10 @@ static int write_all(struct vm_create *c, struct draft *d, struct found *f, stru
 	return 0;
 }
 
-static int vm_create_fn(void *aux, struct draft *d, struct err *e)
+static int draft_all(struct vm_create *c, struct draft *d, struct err *e)
 {
 	CLEANUP(found_done)
 	struct found f = {0};
-	struct vm_create *c = aux;
 	int r;
 
 	r = look(c, d, &f, e);
@@ -248,6 +248,15 @@ static int vm_create_fn(void *aux, struct draft *d, struct err *e)
 	if (build(c, &f, e) < 0)
 		return -1;
 	return write_all(c, d, &f, e);
+}
+
+static int vm_create_fn(void *aux, struct draft *d, struct err *e)
+{
+	struct vm_create *c = aux;
+	int r = draft_all(c, d, e);
+
+	c->is_refused = r < 0;
+	return r;
 }
 
 /* At most what write_all() adds; the user's entry is the largest that one can be. */
@@ -283,7 +292,7 @@ int orders_vm_create(struct orders *o, const struct who *who, json_t *body,
 		if (idem_init(o, who, "vm", idempotency_key, body, now, &c.idem, e) < 0)
 			return -1;
 		r = group_run(o->group, vm_create_fn, &c, &room, e);
-		if (r >= 0 || !idem_failed(o, &c.idem, e))
+		if (r >= 0 || c.is_refused || !idem_failed(o, &c.idem, e))
 			break;
 	}
 	if (r < 0)

@@ -408,6 +408,34 @@ static void test_idempotency_beyond_quota(void **state)
 	assert_string_equal(vm.name, "a0");
 }
 
+/* What is refused takes no lease: they last for a day, and anybody could fill the store. */
+static void test_idempotency_refused(void **state)
+{
+	CLEANUP(vm_done)
+	struct vm vm = {0};
+	CLEANUP(kv_list_done)
+	struct kv_list list = {0};
+	struct world *w = *state;
+	struct err e;
+
+	for (int i = 0; i < 3; i++) {
+		CLEANUP_STR char *good =
+			xasprintf("{\"name\":\"a%d\",\"image\":\"debian\"}", i);
+		CLEANUP_STR char *key = xasprintf("key %d", i);
+
+		assert_int_equal(create_as(w, &alice, good, key, &vm, &e), 0);
+		assert_int_equal(
+			create_as(w, &alice, "{\"name\":\"b\",\"image\":\"nothing\"}",
+				"k", &vm, &e),
+			-1);
+		assert_int_equal(e.kind, ERR_NOT_FOUND);
+	}
+	assert_int_equal(kv_range(w->kv, KEY_IDEMPOTENCY, 0, &list, &e), 0);
+	assert_int_equal(list.len, 3);
+	assert_int_equal(list.v[0].lease, list.v[1].lease);
+	assert_int_equal(list.v[0].lease, list.v[2].lease);
+}
+
 /* The lease of the keys is gone (a restored store): the next order takes a new one. */
 static void test_idempotency_lease_lost(void **state)
 {
@@ -926,6 +954,7 @@ int main(void)
 		TEST(test_quota),
 		TEST(test_idempotency),
 		TEST(test_idempotency_beyond_quota),
+		TEST(test_idempotency_refused),
 		TEST(test_idempotency_lease_lost),
 		TEST(test_create_unknown),
 		TEST(test_create_beside_another_process),
