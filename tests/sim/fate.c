@@ -147,6 +147,18 @@ static void befell(struct sim_vm *v)
 	v->may_fail |= v->n_crashes >= 5;
 }
 
+/* A guest that powers itself off stays off, unless something else is on its way. */
+static void guest_off(struct fake_hyper *h, struct sim_vm *v)
+{
+	struct virt_dom dom;
+	bool is_plain = fake_hyper_get(h, v->uuid, &dom) && dom.state == VIRT_RUNNING &&
+			v->exists && v->vm.status == VM_RUNNING && !v->n_requests &&
+			dom.boot == v->vm.boot;
+	fake_hyper_guest_off(h, v->uuid);
+	v->n_may_start++;
+	v->expect = is_plain ? SIM_STOPPED : SIM_ANY;
+}
+
 /* Something happens to a VM that runs. */
 void move_guest(struct sim *s)
 {
@@ -162,9 +174,7 @@ void move_guest(struct sim *s)
 	if (!v)
 		return;
 	if (dice < 40) {
-		fake_hyper_guest_off(h, uuid);
-		v->n_may_start++;
-		v->expect = SIM_ANY;
+		guest_off(h, v);
 	} else if (dice < 55) {
 		fake_hyper_pause(h, uuid);
 	} else {
@@ -218,19 +228,25 @@ void move_hyper(struct sim *s)
 	}
 }
 
+/* What runs is started again; and what has powered itself off, when nobody has noticed. */
+static void was_reset(struct fake_hyper *h, struct sim_vm *v)
+{
+	struct virt_dom dom;
+	if (!fake_hyper_get(h, v->uuid, &dom))
+		return;
+	if (dom.state == VIRT_RUNNING || dom.state == VIRT_PAUSED)
+		v->n_may_start++;
+	else
+		v->expect = SIM_ANY;
+}
+
 /* The machine restarts, and its daemon comes back later. */
 void move_reset(struct sim *s)
 {
 	struct node *n = any_host(s);
-	CLEANUP(strv_done)
-	struct strv running = {0};
 	log_debug("sim: machine reset node=%s", n->name);
-	fake_hyper_list_running(s->hypers[n->i], &running);
-	for (size_t i = 0; i < running.len; i++) {
-		struct sim_vm *v = sim_find_vm(s, running.v[i]);
-		if (v)
-			v->n_may_start++;
-	}
+	for (unsigned i = 0; i < s->n_vms; i++)
+		was_reset(s->hypers[n->i], s->vms[i]);
 	if (n->is_paused)
 		n->is_dead = true; /* when it would go on */
 	else

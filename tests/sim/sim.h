@@ -37,8 +37,7 @@
 #define SIM_ORDERS 8 /* with Idempotency-Keys that are remembered */
 #define SIM_REALM  "demo"
 
-#define SIM_GRACE_SEC  30
-#define SIM_ORPHAN_SEC 600
+#define SIM_GRACE_SEC 30
 
 enum node_kind { NODE_HOST, NODE_SCHED, NODE_API };
 
@@ -145,6 +144,7 @@ struct sim {
 	bool is_wrong;
 	int64_t compacted_at;
 	bool was_full, has_label_changes;
+	int64_t orphan_keep_sec;
 	struct keys keys;
 	struct fake_etcd *etcd;
 	struct kv *god; /* a client without faults, for looking and meddling */

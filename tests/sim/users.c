@@ -174,8 +174,11 @@ static void expect(
 	/* "It runs already" may be said of one that has just powered itself off. */
 	if (is_lost || (r == ORDER_AS_IT_IS && what == ORDER_START))
 		v->expect = SIM_ANY;
-	else if (is_accepted && what != ORDER_REBOOT && what != ORDER_REBOOT_FORCE)
-		v->expect = what == ORDER_START ? SIM_RUNNING : SIM_STOPPED;
+	else if (is_accepted)
+		v->expect = what == ORDER_STOP || what == ORDER_STOP_FORCE ||
+					    what == ORDER_DELETE
+				    ? SIM_STOPPED
+				    : SIM_RUNNING;
 }
 
 void move_order(struct sim *s)

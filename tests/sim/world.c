@@ -24,7 +24,7 @@ static void host_start(struct node *n)
 		.keys = &n->sim->keys,
 		.machine = host,
 		.accel = "tcg",
-		.orphan_keep_sec = SIM_ORPHAN_SEC};
+		.orphan_keep_sec = n->sim->orphan_keep_sec};
 	n->hostd = hostd_new(n->kv, n->virt, &conf);
 }
 
@@ -264,6 +264,7 @@ void sim_open(struct sim *s, uint64_t seed)
 	sim_draw_chances(s);
 	sim_draw_weights(s);
 	s->has_label_changes = sim_chance(s, 50);
+	s->orphan_keep_sec = sim_chance(s, 50) ? 1 : 600;
 	open_disks(s);
 	keys_set_defaults(&s->keys);
 	s->etcd = fake_etcd_new();
