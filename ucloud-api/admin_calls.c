@@ -12,8 +12,7 @@
 
 enum route_result call_host_create(struct call *c, struct err *e)
 {
-	CLEANUP(host_done)
-	struct host h = {0};
+	CLEANUP(host_done) struct host h = { 0 };
 	int r = orders_host_create(c->api->orders, &c->who, c->body,
 		httpd_header(c->req, "Idempotency-Key"), c->now, &h, e);
 
@@ -26,7 +25,7 @@ enum route_result call_host_create(struct call *c, struct err *e)
 enum route_result call_host_list(struct call *c, struct err *e)
 {
 	struct list_range range;
-	struct list_page page = {0};
+	struct list_page page = { 0 };
 
 	if (call_range(c, hostname_check, &range, e) < 0 ||
 		list_hosts(c->api->kv, &c->api->conf->keys, &range, &page, e) < 0)
@@ -36,8 +35,7 @@ enum route_result call_host_list(struct call *c, struct err *e)
 
 enum route_result call_host_show(struct call *c, struct err *e)
 {
-	CLEANUP(host_done)
-	struct host h = {0};
+	CLEANUP(host_done) struct host h = { 0 };
 
 	if (orders_host_get(c->api->orders, &c->who, c->params[0], &h, e) < 0)
 		return ROUTE_FAILED;
@@ -46,8 +44,7 @@ enum route_result call_host_show(struct call *c, struct err *e)
 
 enum route_result call_host_patch(struct call *c, struct err *e)
 {
-	CLEANUP(host_done)
-	struct host h = {0};
+	CLEANUP(host_done) struct host h = { 0 };
 
 	if (orders_host_patch(c->api->orders, &c->who, c->params[0], c->body, &h, e) < 0)
 		return ROUTE_FAILED;
@@ -63,8 +60,7 @@ enum route_result call_host_delete(struct call *c, struct err *e)
 
 static enum route_result drain(struct call *c, bool is_draining, struct err *e)
 {
-	CLEANUP(host_done)
-	struct host h = {0};
+	CLEANUP(host_done) struct host h = { 0 };
 
 	if (orders_host_drain(c->api->orders, &c->who, c->params[0], is_draining, &h, e) <
 		0)
@@ -86,8 +82,7 @@ enum route_result call_host_undrain(struct call *c, struct err *e)
 
 enum route_result call_image_create(struct call *c, struct err *e)
 {
-	CLEANUP(image_done)
-	struct image im = {0};
+	CLEANUP(image_done) struct image im = { 0 };
 	int r = orders_image_create(c->api->orders, &c->who, c->body,
 		httpd_header(c->req, "Idempotency-Key"), c->now, &im, e);
 
@@ -100,7 +95,7 @@ enum route_result call_image_create(struct call *c, struct err *e)
 enum route_result call_image_list(struct call *c, struct err *e)
 {
 	struct list_range range;
-	struct list_page page = {0};
+	struct list_page page = { 0 };
 
 	if (call_range(c, uuid_check, &range, e) < 0 ||
 		list_images(c->api->kv, &c->api->conf->keys, &c->who, &range, &page, e) <
@@ -111,8 +106,7 @@ enum route_result call_image_list(struct call *c, struct err *e)
 
 enum route_result call_image_show(struct call *c, struct err *e)
 {
-	CLEANUP(image_done)
-	struct image im = {0};
+	CLEANUP(image_done) struct image im = { 0 };
 
 	if (orders_image_get(c->api->orders, &c->who, c->params[0], &im, e) < 0)
 		return ROUTE_FAILED;
@@ -121,8 +115,7 @@ enum route_result call_image_show(struct call *c, struct err *e)
 
 enum route_result call_image_patch(struct call *c, struct err *e)
 {
-	CLEANUP(image_done)
-	struct image im = {0};
+	CLEANUP(image_done) struct image im = { 0 };
 
 	if (orders_image_patch(c->api->orders, &c->who, c->params[0], c->body, &im, e) <
 		0)
@@ -141,8 +134,7 @@ enum route_result call_image_delete(struct call *c, struct err *e)
 
 enum route_result call_store_create(struct call *c, struct err *e)
 {
-	CLEANUP(image_store_done)
-	struct image_store s = {0};
+	CLEANUP(image_store_done) struct image_store s = { 0 };
 	int r = orders_store_create(c->api->orders, &c->who, c->body,
 		httpd_header(c->req, "Idempotency-Key"), c->now, &s, e);
 
@@ -155,7 +147,7 @@ enum route_result call_store_create(struct call *c, struct err *e)
 enum route_result call_store_list(struct call *c, struct err *e)
 {
 	struct list_range range;
-	struct list_page page = {0};
+	struct list_page page = { 0 };
 
 	if (call_range(c, name_check, &range, e) < 0 ||
 		list_stores(c->api->kv, &range, &page, e) < 0)
@@ -165,8 +157,7 @@ enum route_result call_store_list(struct call *c, struct err *e)
 
 enum route_result call_store_show(struct call *c, struct err *e)
 {
-	CLEANUP(image_store_done)
-	struct image_store s = {0};
+	CLEANUP(image_store_done) struct image_store s = { 0 };
 
 	if (orders_store_get(c->api->orders, &c->who, c->params[0], &s, e) < 0)
 		return ROUTE_FAILED;
@@ -194,7 +185,7 @@ enum route_result call_user_list(struct call *c, struct err *e)
 {
 	const struct amounts *quota = &orders_conf_of(c->api->orders)->quota;
 	struct list_range range;
-	struct list_page page = {0};
+	struct list_page page = { 0 };
 
 	if (call_range(c, user_ref_check, &range, e) < 0 ||
 		list_users(c->api->kv, quota, &range, &page, e) < 0)
@@ -204,8 +195,7 @@ enum route_result call_user_list(struct call *c, struct err *e)
 
 enum route_result call_user_show(struct call *c, struct err *e)
 {
-	CLEANUP(user_done)
-	struct user u = {0};
+	CLEANUP(user_done) struct user u = { 0 };
 	CLEANUP_STR char *name = NULL;
 	CLEANUP_STR char *realm = NULL;
 
@@ -217,8 +207,7 @@ enum route_result call_user_show(struct call *c, struct err *e)
 
 enum route_result call_user_patch(struct call *c, struct err *e)
 {
-	CLEANUP(user_done)
-	struct user u = {0};
+	CLEANUP(user_done) struct user u = { 0 };
 	CLEANUP_STR char *name = NULL;
 	CLEANUP_STR char *realm = NULL;
 
@@ -250,7 +239,7 @@ enum route_result call_request_list(struct call *c, struct err *e)
 	CLEANUP_STR char *name = NULL;
 	CLEANUP_STR char *realm = NULL;
 	struct list_range range;
-	struct list_page page = {0};
+	struct list_page page = { 0 };
 	int r;
 
 	if (call_user_ref(c, "owner", httpd_query(c->req, "owner"), &name, &realm, e) <
@@ -271,8 +260,7 @@ enum route_result call_request_list(struct call *c, struct err *e)
 
 enum route_result call_request_show(struct call *c, struct err *e)
 {
-	CLEANUP(request_done)
-	struct request r = {0};
+	CLEANUP(request_done) struct request r = { 0 };
 
 	if (orders_request_get(c->api->orders, &c->who, c->params[0], &r, e) < 0)
 		return ROUTE_FAILED;
@@ -281,8 +269,7 @@ enum route_result call_request_show(struct call *c, struct err *e)
 
 enum route_result call_request_retry(struct call *c, struct err *e)
 {
-	CLEANUP(request_done)
-	struct request r = {0};
+	CLEANUP(request_done) struct request r = { 0 };
 
 	if (orders_request_retry(c->api->orders, &c->who, c->params[0], &r, e) < 0)
 		return ROUTE_FAILED;
@@ -291,8 +278,7 @@ enum route_result call_request_retry(struct call *c, struct err *e)
 
 enum route_result call_request_abort(struct call *c, struct err *e)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 
 	if (orders_request_abort(c->api->orders, &c->who, c->params[0], c->now, &vm, e) <
 		0)

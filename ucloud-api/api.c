@@ -32,8 +32,8 @@ static enum httpd_result handle(void *aux, struct httpd_req *req)
 static int open_store(struct api *api, struct err *e)
 {
 	struct etcd_conf conf = api->conf->etcd;
-	struct orders_conf orders_conf = {
-		.quota = api->conf->quota, .limits = api->conf->limits};
+	struct orders_conf orders_conf = { .quota = api->conf->quota,
+		.limits = api->conf->limits };
 
 	if (conf.limit_sec > STORE_LIMIT_SEC)
 		conf.limit_sec = STORE_LIMIT_SEC;
@@ -140,8 +140,7 @@ void api_close(struct api *api)
 
 int api_health(struct api *api, struct err *e)
 {
-	CLEANUP(kv_pair_done)
-	struct kv_pair pair = {0};
+	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
 	CLEANUP_STR char *key = key_lock("scheduler");
 	int64_t now = clock_mono_msec();
 	bool is_known;

@@ -19,26 +19,26 @@ struct auth {
 	unsigned n_verifies; /* under way */
 };
 
-static struct metric n_logins = {METRIC_COUNTER, "ucloud_api_login_total",
-	"Log-ins by outcome.", .label = "outcome"};
+static struct metric n_logins = { METRIC_COUNTER, "ucloud_api_login_total",
+	"Log-ins by outcome.", .label = "outcome" };
 
 /* Six digits, three of them right at a time: at one guess in a minute an account withstands
  * for years. */
-static const struct throttle_conf account_conf = {.n_free = 5,
+static const struct throttle_conf account_conf = { .n_free = 5,
 	.max_wait_msec = 60 * 1000,
 	.forget_msec = 15 * 60 * 1000,
-	.max_keys = 16384};
-static const struct throttle_conf address_conf = {.n_free = 20,
+	.max_keys = 16384 };
+static const struct throttle_conf address_conf = { .n_free = 20,
 	.max_wait_msec = 5 * 60 * 1000,
 	.forget_msec = 15 * 60 * 1000,
-	.max_keys = 16384};
+	.max_keys = 16384 };
 
 void identity_done(struct identity *id)
 {
 	free(id->name);
 	free(id->realm);
 	free(id->session);
-	*id = (struct identity){0};
+	*id = (struct identity){ 0 };
 }
 
 void credentials_done(struct credentials *c)
@@ -47,7 +47,7 @@ void credentials_done(struct credentials *c)
 	free(c->realm);
 	secret_wipe(c->token);
 	free(c->token);
-	*c = (struct credentials){0};
+	*c = (struct credentials){ 0 };
 }
 
 struct auth *auth_new(const struct auth_conf *conf)
@@ -113,7 +113,7 @@ static int split(const char *s, struct credentials *out)
 
 int credentials_parse(const char *authorization, struct credentials *out, struct err *e)
 {
-	struct credentials c = {0};
+	struct credentials c = { 0 };
 	const char *basic = after_scheme(authorization, "Basic");
 	CLEANUP_STR char *text = NULL;
 	size_t size, len;
@@ -248,8 +248,7 @@ static int verify(struct auth *a, const struct credentials *c, const char *peer,
 static int check_basic(struct auth *a, const char *authorization, const char *peer,
 	struct identity *out, int64_t *retry_after_sec, struct err *e)
 {
-	CLEANUP(credentials_done)
-	struct credentials c = {0};
+	CLEANUP(credentials_done) struct credentials c = { 0 };
 
 	if (credentials_parse(authorization, &c, e) < 0 || realm_ok(a, c.realm, e) < 0 ||
 		verify(a, &c, peer, retry_after_sec, e) < 0)
@@ -266,8 +265,7 @@ static int check_basic(struct auth *a, const char *authorization, const char *pe
 static int check_bearer(struct auth *a, const char *token, int64_t now,
 	struct identity *out, struct err *e)
 {
-	CLEANUP(session_user_done)
-	struct session_user u = {0};
+	CLEANUP(session_user_done) struct session_user u = { 0 };
 	int r;
 
 	r = strlen(token) == TOKEN_STR_SIZE - 1

@@ -18,7 +18,7 @@ int call_range(
 	if (after && check && check(after, e) < 0)
 		return err_set_field(e, ERR_INVALID, "after",
 			"after must be what `next` of the page before said");
-	*out = (struct list_range){.limit = (size_t)n, .after = after};
+	*out = (struct list_range){ .limit = (size_t)n, .after = after };
 	return 0;
 }
 

@@ -27,9 +27,8 @@ static void fetch_done(struct fetch *f)
 /* Watches first, so that no answer is missed. */
 static int ask(struct fetch *f, struct err *e)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct kv_watch_req req = {.prefix = f->key, .is_single_key = true};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct kv_watch_req req = { .prefix = f->key, .is_single_key = true };
 	int r;
 
 	if (kv_watch_open(f->kv, &req, &f->watch, e) != 0 ||
@@ -62,14 +61,13 @@ int console_fetch(struct kv *kv, const char *host, const char *vm_uuid,
 	int64_t limit_msec, json_t **out, struct err *e)
 {
 	CLEANUP(fetch_done)
-	struct fetch f = {.kv = kv, .key = key_console(host, vm_uuid)};
+	struct fetch f = { .kv = kv, .key = key_console(host, vm_uuid) };
 	int64_t end = clock_mono_msec() + limit_msec;
 
 	if (ask(&f, e) < 0)
 		return -1;
 	for (int64_t left = limit_msec; left > 0; left = end - clock_mono_msec()) {
-		CLEANUP(kv_events_done)
-		struct kv_events ev = {0};
+		CLEANUP(kv_events_done) struct kv_events ev = { 0 };
 		json_t *json;
 		int r = kv_watch_next(f.watch, left, &ev, e);
 

@@ -119,7 +119,7 @@ static bool see(struct draft *d, const char *key, bool is_new, struct seen *out)
 	struct node *n = node_get(d, key);
 
 	n->is_kept |= !is_new;
-	*out = (struct seen){.rev = n->rev, .lease = n->lease};
+	*out = (struct seen){ .rev = n->rev, .lease = n->lease };
 	if (n->change == CHANGE_DEL)
 		return true;
 	if (n->change == CHANGE_PUT) {
@@ -224,8 +224,7 @@ static int read_some(struct draft *d, struct kv *kv, struct node **n, struct err
 {
 	const char *keys[KV_TXN_MAX_OPS];
 	struct node *nodes[KV_TXN_MAX_OPS];
-	CLEANUP(kv_list_done)
-	struct kv_list got = {0};
+	CLEANUP(kv_list_done) struct kv_list got = { 0 };
 	size_t len = 0;
 
 	for (; *n && len < KV_TXN_MAX_OPS; *n = (*n)->hh.next) {
@@ -280,8 +279,7 @@ static void node_commit(struct node *n, int64_t rev)
 
 int draft_commit(struct draft *d, struct kv *kv, int64_t *rev, struct err *e)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	struct node *n, *next;
 	int64_t at = 0;
 	int r;

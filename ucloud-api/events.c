@@ -51,15 +51,14 @@ struct events {
 };
 
 static double read_n_streams(void *aux);
-static struct metric n_streams = {METRIC_GAUGE, "ucloud_api_streams",
-	"Clients that follow /v1/events.", .read = read_n_streams};
+static struct metric n_streams = { METRIC_GAUGE, "ucloud_api_streams",
+	"Clients that follow /v1/events.", .read = read_n_streams };
 
 /* ---------------------------------------------------------------- kinds */
 
 static int parse_vm(const struct kv_pair *p, struct entry *out)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 
 	if (vm_parse(p->value, p->value_size, &vm, NULL) < 0)
 		return -1;
@@ -71,8 +70,7 @@ static int parse_vm(const struct kv_pair *p, struct entry *out)
 
 static int parse_image(const struct kv_pair *p, struct entry *out)
 {
-	CLEANUP(image_done)
-	struct image im = {0};
+	CLEANUP(image_done) struct image im = { 0 };
 
 	if (image_parse(p->value, p->value_size, &im, NULL) < 0)
 		return -1;
@@ -85,8 +83,7 @@ static int parse_image(const struct kv_pair *p, struct entry *out)
 
 static int parse_host(const struct kv_pair *p, struct entry *out)
 {
-	CLEANUP(host_done)
-	struct host h = {0};
+	CLEANUP(host_done) struct host h = { 0 };
 
 	if (host_parse(p->value, p->value_size, &h, NULL) < 0)
 		return -1;
@@ -95,9 +92,9 @@ static int parse_host(const struct kv_pair *p, struct entry *out)
 }
 
 static const struct kind kinds[N_FEEDS] = {
-	{"vm", "uuid", parse_vm},
-	{"image", "uuid", parse_image},
-	{"host", "hostname", parse_host},
+	{ "vm", "uuid", parse_vm },
+	{ "image", "uuid", parse_image },
+	{ "host", "hostname", parse_host },
 };
 
 static void entry_done(struct entry *en)
@@ -152,10 +149,8 @@ static void event_text(struct buf *out, const struct kind *kind, const struct kv
 
 static void tell(struct events *ev, const struct kind *kind, const struct kv_event *e)
 {
-	CLEANUP(entry_done)
-	struct entry en = {0};
-	CLEANUP(buf_done)
-	struct buf text = {0};
+	CLEANUP(entry_done) struct entry en = { 0 };
+	CLEANUP(buf_done) struct buf text = { 0 };
 	const struct kv_pair *p = e->is_delete ? &e->prev : &e->pair;
 	struct stream *s, *next;
 
@@ -171,8 +166,7 @@ static void tell(struct events *ev, const struct kind *kind, const struct kv_eve
 
 static void tell_reset(struct events *ev)
 {
-	CLEANUP(buf_done)
-	struct buf text = {0};
+	CLEANUP(buf_done) struct buf text = { 0 };
 	struct stream *s, *next;
 
 	buf_add_str(&text, "event: reset\ndata: {}\n\n");
@@ -225,8 +219,8 @@ static void on_change(void *aux, const struct kv_events *events)
 	}
 }
 
-static const struct watch_sink sink = {
-	on_list_begin, on_list_page, on_list_end, on_change};
+static const struct watch_sink sink = { on_list_begin, on_list_page, on_list_end,
+	on_change };
 
 /* ---------------------------------------------------------------- public */
 
@@ -248,16 +242,17 @@ static double read_n_streams(void *aux)
 struct events *events_new(struct kv *kv, const struct keys *keys, struct waits *waits)
 {
 	struct events *ev = xcalloc(1, sizeof(*ev));
-	const char *prefixes[N_FEEDS] = {keys->vm, keys->image, keys->host};
+	const char *prefixes[N_FEEDS] = { keys->vm, keys->image, keys->host };
 
 	ev->waits = waits;
 	pthread_mutex_init(&ev->lock, NULL);
 	for (size_t i = 0; i < N_FEEDS; i++) {
 		struct feed *f = &ev->feeds[i];
 		struct watch_conf conf = {
-			.prefix = prefixes[i], .is_tail = true, .want_prev = true};
+			.prefix = prefixes[i], .is_tail = true, .want_prev = true
+		};
 
-		*f = (struct feed){ev, &kinds[i], xstrdup(prefixes[i]), NULL};
+		*f = (struct feed){ ev, &kinds[i], xstrdup(prefixes[i]), NULL };
 		f->watch = watch_new(kv, &conf, &sink, f);
 	}
 	n_streams.aux = ev;

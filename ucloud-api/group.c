@@ -42,10 +42,10 @@ struct group {
 	struct draft *draft; /* of whoever is busy */
 };
 
-static struct metric n_txns = {METRIC_COUNTER, "ucloud_api_group_txn_total",
-	"Transactions that orders shared, by outcome.", .label = "outcome"};
-static struct metric n_orders = {METRIC_COUNTER, "ucloud_api_group_order_total",
-	"Orders accepted in shared transactions (shared) and alone.", .label = "how"};
+static struct metric n_txns = { METRIC_COUNTER, "ucloud_api_group_txn_total",
+	"Transactions that orders shared, by outcome.", .label = "outcome" };
+static struct metric n_orders = { METRIC_COUNTER, "ucloud_api_group_order_total",
+	"Orders accepted in shared transactions (shared) and alone.", .label = "how" };
 
 struct group *group_new(struct kv *kv)
 {
@@ -170,7 +170,7 @@ static const char *outcome_name(int outcome)
 /* One shared transaction; its outcome. */
 static int commit_group(struct group *g, struct member **m, size_t n)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 	int r;
 
 	r = draft_commit(g->draft, g->kv, NULL, &e);
@@ -254,7 +254,7 @@ static void join(struct group *g, struct member *self)
 int group_run(struct group *g, order_fn *fn, void *aux, const struct group_room *room,
 	struct err *e)
 {
-	struct member self = {.fn = fn, .aux = aux, .room = room};
+	struct member self = { .fn = fn, .aux = aux, .room = room };
 	int64_t begun = clock_mono_msec();
 	int r;
 

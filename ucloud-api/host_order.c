@@ -10,32 +10,32 @@
 #define PERCENT	   .min = 1, .max = 10000
 
 #define SETTINGS                                                                         \
-	{"labels", JT_JSON, AT(labels), .help = "object of strings"},                    \
-		{"cpu_overcommit", JT_INT, AT(cpu_overcommit), 0, PERCENT,               \
+	{ "labels", JT_JSON, AT(labels), .help = "object of strings" },                  \
+		{ "cpu_overcommit", JT_INT, AT(cpu_overcommit), 0, PERCENT,              \
 			.help = "percent of its CPUs that VMs may be given (default "    \
-				"100)"},                                                 \
-		{"ram_overcommit", JT_INT, AT(ram_overcommit), 0, PERCENT,               \
+				"100)" },                                                \
+		{ "ram_overcommit", JT_INT, AT(ram_overcommit), 0, PERCENT,              \
 			.help = "percent of its RAM that VMs may be given (default "     \
-				"100)"},                                                 \
-		{"disk_overcommit", JT_INT, AT(disk_overcommit), 0, PERCENT,             \
+				"100)" },                                                \
+		{ "disk_overcommit", JT_INT, AT(disk_overcommit), 0, PERCENT,            \
 			.help = "percent of its stores that VMs may be given (default "  \
-				"100)"},                                                 \
+				"100)" },                                                \
 	{                                                                                \
 		"reserved_ram_mib", JT_INT, AT(reserved_ram_mib), 0,                     \
 			.max = 1 << 30, .help = "RAM in MiB kept for the host itself"    \
 	}
 
 static const struct jtab_field input_fields[] = {
-	{"hostname", JT_STR, AT(hostname), JT_NEED, .check = hostname_check,
-		.help = "as ucloud-host on it calls itself"},
+	{ "hostname", JT_STR, AT(hostname), JT_NEED, .check = hostname_check,
+		.help = "as ucloud-host on it calls itself" },
 	SETTINGS,
-	{"draining", JT_BOOL, AT(is_draining), .help = "no VM is placed there yet"},
-	{0},
+	{ "draining", JT_BOOL, AT(is_draining), .help = "no VM is placed there yet" },
+	{ 0 },
 };
-const struct jtab host_input_jtab = {"host_order", sizeof(struct host), input_fields};
+const struct jtab host_input_jtab = { "host_order", sizeof(struct host), input_fields };
 
-static const struct jtab_field patch_fields[] = {SETTINGS, {0}};
-const struct jtab host_patch_jtab = {"host_change", sizeof(struct host), patch_fields};
+static const struct jtab_field patch_fields[] = { SETTINGS, { 0 } };
+const struct jtab host_patch_jtab = { "host_change", sizeof(struct host), patch_fields };
 
 struct host_order {
 	struct orders *o;
@@ -78,7 +78,7 @@ static int run(struct host_order *c, order_fn *fn, struct host *out, struct err 
 	if (r >= 0 && out) {
 		host_done(out);
 		*out = c->host;
-		c->host = (struct host){0};
+		c->host = (struct host){ 0 };
 	}
 	host_order_done(c);
 	return r == DRAFT_AS_IT_IS ? ORDER_AS_IT_IS : r;
@@ -118,7 +118,7 @@ static int create_fn(void *aux, struct draft *d, struct err *e)
 int orders_host_create(struct orders *o, const struct who *who, json_t *body,
 	const char *idempotency_key, int64_t now, struct host *out, struct err *e)
 {
-	struct host_order c = {.o = o};
+	struct host_order c = { .o = o };
 
 	if (need_admin(who, e) < 0)
 		return -1;
@@ -146,7 +146,7 @@ static int get_fn(void *aux, struct draft *d, struct err *e)
 int orders_host_get(struct orders *o, const struct who *who, const char *name,
 	struct host *out, struct err *e)
 {
-	struct host_order c = {.o = o, .name = name};
+	struct host_order c = { .o = o, .name = name };
 
 	if (need_admin(who, e) < 0)
 		return -1;
@@ -171,7 +171,7 @@ static int patch_fn(void *aux, struct draft *d, struct err *e)
 int orders_host_patch(struct orders *o, const struct who *who, const char *name,
 	json_t *body, struct host *out, struct err *e)
 {
-	struct host_order c = {.o = o, .name = name, .body = body};
+	struct host_order c = { .o = o, .name = name, .body = body };
 
 	if (need_admin(who, e) < 0)
 		return -1;
@@ -195,7 +195,7 @@ static int drain_fn(void *aux, struct draft *d, struct err *e)
 int orders_host_drain(struct orders *o, const struct who *who, const char *name,
 	bool is_draining, struct host *out, struct err *e)
 {
-	struct host_order c = {.o = o, .name = name, .is_draining = is_draining};
+	struct host_order c = { .o = o, .name = name, .is_draining = is_draining };
 
 	if (need_admin(who, e) < 0)
 		return -1;
@@ -223,8 +223,7 @@ static int empty_check(struct orders *o, const char *name, struct err *e)
 		return 0;
 	return err_set(e, ERR_CONFLICT,
 		"the host \"%s\" is not empty: %lld VM%s placed there or %s disks there. "
-		"Drain "
-		"it, and stop or delete them first",
+		"Drain it, and stop or delete them first",
 		name, (long long)n, n == 1 ? " is" : "s are",
 		n == 1 ? "has its" : "have their");
 }
@@ -256,9 +255,8 @@ static int delete_fn(void *aux, struct draft *d, struct err *e)
 int orders_host_delete(
 	struct orders *o, const struct who *who, const char *name, struct err *e)
 {
-	CLEANUP(host_done)
-	struct host host = {0};
-	struct host_order c = {.o = o, .name = name};
+	CLEANUP(host_done) struct host host = { 0 };
+	struct host_order c = { .o = o, .name = name };
 	struct err ignored;
 	int drained;
 

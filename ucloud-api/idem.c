@@ -15,13 +15,13 @@ struct idem_value {
 };
 
 static const struct jtab_field idem_fields[] = {
-	{"digest", JT_STR, offsetof(struct idem_value, digest), JT_NEED,
-		.max = SHA256_HEX_SIZE},
-	{"subject", JT_STR, offsetof(struct idem_value, subject), JT_NEED, .max = 256},
-	{0},
+	{ "digest", JT_STR, offsetof(struct idem_value, digest), JT_NEED,
+		.max = SHA256_HEX_SIZE },
+	{ "subject", JT_STR, offsetof(struct idem_value, subject), JT_NEED, .max = 256 },
+	{ 0 },
 };
-static const struct jtab idem_jtab = {
-	"idempotency", sizeof(struct idem_value), idem_fields};
+static const struct jtab idem_jtab = { "idempotency", sizeof(struct idem_value),
+	idem_fields };
 
 static void idem_value_done(struct idem_value *v)
 {
@@ -74,8 +74,7 @@ bool idem_failed(struct orders *o, const struct idem *idem, const struct err *e)
 /* The same for bodies that say the same. */
 static void digest_of(const char *what, json_t *body, char out[SHA256_HEX_SIZE])
 {
-	CLEANUP(buf_done)
-	struct buf b = {0};
+	CLEANUP(buf_done) struct buf b = { 0 };
 	char *text = json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS);
 
 	buf_addf(&b, "%s\n%s", what, text ? text : "");
@@ -87,7 +86,7 @@ int idem_init(struct orders *o, const struct who *who, const char *what,
 	const char *idempotency_key, json_t *body, int64_t now, struct idem *out,
 	struct err *e)
 {
-	struct idem idem = {0};
+	struct idem idem = { 0 };
 	char id[SHA256_HEX_SIZE];
 
 	if (!idempotency_key) {
@@ -106,8 +105,7 @@ int idem_init(struct orders *o, const struct who *who, const char *what,
 
 int idem_look(const struct idem *idem, struct draft *d, char **subject, struct err *e)
 {
-	CLEANUP(idem_value_done)
-	struct idem_value v = {0};
+	CLEANUP(idem_value_done) struct idem_value v = { 0 };
 	struct seen seen;
 
 	if (!idem->key)
@@ -122,16 +120,14 @@ int idem_look(const struct idem *idem, struct draft *d, char **subject, struct e
 	if (!str_eq(v.digest, idem->digest))
 		return err_set_field(e, ERR_CONFLICT, "Idempotency-Key",
 			"this Idempotency-Key was used for another order: choose a new "
-			"one "
-			"for each");
+			"one for each");
 	str_set(subject, MOVE(v.subject));
 	return DRAFT_AS_IT_IS;
 }
 
 void idem_write(const struct idem *idem, struct draft *d, const char *subject)
 {
-	CLEANUP(idem_value_done)
-	struct idem_value v = {0};
+	CLEANUP(idem_value_done) struct idem_value v = { 0 };
 	CLEANUP_STR char *text = NULL;
 
 	if (!idem->key)

@@ -9,29 +9,31 @@
 #define AT(member) offsetof(struct image, member)
 
 static const struct jtab_field input_fields[] = {
-	{"name", JT_STR, AT(name), JT_NEED, .check = new_name_check,
-		.help = "unique among the owner's images, and among the public ones"},
-	{"store", JT_STR, AT(store), JT_NEED, .check = name_check,
-		.help = "the image store it is in"},
-	{"path", JT_STR, AT(path), JT_NEED, .check = rel_path_check,
-		.help = "filesystem: below images/ of the store; ceph: the RBD image"},
-	{"format", JT_ENUM, AT(format), JT_NEED, .names = image_format_names,
-		.help = "stated, never guessed"},
-	{"public", JT_BOOL, AT(is_public), .help = "everybody may use it"},
-	{"description", JT_STR, AT(description), JT_TEXT, .max = 4096},
-	{"virtual_bytes", JT_INT, AT(virtual_bytes), 0, .max = INT64_C(1) << 50,
+	{ "name", JT_STR, AT(name), JT_NEED, .check = new_name_check,
+		.help = "unique among the owner's images, and among the public ones" },
+	{ "store", JT_STR, AT(store), JT_NEED, .check = name_check,
+		.help = "the image store it is in" },
+	{ "path", JT_STR, AT(path), JT_NEED, .check = rel_path_check,
+		.help = "filesystem: below images/ of the store; ceph: the RBD image" },
+	{ "format", JT_ENUM, AT(format), JT_NEED, .names = image_format_names,
+		.help = "stated, never guessed" },
+	{ "public", JT_BOOL, AT(is_public), .help = "everybody may use it" },
+	{ "description", JT_STR, AT(description), JT_TEXT, .max = 4096 },
+	{ "virtual_bytes", JT_INT, AT(virtual_bytes), 0, .max = INT64_C(1) << 50,
 		.help = "size of the disk inside, when known: smaller disks are then "
-			"refused"},
-	{0},
+			"refused" },
+	{ 0 },
 };
-const struct jtab image_input_jtab = {"image_order", sizeof(struct image), input_fields};
+const struct jtab image_input_jtab = { "image_order", sizeof(struct image),
+	input_fields };
 
 static const struct jtab_field patch_fields[] = {
-	{"public", JT_BOOL, AT(is_public), .help = "everybody may use it"},
-	{"description", JT_STR, AT(description), JT_TEXT, .max = 4096},
-	{0},
+	{ "public", JT_BOOL, AT(is_public), .help = "everybody may use it" },
+	{ "description", JT_STR, AT(description), JT_TEXT, .max = 4096 },
+	{ 0 },
 };
-const struct jtab image_patch_jtab = {"image_change", sizeof(struct image), patch_fields};
+const struct jtab image_patch_jtab = { "image_change", sizeof(struct image),
+	patch_fields };
 
 struct image_order {
 	struct orders *o;
@@ -59,7 +61,7 @@ static int run(struct image_order *c, order_fn *fn, struct image *out, struct er
 	if (r >= 0 && out) {
 		image_done(out);
 		*out = c->image;
-		c->image = (struct image){0};
+		c->image = (struct image){ 0 };
 	}
 	image_order_done(c);
 	return r == DRAFT_AS_IT_IS ? ORDER_AS_IT_IS : r;
@@ -134,8 +136,7 @@ static void image_write(struct image_order *c, struct draft *d,
 
 static int image_create_fn(void *aux, struct draft *d, struct err *e)
 {
-	CLEANUP(image_store_done)
-	struct image_store store = {0};
+	CLEANUP(image_store_done) struct image_store store = { 0 };
 	CLEANUP_STR char *store_key = NULL;
 	CLEANUP_STR char *name_key = NULL;
 	CLEANUP_STR char *public_key = NULL;
@@ -167,7 +168,7 @@ static int image_create_fn(void *aux, struct draft *d, struct err *e)
 int orders_image_create(struct orders *o, const struct who *who, json_t *body,
 	const char *idempotency_key, int64_t now, struct image *out, struct err *e)
 {
-	struct image_order c = {.o = o, .who = who};
+	struct image_order c = { .o = o, .who = who };
 
 	if (need_admin(who, e) < 0)
 		return -1;
@@ -196,7 +197,7 @@ static int image_get_fn(void *aux, struct draft *d, struct err *e)
 int orders_image_get(struct orders *o, const struct who *who, const char *ref,
 	struct image *out, struct err *e)
 {
-	struct image_order c = {.o = o, .who = who, .ref = ref};
+	struct image_order c = { .o = o, .who = who, .ref = ref };
 
 	return run(&c, image_get_fn, out, e) < 0 ? -1 : 0;
 }
@@ -252,7 +253,7 @@ static int image_patch_fn(void *aux, struct draft *d, struct err *e)
 int orders_image_patch(struct orders *o, const struct who *who, const char *ref,
 	json_t *body, struct image *out, struct err *e)
 {
-	struct image_order c = {.o = o, .who = who, .ref = ref, .body = body};
+	struct image_order c = { .o = o, .who = who, .ref = ref, .body = body };
 
 	return run(&c, image_patch_fn, out, e);
 }
@@ -280,7 +281,7 @@ static int image_status_fn(void *aux, struct draft *d, struct err *e)
 static int set_status(struct orders *o, const struct who *who, const char *ref,
 	enum image_status status, struct image *out, struct err *e)
 {
-	struct image_order c = {.o = o, .who = who, .ref = ref, .status = status};
+	struct image_order c = { .o = o, .who = who, .ref = ref, .status = status };
 
 	return run(&c, image_status_fn, out, e);
 }
@@ -341,10 +342,9 @@ static int unused_check(struct orders *o, const struct image *im, struct err *e)
 int orders_image_delete(
 	struct orders *o, const struct who *who, const char *ref, struct err *e)
 {
-	CLEANUP(image_done)
-	struct image im = {0};
+	CLEANUP(image_done) struct image im = { 0 };
 	CLEANUP_STR char *uuid = NULL;
-	struct image_order c = {.o = o, .who = who};
+	struct image_order c = { .o = o, .who = who };
 	enum image_status before;
 	struct err ignored;
 

@@ -17,7 +17,7 @@ void list_page_done(struct list_page *p)
 {
 	json_decref(p->items);
 	free(p->next);
-	*p = (struct list_page){0};
+	*p = (struct list_page){ 0 };
 }
 
 json_t *list_page_json(const char *name, struct list_page *p)
@@ -33,8 +33,7 @@ json_t *list_page_json(const char *name, struct list_page *p)
 
 void json_leave_out(json_t *object, const char *leaves)
 {
-	CLEANUP(strv_done)
-	struct strv names = {0};
+	CLEANUP(strv_done) struct strv names = { 0 };
 
 	strv_split(&names, leaves, ' ');
 	for (size_t i = 0; i < names.len; i++)
@@ -81,14 +80,12 @@ static int list_entries(struct kv *kv, const char *prefix, char *after_key, size
 	bool is_filtered, item_fn *fn, void *aux, struct list_page *out, struct err *e)
 {
 	CLEANUP_STR char *after = after_key;
-	CLEANUP(list_page_done)
-	struct list_page result = {.items = json_array()};
+	CLEANUP(list_page_done) struct list_page result = { .items = json_array() };
 	bool has_more = true, is_full = false;
 	size_t n_scanned = 0;
 
 	while (has_more && !is_full && n_scanned < SCAN_MAX) {
-		CLEANUP(kv_list_done)
-		struct kv_list page = {0};
+		CLEANUP(kv_list_done) struct kv_list page = { 0 };
 		size_t n_used;
 
 		if (kv_range_page(kv, prefix, after,
@@ -103,7 +100,7 @@ static int list_entries(struct kv *kv, const char *prefix, char *after_key, size
 	if (has_more && after)
 		result.next = xstrdup(after + strlen(prefix));
 	*out = result;
-	result = (struct list_page){0};
+	result = (struct list_page){ 0 };
 	return 0;
 }
 
@@ -124,8 +121,7 @@ static bool vm_fits(const struct vm_filter *f, const struct vm *vm)
 
 static json_t *vm_item(void *aux, const struct kv_pair *pair)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	json_t *json;
 	struct err e;
 
@@ -144,8 +140,8 @@ static json_t *vm_item(void *aux, const struct kv_pair *pair)
 static int get_vms(struct kv *kv, const struct keys *keys, const char *const *uuids,
 	size_t n, struct kv_list *out, struct err *e)
 {
-	char *vm_keys[KV_TXN_MAX_OPS] = {0};
-	const char *borrowed[KV_TXN_MAX_OPS] = {0};
+	char *vm_keys[KV_TXN_MAX_OPS] = { 0 };
+	const char *borrowed[KV_TXN_MAX_OPS] = { 0 };
 	int r;
 
 	for (size_t i = 0; i < n; i++)
@@ -208,15 +204,13 @@ static int list_index(struct index_list *l, const char *range_prefix,
 	struct err *e)
 {
 	CLEANUP_STR char *after = after_key(l->prefix, r);
-	CLEANUP(list_page_done)
-	struct list_page result = {.items = json_array()};
+	CLEANUP(list_page_done) struct list_page result = { .items = json_array() };
 	bool has_more = true;
 	size_t n_scanned = 0;
 
 	while (has_more && json_array_size(result.items) < r->limit &&
 		n_scanned < SCAN_MAX) {
-		CLEANUP(kv_list_done)
-		struct kv_list page = {0};
+		CLEANUP(kv_list_done) struct kv_list page = { 0 };
 		size_t n_used = 0;
 
 		if (kv_range_page(l->kv, range_prefix, after,
@@ -231,15 +225,14 @@ static int list_index(struct index_list *l, const char *range_prefix,
 	if (has_more && after)
 		result.next = xstrdup(after + strlen(l->prefix));
 	*out = result;
-	result = (struct list_page){0};
+	result = (struct list_page){ 0 };
 	return 0;
 }
 
 static int add_vms(struct index_list *l, const char *const *uuids, size_t n,
 	json_t *items, struct err *e)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list got = {0};
+	CLEANUP(kv_list_done) struct kv_list got = { 0 };
 
 	if (get_vms(l->kv, l->keys, uuids, n, &got, e) < 0)
 		return -1;
@@ -257,7 +250,7 @@ static int add_vms(struct index_list *l, const char *const *uuids, size_t n,
 int list_vms(struct kv *kv, const struct keys *keys, const struct vm_filter *f,
 	const struct list_range *r, struct list_page *out, struct err *e)
 {
-	struct index_list l = {.kv = kv, .keys = keys, .add = add_vms, .filter = f};
+	struct index_list l = { .kv = kv, .keys = keys, .add = add_vms, .filter = f };
 	CLEANUP_STR char *prefix = NULL;
 	CLEANUP_STR char *range_prefix = NULL;
 
@@ -281,8 +274,7 @@ int list_vms(struct kv *kv, const struct keys *keys, const struct vm_filter *f,
 
 static json_t *request_item(void *aux, const struct kv_pair *pair)
 {
-	CLEANUP(request_done)
-	struct request r = {0};
+	CLEANUP(request_done) struct request r = { 0 };
 	struct err e;
 
 	(void)aux;
@@ -304,8 +296,7 @@ int list_requests(struct kv *kv, const struct keys *keys, const struct list_rang
 static void add_request_keys(
 	const struct keys *keys, const struct kv_pair *p, struct strv *to)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 
 	if (!p->key || vm_parse(p->value, p->value_size, &vm, NULL) < 0)
 		return;
@@ -319,18 +310,15 @@ static void add_request_keys(
 static int add_requests(struct index_list *l, const char *const *uuids, size_t n,
 	json_t *items, struct err *e)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list vms = {0};
-	CLEANUP(strv_done)
-	struct strv keys = {0};
+	CLEANUP(kv_list_done) struct kv_list vms = { 0 };
+	CLEANUP(strv_done) struct strv keys = { 0 };
 
 	if (get_vms(l->kv, l->keys, uuids, n, &vms, e) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++)
 		add_request_keys(l->keys, &vms.v[i], &keys);
 	for (size_t i = 0; i < keys.len; i += KV_TXN_MAX_OPS) {
-		CLEANUP(kv_list_done)
-		struct kv_list got = {0};
+		CLEANUP(kv_list_done) struct kv_list got = { 0 };
 		size_t len =
 			keys.len - i < KV_TXN_MAX_OPS ? keys.len - i : KV_TXN_MAX_OPS;
 
@@ -353,7 +341,8 @@ int list_requests_of(struct kv *kv, const struct keys *keys, const char *owner,
 {
 	CLEANUP_STR char *prefix = key_vm_names(realm, owner);
 	struct index_list l = {
-		.kv = kv, .keys = keys, .prefix = prefix, .add = add_requests};
+		.kv = kv, .keys = keys, .prefix = prefix, .add = add_requests
+	};
 
 	return list_index(&l, prefix, r, true, out, e);
 }
@@ -362,8 +351,7 @@ int list_requests_of(struct kv *kv, const struct keys *keys, const char *owner,
 
 static json_t *image_item(void *aux, const struct kv_pair *pair)
 {
-	CLEANUP(image_done)
-	struct image im = {0};
+	CLEANUP(image_done) struct image im = { 0 };
 	const struct who *who = aux;
 	struct err e;
 
@@ -386,8 +374,7 @@ int list_images(struct kv *kv, const struct keys *keys, const struct who *who,
 
 static json_t *store_item(void *aux, const struct kv_pair *pair)
 {
-	CLEANUP(image_store_done)
-	struct image_store s = {0};
+	CLEANUP(image_store_done) struct image_store s = { 0 };
 	struct err e;
 
 	(void)aux;
@@ -407,8 +394,7 @@ int list_stores(
 
 static json_t *host_item(void *aux, const struct kv_pair *pair)
 {
-	CLEANUP(host_done)
-	struct host h = {0};
+	CLEANUP(host_done) struct host h = { 0 };
 	struct err e;
 
 	(void)aux;
@@ -428,8 +414,7 @@ int list_hosts(struct kv *kv, const struct keys *keys, const struct list_range *
 
 static json_t *user_item(void *aux, const struct kv_pair *pair)
 {
-	CLEANUP(user_done)
-	struct user u = {0};
+	CLEANUP(user_done) struct user u = { 0 };
 	const struct amounts *quota = aux;
 	struct err e;
 
@@ -454,7 +439,7 @@ int list_users(struct kv *kv, const struct amounts *quota, const struct list_ran
 	struct list_page *out, struct err *e)
 {
 	CLEANUP_STR char *after = r->after ? swap(r->after, '@', '/') : NULL;
-	struct list_range range = {.limit = r->limit, .after = after};
+	struct list_range range = { .limit = r->limit, .after = after };
 
 	if (list_entries(kv, KEY_USER, after_key(KEY_USER, &range), r->limit, false,
 		    user_item, (void *)(uintptr_t)quota, out, e) < 0)

@@ -91,11 +91,11 @@ static json_t *parameters(const struct route *r)
 	for (const struct route_query *q = r->query; q && q->name; q++)
 		json_array_append_new(list, parameter(q->name, "query", q->help, false));
 	if (r->is_create)
-		json_array_append_new(list, parameter("Idempotency-Key", "header",
-						    "1-128 printable characters: the "
-						    "same key and body within a "
-						    "day are carried out once",
-						    false));
+		json_array_append_new(
+			list, parameter("Idempotency-Key", "header",
+				      "1-128 printable characters: the same key and body "
+				      "within a day are carried out once",
+				      false));
 	return list;
 }
 
@@ -190,9 +190,8 @@ static json_t *paths(json_t *schemas, const struct route *routes)
 
 static json_t *problem_schema(void)
 {
-	return json_pack(
-		"{s:s, s:{s:{s:s}, s:{s:s}, s:{s:s}, s:{s:s, s:s}, s:{s:s, s:s}, "
-		"s:{s:s, s:s}}}",
+	return json_pack("{s:s, s:{s:{s:s}, s:{s:s}, s:{s:s}, s:{s:s, s:s}, s:{s:s, "
+			 "s:s}, s:{s:s, s:s}}}",
 		"type", "object", "properties", "type", "type", "string", "title", "type",
 		"string", "status", "type", "integer", "detail", "type", "string",
 		"description", "a sentence: what was wrong, and what would be right",

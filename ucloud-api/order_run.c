@@ -25,7 +25,7 @@ int order_look(struct kv *kv, struct draft *d, order_fn *fn, void *aux, struct e
 /* Somebody changes the same keys all the time: get out of step with them. */
 static void pause_random(int try)
 {
-	struct timespec t = {0};
+	struct timespec t = { 0 };
 
 	if (try < CALM_TRIES)
 		return;
@@ -58,8 +58,7 @@ static int fail(bool is_doubtful, struct err *e)
 
 int order_run(struct kv *kv, order_fn *fn, void *aux, bool is_doubtful, struct err *e)
 {
-	CLEANUP(draft_free_ptr)
-	struct draft *d = draft_new();
+	CLEANUP(draft_free_ptr) struct draft *d = draft_new();
 	int64_t end = clock_mono_msec() + LIMIT_MSEC;
 
 	draft_set_careful(d, true);

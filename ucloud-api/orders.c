@@ -142,8 +142,7 @@ int find_vm(const struct orders *o, struct draft *d, const struct who *who,
 	const char *ref, struct vm *out, char **key, struct err *e)
 {
 	CLEANUP_STR char *vm_key = NULL;
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	struct seen seen;
 	int r;
 
@@ -161,7 +160,7 @@ int find_vm(const struct orders *o, struct draft *d, const struct who *who,
 		return no_such("VM", ref, e);
 	vm_done(out);
 	*out = vm;
-	vm = (struct vm){0};
+	vm = (struct vm){ 0 };
 	if (key)
 		*key = MOVE(vm_key);
 	return 0;
@@ -205,8 +204,7 @@ int find_image(const struct orders *o, struct draft *d, const struct who *who,
 	const char *ref, struct image *out, char **key, struct err *e)
 {
 	CLEANUP_STR char *image_key = NULL;
-	CLEANUP(image_done)
-	struct image image = {0};
+	CLEANUP(image_done) struct image image = { 0 };
 	struct seen seen;
 	int r;
 
@@ -225,7 +223,7 @@ int find_image(const struct orders *o, struct draft *d, const struct who *who,
 		return no_such("image", ref, e);
 	image_done(out);
 	*out = image;
-	image = (struct image){0};
+	image = (struct image){ 0 };
 	if (key)
 		*key = MOVE(image_key);
 	return 0;
@@ -318,8 +316,7 @@ static char *size_check(const char *what, char *text, struct err *e)
 	free(text);
 	err_set(e, ERR_TOO_LARGE,
 		"%s would be %zu bytes, at most %d are possible: use fewer or shorter "
-		"SSH "
-		"keys and less user_data",
+		"SSH keys and less user_data",
 		what, size, VALUE_MAX);
 	return NULL;
 }

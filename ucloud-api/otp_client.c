@@ -11,7 +11,7 @@
 
 enum { LIMIT_MSEC = 4000, CONNECT_MSEC = 2000, BODY_MAX = 64 * 1024, IDLE_MAX = 8 };
 
-const char *const otp_dialect_names[] = {"new", "old", NULL};
+const char *const otp_dialect_names[] = { "new", "old", NULL };
 
 struct otp_client {
 	struct otp_conf conf;
@@ -45,10 +45,10 @@ void otp_client_free(struct otp_client *c)
 
 static struct http *http_get(struct otp_client *c)
 {
-	struct http_conf conf = {.ca_file = c->conf.ca_file,
+	struct http_conf conf = { .ca_file = c->conf.ca_file,
 		.connect_msec = CONNECT_MSEC,
 		.limit_msec = LIMIT_MSEC,
-		.max_body = BODY_MAX};
+		.max_body = BODY_MAX };
 	struct http *h = NULL;
 
 	pthread_mutex_lock(&c->lock);
@@ -105,9 +105,8 @@ static int answer_failed(int status, const json_t *json, struct err *e)
 
 int otp_answer(int status, const char *body, size_t size, struct err *e)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *json = NULL;
-	struct err why = {0};
+	CLEANUP(json_decref_ptr) json_t *json = NULL;
+	struct err why = { 0 };
 	bool is_json = json_parse(body, size, &json, &why) == 0;
 
 	/* ucloud-otp says when it is us whom it does not know: no fault of the user's. */
@@ -127,12 +126,11 @@ int otp_answer(int status, const char *body, size_t size, struct err *e)
 
 static int ask(struct otp_client *c, const char *question, struct err *e)
 {
-	CLEANUP(http_resp_done)
-	struct http_resp resp = {0};
-	struct http_req req = {.method = "POST",
+	CLEANUP(http_resp_done) struct http_resp resp = { 0 };
+	struct http_req req = { .method = "POST",
 		.url = c->conf.url,
 		.body = question,
-		.body_size = strlen(question)};
+		.body_size = strlen(question) };
 	struct http *h = http_get(c);
 	int r = http_call(h, &req, &resp, e);
 

@@ -45,8 +45,7 @@ static int find_open(struct request_order *c, struct draft *d, struct slots *s,
 
 static int get_fn(void *aux, struct draft *d, struct err *e)
 {
-	CLEANUP(slots_done)
-	struct slots s = {0};
+	CLEANUP(slots_done) struct slots s = { 0 };
 	struct slot *open = NULL;
 	int r = find_open(aux, d, &s, &open, e);
 
@@ -55,8 +54,7 @@ static int get_fn(void *aux, struct draft *d, struct err *e)
 
 static int retry_fn(void *aux, struct draft *d, struct err *e)
 {
-	CLEANUP(slots_done)
-	struct slots s = {0};
+	CLEANUP(slots_done) struct slots s = { 0 };
 	CLEANUP_STR char *text = NULL;
 	struct request_order *c = aux;
 	struct slot *open = NULL;
@@ -76,8 +74,7 @@ static int retry_fn(void *aux, struct draft *d, struct err *e)
 
 static int abort_fn(void *aux, struct draft *d, struct err *e)
 {
-	CLEANUP(slots_done)
-	struct slots s = {0};
+	CLEANUP(slots_done) struct slots s = { 0 };
 	struct request_order *c = aux;
 	struct slot *open = NULL;
 	int r = find_open(c, d, &s, &open, e);
@@ -107,12 +104,12 @@ static int run(struct request_order *c, order_fn *fn, struct request *out,
 	if (r >= 0 && out) {
 		request_done(out);
 		*out = c->request;
-		c->request = (struct request){0};
+		c->request = (struct request){ 0 };
 	}
 	if (r >= 0 && vm_out) {
 		vm_done(vm_out);
 		*vm_out = c->vm;
-		c->vm = (struct vm){0};
+		c->vm = (struct vm){ 0 };
 	}
 	request_order_done(c);
 	return r == DRAFT_AS_IT_IS ? ORDER_AS_IT_IS : r;
@@ -121,7 +118,7 @@ static int run(struct request_order *c, order_fn *fn, struct request *out,
 int orders_request_get(struct orders *o, const struct who *who, const char *uuid,
 	struct request *out, struct err *e)
 {
-	struct request_order c = {.o = o, .who = who, .uuid = uuid};
+	struct request_order c = { .o = o, .who = who, .uuid = uuid };
 
 	return run(&c, get_fn, out, NULL, e) < 0 ? -1 : 0;
 }
@@ -129,7 +126,7 @@ int orders_request_get(struct orders *o, const struct who *who, const char *uuid
 int orders_request_retry(struct orders *o, const struct who *who, const char *uuid,
 	struct request *out, struct err *e)
 {
-	struct request_order c = {.o = o, .who = who, .uuid = uuid};
+	struct request_order c = { .o = o, .who = who, .uuid = uuid };
 
 	if (need_admin(who, e) < 0)
 		return -1;
@@ -139,7 +136,7 @@ int orders_request_retry(struct orders *o, const struct who *who, const char *uu
 int orders_request_abort(struct orders *o, const struct who *who, const char *uuid,
 	int64_t now, struct vm *out, struct err *e)
 {
-	struct request_order c = {.o = o, .who = who, .uuid = uuid, .now = now};
+	struct request_order c = { .o = o, .who = who, .uuid = uuid, .now = now };
 
 	if (need_admin(who, e) < 0)
 		return -1;

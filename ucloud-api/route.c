@@ -7,12 +7,12 @@
 #include "common/base/metrics.h"
 #include "ucloud-api/api.h"
 
-static struct metric n_requests = {
-	METRIC_COUNTER, "ucloud_api_request_total", "Calls by route.", .label = "route"};
-static struct metric n_errors = {METRIC_COUNTER, "ucloud_api_error_total",
-	"Calls that were refused or failed, by kind.", .label = "kind"};
-static struct metric request_sec = {METRIC_HISTOGRAM, "ucloud_api_request_seconds",
-	"From the complete request to its answer (or until it is parked)."};
+static struct metric n_requests = { METRIC_COUNTER, "ucloud_api_request_total",
+	"Calls by route.", .label = "route" };
+static struct metric n_errors = { METRIC_COUNTER, "ucloud_api_error_total",
+	"Calls that were refused or failed, by kind.", .label = "kind" };
+static struct metric request_sec = { METRIC_HISTOGRAM, "ucloud_api_request_seconds",
+	"From the complete request to its answer (or until it is parked)." };
 
 /* ---------------------------------------------------------------- matching */
 
@@ -20,7 +20,7 @@ void route_match_done(struct route_match *m)
 {
 	for (size_t i = 0; i < ROUTE_PARAMS_MAX; i++)
 		free(m->params[i]);
-	*m = (struct route_match){0};
+	*m = (struct route_match){ 0 };
 }
 
 /* Does path fit the pattern? params has the parts that stand for {...}. */
@@ -57,7 +57,7 @@ static void add_method(struct route_match *m, const char *method)
 enum route_found route_find(const struct route *routes, const char *method,
 	const char *path, struct route_match *out)
 {
-	struct route_match m = {0};
+	struct route_match m = { 0 };
 
 	for (const struct route *r = routes; r->path; r++) {
 		char allow[sizeof(m.allow)];
@@ -103,7 +103,7 @@ static void check_query_name(void *aux, const char *name, const char *value)
 static int check_query(
 	const struct route *route, const struct httpd_req *req, struct err *e)
 {
-	struct query_check c = {.route = route, .e = e};
+	struct query_check c = { .route = route, .e = e };
 
 	httpd_each_query(req, check_query_name, &c);
 	return c.result;
@@ -147,7 +147,7 @@ static int authenticate(struct call *c, struct identity *id, struct err *e)
 		}
 		return -1;
 	}
-	c->who = (struct who){id->name, id->realm, id->is_admin};
+	c->who = (struct who){ id->name, id->realm, id->is_admin };
 	c->session_expires = id->expires;
 	c->session = id->session;
 	if (c->route->access == ROUTE_ADMIN && !id->is_admin)
@@ -189,10 +189,9 @@ static enum httpd_result no_route(
 
 static enum httpd_result run(struct call *c)
 {
-	CLEANUP(identity_done)
-	struct identity id = {0};
+	CLEANUP(identity_done) struct identity id = { 0 };
 	enum route_result r = ROUTE_FAILED;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (authenticate(c, &id, &e) == 0 && check_query(c->route, c->req, &e) == 0 &&
 		read_body(c, &e) == 0)
@@ -215,9 +214,9 @@ void routes_register_metrics(void)
 enum httpd_result route_run(struct api *api, struct httpd_req *req)
 {
 	CLEANUP(call_done)
-	struct call c = {.api = api, .req = req, .now = clock_unix_sec()};
+	struct call c = { .api = api, .req = req, .now = clock_unix_sec() };
 	int64_t begun = clock_mono_usec();
-	struct route_match m = {0};
+	struct route_match m = { 0 };
 	enum httpd_result result;
 	enum route_found found;
 	char name[96];

@@ -31,15 +31,15 @@ struct sessions {
 };
 
 static const struct jtab_field user_fields[] = {
-	{"name", JT_STR, offsetof(struct session_user, name), JT_NEED,
-		.check = user_name_check},
-	{"realm", JT_STR, offsetof(struct session_user, realm), JT_NEED,
-		.check = realm_check},
-	{"expires", JT_TIME, offsetof(struct session_user, expires), JT_NEED},
-	{0},
+	{ "name", JT_STR, offsetof(struct session_user, name), JT_NEED,
+		.check = user_name_check },
+	{ "realm", JT_STR, offsetof(struct session_user, realm), JT_NEED,
+		.check = realm_check },
+	{ "expires", JT_TIME, offsetof(struct session_user, expires), JT_NEED },
+	{ 0 },
 };
-static const struct jtab user_jtab = {
-	"session", sizeof(struct session_user), user_fields};
+static const struct jtab user_jtab = { "session", sizeof(struct session_user),
+	user_fields };
 
 void session_user_done(struct session_user *u)
 {
@@ -124,7 +124,7 @@ static void on_change(void *aux, const struct kv_events *ev)
 	}
 }
 
-static const struct watch_sink sink = {on_list, on_list_page, on_list_end, on_change};
+static const struct watch_sink sink = { on_list, on_list_page, on_list_end, on_change };
 
 static bool is_remembered(struct sessions *s, const char *key, struct session_user *out,
 	uint64_t *n_changes)
@@ -180,7 +180,7 @@ struct sessions *sessions_new(struct kv *kv, int64_t ttl_sec)
 
 void sessions_start(struct sessions *s)
 {
-	struct watch_conf conf = {.prefix = KEY_SESSION, .is_tail = true};
+	struct watch_conf conf = { .prefix = KEY_SESSION, .is_tail = true };
 
 	s->watch = watch_new(s->kv, &conf, &sink, s);
 	watch_start(s->watch);
@@ -216,8 +216,7 @@ char *sessions_key(const char *token)
 static int store(struct sessions *s, const char *key, const struct session_user *u,
 	int64_t lease, struct err *e)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	CLEANUP_STR char *text = jtab_format_text(&user_jtab, u);
 	int r;
 
@@ -234,9 +233,9 @@ int sessions_create(struct sessions *s, const char *name, const char *realm, int
 	char token[TOKEN_STR_SIZE], int64_t *expires, struct err *e)
 {
 	CLEANUP(session_user_done)
-	struct session_user u = {.name = xstrdup(name),
+	struct session_user u = { .name = xstrdup(name),
 		.realm = xstrdup(realm),
-		.expires = now + s->ttl_sec};
+		.expires = now + s->ttl_sec };
 	CLEANUP_STR char *key = NULL;
 	char new_token[TOKEN_STR_SIZE];
 	int64_t lease;
@@ -256,8 +255,7 @@ int sessions_create(struct sessions *s, const char *name, const char *realm, int
 static int read_one(
 	struct sessions *s, const char *key, struct session_user *out, struct err *e)
 {
-	CLEANUP(kv_pair_done)
-	struct kv_pair pair = {0};
+	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
 
 	if (kv_get(s->kv, key, &pair, NULL, e) < 0)
 		return -1;
@@ -270,8 +268,7 @@ static int read_one(
 int sessions_find(struct sessions *s, const char *token, int64_t now,
 	struct session_user *out, struct err *e)
 {
-	CLEANUP(session_user_done)
-	struct session_user u = {0};
+	CLEANUP(session_user_done) struct session_user u = { 0 };
 	CLEANUP_STR char *key = sessions_key(token);
 	int64_t begun = clock_mono_msec();
 	uint64_t n_changes;
@@ -287,7 +284,7 @@ int sessions_find(struct sessions *s, const char *token, int64_t now,
 		return 1;
 	session_user_done(out);
 	*out = u;
-	u = (struct session_user){0};
+	u = (struct session_user){ 0 };
 	return 0;
 }
 
@@ -303,10 +300,8 @@ static void ended(struct sessions *s, const char *key)
 
 int sessions_delete(struct sessions *s, const char *token, struct err *e)
 {
-	CLEANUP(kv_pair_done)
-	struct kv_pair pair = {0};
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	CLEANUP_STR char *key = sessions_key(token);
 	int r;
 
@@ -329,8 +324,7 @@ int sessions_delete(struct sessions *s, const char *token, struct err *e)
 
 static bool is_of(const struct kv_pair *p, const char *name, const char *realm)
 {
-	CLEANUP(session_user_done)
-	struct session_user u = {0};
+	CLEANUP(session_user_done) struct session_user u = { 0 };
 
 	return jtab_parse_text(
 		       &user_jtab, p->value, p->value_size, JTAB_STORED, &u, NULL) == 0 &&
@@ -340,8 +334,7 @@ static bool is_of(const struct kv_pair *p, const char *name, const char *realm)
 static int delete_keys(
 	struct sessions *s, const char *const *keys, size_t n, struct err *e)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	int r;
 
 	for (size_t i = 0; i < n; i++)
@@ -359,8 +352,7 @@ static int delete_keys(
 int sessions_delete_all(
 	struct sessions *s, const char *name, const char *realm, struct err *e)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list all = {0};
+	CLEANUP(kv_list_done) struct kv_list all = { 0 };
 	const char *keys[KV_TXN_MAX_OPS];
 	size_t n = 0;
 

@@ -53,7 +53,7 @@ int slots_look(const struct orders *o, struct draft *d, const struct vm *vm,
 
 struct slot *slots_open(struct slots *s)
 {
-	struct slot *all[] = {&s->host, &s->disk_host, &s->scheduler};
+	struct slot *all[] = { &s->host, &s->disk_host, &s->scheduler };
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
 		if (all[i]->is_open)
@@ -82,8 +82,7 @@ static int64_t count_page(const struct kv_list *page, const char *needle,
 
 	for (size_t i = 0; i < page->len; i++) {
 		const struct kv_pair *p = &page->v[i];
-		CLEANUP(vm_done)
-		struct vm vm = {0};
+		CLEANUP(vm_done) struct vm vm = { 0 };
 
 		/* What cannot be read may well use it: it counts. */
 		if (memmem(p->value, p->value_size, needle, strlen(needle)))
@@ -101,8 +100,7 @@ int count_vms(struct orders *o, const char *needle,
 	bool has_more = true;
 
 	while (has_more) {
-		CLEANUP(kv_list_done)
-		struct kv_list page = {0};
+		CLEANUP(kv_list_done) struct kv_list page = { 0 };
 		int r = kv_range_page(
 			o->kv, o->keys->vm, after, COUNT_PAGE_LEN, rev, &page, e);
 
@@ -110,8 +108,7 @@ int count_vms(struct orders *o, const char *needle,
 			return r < 0 ? -1
 				     : err_set(e, ERR_UNAVAILABLE,
 					       "the store forgot the revision while VMs "
-					       "were "
-					       "counted: try again");
+					       "were counted: try again");
 		sum += count_page(&page, needle, fn, aux);
 		rev = page.rev;
 		has_more = page.has_more && page.len > 0;

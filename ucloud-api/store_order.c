@@ -9,24 +9,24 @@
 #define AT(member) offsetof(struct image_store, member)
 
 static const struct jtab_field input_fields[] = {
-	{"name", JT_STR, AT(name), JT_NEED, .check = name_check},
-	{"type", JT_ENUM, AT(type), JT_NEED, .names = store_type_names,
-		.help = "filesystem: a directory; ceph: a pool"},
-	{"path", JT_STR, AT(path), .max = 512,
-		.help = "filesystem: the directory, the same on all hosts that have it"},
-	{"pool", JT_STR, AT(pool), .max = 128,
-		.help = "ceph: pool of images (default images)"},
-	{"vm_pool", JT_STR, AT(vm_pool), .max = 128,
-		.help = "ceph: pool of disks (default uservms)"},
-	{"ceph_conf", JT_STR, AT(ceph_conf), .max = 512,
-		.help = "ceph: configuration file on the hosts"},
-	{"ceph_user", JT_STR, AT(ceph_user), .max = 128},
-	{"max_image_gib", JT_INT, AT(max_image_gib), 0, .min = 1, .max = 65536,
-		.help = "largest virtual size of an image (default 2048)"},
-	{0},
+	{ "name", JT_STR, AT(name), JT_NEED, .check = name_check },
+	{ "type", JT_ENUM, AT(type), JT_NEED, .names = store_type_names,
+		.help = "filesystem: a directory; ceph: a pool" },
+	{ "path", JT_STR, AT(path), .max = 512,
+		.help = "filesystem: the directory, the same on all hosts that have it" },
+	{ "pool", JT_STR, AT(pool), .max = 128,
+		.help = "ceph: pool of images (default images)" },
+	{ "vm_pool", JT_STR, AT(vm_pool), .max = 128,
+		.help = "ceph: pool of disks (default uservms)" },
+	{ "ceph_conf", JT_STR, AT(ceph_conf), .max = 512,
+		.help = "ceph: configuration file on the hosts" },
+	{ "ceph_user", JT_STR, AT(ceph_user), .max = 128 },
+	{ "max_image_gib", JT_INT, AT(max_image_gib), 0, .min = 1, .max = 65536,
+		.help = "largest virtual size of an image (default 2048)" },
+	{ 0 },
 };
-const struct jtab image_store_input_jtab = {
-	"image_store_order", sizeof(struct image_store), input_fields};
+const struct jtab image_store_input_jtab = { "image_store_order",
+	sizeof(struct image_store), input_fields };
 
 struct store_order {
 	struct orders *o;
@@ -51,7 +51,7 @@ static int run(
 	if (r >= 0 && out) {
 		image_store_done(out);
 		*out = c->store;
-		c->store = (struct image_store){0};
+		c->store = (struct image_store){ 0 };
 	}
 	store_order_done(c);
 	return r == DRAFT_AS_IT_IS ? ORDER_AS_IT_IS : r;
@@ -92,7 +92,7 @@ static int create_fn(void *aux, struct draft *d, struct err *e)
 int orders_store_create(struct orders *o, const struct who *who, json_t *body,
 	const char *idempotency_key, int64_t now, struct image_store *out, struct err *e)
 {
-	struct store_order c = {.o = o};
+	struct store_order c = { .o = o };
 
 	if (need_admin(who, e) < 0)
 		return -1;
@@ -120,7 +120,7 @@ static int get_fn(void *aux, struct draft *d, struct err *e)
 int orders_store_get(struct orders *o, const struct who *who, const char *name,
 	struct image_store *out, struct err *e)
 {
-	struct store_order c = {.o = o, .name = name};
+	struct store_order c = { .o = o, .name = name };
 
 	if (need_admin(who, e) < 0)
 		return -1;
@@ -130,16 +130,14 @@ int orders_store_get(struct orders *o, const struct who *who, const char *name,
 /* How many images are in the store? One that cannot be read may be. */
 static int count_images(struct orders *o, const char *store, int64_t *n, struct err *e)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list list = {0};
+	CLEANUP(kv_list_done) struct kv_list list = { 0 };
 	int r = kv_range(o->kv, o->keys->image, 0, &list, e);
 
 	if (r != 0)
 		return r < 0 ? -1 : err_set(e, ERR_UNAVAILABLE, "try again");
 	*n = 0;
 	for (size_t i = 0; i < list.len; i++) {
-		CLEANUP(image_done)
-		struct image im = {0};
+		CLEANUP(image_done) struct image im = { 0 };
 		bool is_bad =
 			image_parse(list.v[i].value, list.v[i].value_size, &im, NULL) < 0;
 
@@ -178,10 +176,9 @@ static int delete_fn(void *aux, struct draft *d, struct err *e)
 int orders_store_delete(
 	struct orders *o, const struct who *who, const char *name, struct err *e)
 {
-	CLEANUP(kv_pair_done)
-	struct kv_pair pair = {0};
+	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
 	CLEANUP_STR char *key = NULL;
-	struct store_delete c = {.name = name};
+	struct store_delete c = { .name = name };
 	int64_t n = 0;
 
 	if (need_admin(who, e) < 0 || name_check(name, e) < 0)

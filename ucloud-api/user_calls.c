@@ -16,25 +16,27 @@ struct session_out {
 
 #define AT(member) offsetof(struct session_out, member)
 static const struct jtab_field session_fields[] = {
-	{"token", JT_STR, AT(token), JT_ALWAYS,
-		.help = "send it as \"Authorization: Bearer <token>\""},
-	{"expires", JT_TIME, AT(expires), JT_ALWAYS},
-	{"name", JT_STR, AT(name), JT_ALWAYS},
-	{"realm", JT_STR, AT(realm), JT_ALWAYS},
-	{"admin", JT_BOOL, AT(is_admin), JT_ALWAYS},
-	{0},
+	{ "token", JT_STR, AT(token), JT_ALWAYS,
+		.help = "send it as \"Authorization: Bearer <token>\"" },
+	{ "expires", JT_TIME, AT(expires), JT_ALWAYS },
+	{ "name", JT_STR, AT(name), JT_ALWAYS },
+	{ "realm", JT_STR, AT(realm), JT_ALWAYS },
+	{ "admin", JT_BOOL, AT(is_admin), JT_ALWAYS },
+	{ 0 },
 };
-const struct jtab session_jtab = {"session", sizeof(struct session_out), session_fields};
+const struct jtab session_jtab = { "session", sizeof(struct session_out),
+	session_fields };
 #undef AT
 
 struct health_out {
 	char *status;
 };
 static const struct jtab_field health_fields[] = {
-	{"status", JT_STR, offsetof(struct health_out, status), JT_ALWAYS, .help = "ok"},
-	{0},
+	{ "status", JT_STR, offsetof(struct health_out, status), JT_ALWAYS,
+		.help = "ok" },
+	{ 0 },
 };
-const struct jtab health_jtab = {"health", sizeof(struct health_out), health_fields};
+const struct jtab health_jtab = { "health", sizeof(struct health_out), health_fields };
 
 /* ---------------------------------------------------------------- sessions */
 
@@ -43,17 +45,15 @@ enum route_result call_session_create(struct call *c, struct err *e)
 	CLEANUP_STR char *name = xstrdup(c->who.name);
 	CLEANUP_STR char *realm = xstrdup(c->who.realm);
 	char token[TOKEN_STR_SIZE];
-	struct session_out out = {.token = token,
-		.name = name,
-		.realm = realm,
-		.is_admin = c->who.is_admin};
+	struct session_out out = {
+		.token = token, .name = name, .realm = realm, .is_admin = c->who.is_admin
+	};
 
 	/* Else a stolen token could be kept alive for ever. */
 	if (bearer_token(httpd_header(c->req, "Authorization")))
 		return err_set(e, ERR_DENIED,
 			"a session is opened with name, realm and one-time password "
-			"(Basic), "
-			"not from another session");
+			"(Basic), not from another session");
 	if (sessions_create(
 		    c->api->sessions, name, realm, c->now, token, &out.expires, e) < 0)
 		return ROUTE_FAILED;
@@ -99,8 +99,7 @@ static int get_me(struct call *c, struct user *u, struct err *e)
 
 enum route_result call_me(struct call *c, struct err *e)
 {
-	CLEANUP(user_done)
-	struct user u = {0};
+	CLEANUP(user_done) struct user u = { 0 };
 
 	if (get_me(c, &u, e) < 0)
 		return ROUTE_FAILED;
@@ -109,9 +108,8 @@ enum route_result call_me(struct call *c, struct err *e)
 
 enum route_result call_key_list(struct call *c, struct err *e)
 {
-	CLEANUP(user_done)
-	struct user u = {0};
-	struct list_page page = {0};
+	CLEANUP(user_done) struct user u = { 0 };
+	struct list_page page = { 0 };
 	struct list_range range;
 	bool is_begun;
 
@@ -134,7 +132,7 @@ enum route_result call_key_list(struct call *c, struct err *e)
 
 enum route_result call_key_add(struct call *c, struct err *e)
 {
-	struct ssh_key key = {0};
+	struct ssh_key key = { 0 };
 	enum route_result result;
 	int r = orders_ssh_key_add(c->api->orders, &c->who, c->body, c->now, &key, e);
 
@@ -183,8 +181,7 @@ enum route_result call_health(struct call *c, struct err *e)
 
 enum route_result call_metrics(struct call *c, struct err *e)
 {
-	CLEANUP(buf_done)
-	struct buf text = {0};
+	CLEANUP(buf_done) struct buf text = { 0 };
 
 	(void)e;
 	metrics_format(&text);

@@ -9,11 +9,12 @@
 enum { SSH_KEYS_MAX = 64 };
 
 static const struct jtab_field quota_fields[] = {
-	{"quota", JT_OBJ, offsetof(struct user, quota), .sub = &amounts_jtab,
-		.help = "how much all VMs together may have; null: the default again"},
-	{0},
+	{ "quota", JT_OBJ, offsetof(struct user, quota), .sub = &amounts_jtab,
+		.help = "how much all VMs together may have; null: the default again" },
+	{ 0 },
 };
-const struct jtab quota_input_jtab = {"quota_change", sizeof(struct user), quota_fields};
+const struct jtab quota_input_jtab = { "quota_change", sizeof(struct user),
+	quota_fields };
 
 struct user_order {
 	struct orders *o;
@@ -44,7 +45,7 @@ static int run(struct user_order *c, order_fn *fn, struct user *out, struct err 
 		user_done(out);
 		*out = c->user;
 		out->quota = *user_quota(c->o, out);
-		c->user = (struct user){0};
+		c->user = (struct user){ 0 };
 	}
 	user_order_done(c);
 	return r == DRAFT_AS_IT_IS ? ORDER_AS_IT_IS : r;
@@ -60,7 +61,7 @@ static int get_fn(void *aux, struct draft *d, struct err *e)
 int orders_user_get(struct orders *o, const struct who *who, const char *name,
 	const char *realm, struct user *out, struct err *e)
 {
-	struct user_order c = {.o = o, .name = name, .realm = realm};
+	struct user_order c = { .o = o, .name = name, .realm = realm };
 
 	if (!str_eq(who->name, name) || !str_eq(who->realm, realm)) {
 		if (need_admin(who, e) < 0)
@@ -87,7 +88,8 @@ int orders_user_set_quota(struct orders *o, const struct who *who, const char *n
 	const char *realm, json_t *body, int64_t now, struct user *out, struct err *e)
 {
 	struct user_order c = {
-		.o = o, .name = name, .realm = realm, .body = body, .now = now};
+		.o = o, .name = name, .realm = realm, .body = body, .now = now
+	};
 
 	if (need_admin(who, e) < 0)
 		return -1;
@@ -140,8 +142,9 @@ int orders_ssh_key_add(struct orders *o, const struct who *who, json_t *body, in
 	struct ssh_key *out, struct err *e)
 {
 	struct user_order c = {
-		.o = o, .name = who->name, .realm = who->realm, .now = now};
-	struct ssh_key key = {0};
+		.o = o, .name = who->name, .realm = who->realm, .now = now
+	};
+	struct ssh_key key = { 0 };
 	int r;
 
 	if (jtab_parse(&ssh_key_jtab, body, JTAB_INPUT, &c.key, e) < 0) {
@@ -184,7 +187,7 @@ static int key_del_fn(void *aux, struct draft *d, struct err *e)
 int orders_ssh_key_del(
 	struct orders *o, const struct who *who, const char *name, struct err *e)
 {
-	struct user_order c = {.o = o, .name = who->name, .realm = who->realm};
+	struct user_order c = { .o = o, .name = who->name, .realm = who->realm };
 
 	if (name_check(name, e) < 0)
 		return -1;

@@ -16,23 +16,23 @@ struct force {
 	bool is_force;
 };
 static const struct jtab_field force_fields[] = {
-	{"force", JT_BOOL, offsetof(struct force, is_force),
-		.help = "do not wait for the guest: pull the plug"},
-	{0},
+	{ "force", JT_BOOL, offsetof(struct force, is_force),
+		.help = "do not wait for the guest: pull the plug" },
+	{ 0 },
 };
-const struct jtab force_jtab = {"force", sizeof(struct force), force_fields};
+const struct jtab force_jtab = { "force", sizeof(struct force), force_fields };
 
 static const struct jtab_field explain_fields[] = {
-	{"status", JT_ENUM, offsetof(struct vm, status), JT_ALWAYS,
-		.names = vm_status_names},
-	{"hostname", JT_STR, offsetof(struct vm, hostname), JT_ALWAYS},
-	{"why", JT_STR, offsetof(struct vm, why), JT_ALWAYS,
+	{ "status", JT_ENUM, offsetof(struct vm, status), JT_ALWAYS,
+		.names = vm_status_names },
+	{ "hostname", JT_STR, offsetof(struct vm, hostname), JT_ALWAYS },
+	{ "why", JT_STR, offsetof(struct vm, why), JT_ALWAYS,
 		.help = "the scheduler's last word: why it is there, or why it still "
-			"waits"},
-	{"log", JT_LIST, offsetof(struct vm, log), JT_ALWAYS, .sub = &vm_log_jtab},
-	{0},
+			"waits" },
+	{ "log", JT_LIST, offsetof(struct vm, log), JT_ALWAYS, .sub = &vm_log_jtab },
+	{ 0 },
 };
-const struct jtab explain_jtab = {"explanation", sizeof(struct vm), explain_fields};
+const struct jtab explain_jtab = { "explanation", sizeof(struct vm), explain_fields };
 
 /* What a host answers; only described here, passed on as it is. */
 struct console {
@@ -41,14 +41,14 @@ struct console {
 	bool is_cut;
 };
 static const struct jtab_field console_fields[] = {
-	{"text", JT_STR, offsetof(struct console, text), JT_TEXT | JT_ALWAYS,
-		.help = "the last 64 KiB of the serial console"},
-	{"time", JT_TIME, offsetof(struct console, time)},
-	{"is_cut", JT_BOOL, offsetof(struct console, is_cut), JT_ALWAYS,
-		.help = "there was more before"},
-	{0},
+	{ "text", JT_STR, offsetof(struct console, text), JT_TEXT | JT_ALWAYS,
+		.help = "the last 64 KiB of the serial console" },
+	{ "time", JT_TIME, offsetof(struct console, time) },
+	{ "is_cut", JT_BOOL, offsetof(struct console, is_cut), JT_ALWAYS,
+		.help = "there was more before" },
+	{ 0 },
 };
-const struct jtab console_jtab = {"console", sizeof(struct console), console_fields};
+const struct jtab console_jtab = { "console", sizeof(struct console), console_fields };
 
 /* The VM of the path, in ?owner='s name space when that is there. The caller's. */
 static char *vm_ref(struct call *c)
@@ -67,8 +67,7 @@ static enum route_result answer_vm(struct call *c, int status, const struct vm *
 
 enum route_result call_vm_create(struct call *c, struct err *e)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	int r = orders_vm_create(c->api->orders, &c->who, c->body,
 		httpd_header(c->req, "Idempotency-Key"), c->now, &vm, e);
 
@@ -121,9 +120,9 @@ enum route_result call_vm_list(struct call *c, struct err *e)
 {
 	CLEANUP_STR char *owner = NULL;
 	CLEANUP_STR char *realm = NULL;
-	struct vm_filter f = {0};
+	struct vm_filter f = { 0 };
 	struct list_range range;
-	struct list_page page = {0};
+	struct list_page page = { 0 };
 
 	/* A uuid fits a name's rule, too. */
 	if (list_filter(c, &f, &owner, &realm, e) < 0 ||
@@ -149,8 +148,7 @@ static enum route_result wait_for(
 
 enum route_result call_vm_show(struct call *c, struct err *e)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	CLEANUP_STR char *ref = vm_ref(c);
 	const char *wait = httpd_query(c->req, "wait");
 	int r, want = 0;
@@ -171,8 +169,7 @@ enum route_result call_vm_show(struct call *c, struct err *e)
 
 enum route_result call_vm_patch(struct call *c, struct err *e)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	CLEANUP_STR char *ref = vm_ref(c);
 
 	if (orders_vm_patch(c->api->orders, &c->who, ref, c->body, c->now, &vm, e) < 0)
@@ -182,8 +179,7 @@ enum route_result call_vm_patch(struct call *c, struct err *e)
 
 enum route_result call_vm_delete(struct call *c, struct err *e)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	CLEANUP_STR char *ref = vm_ref(c);
 
 	if (orders_vm_delete(c->api->orders, &c->who, ref, c->now, &vm, e) < 0)
@@ -193,7 +189,7 @@ enum route_result call_vm_delete(struct call *c, struct err *e)
 
 static int read_force(struct call *c, bool *is_force, struct err *e)
 {
-	struct force f = {0};
+	struct force f = { 0 };
 
 	if (c->body && jtab_parse(&force_jtab, c->body, JTAB_INPUT, &f, e) < 0)
 		return -1;
@@ -203,8 +199,7 @@ static int read_force(struct call *c, bool *is_force, struct err *e)
 
 enum route_result call_vm_start(struct call *c, struct err *e)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	CLEANUP_STR char *ref = vm_ref(c);
 	bool is_force;
 	int r;
@@ -217,8 +212,7 @@ enum route_result call_vm_start(struct call *c, struct err *e)
 
 enum route_result call_vm_stop(struct call *c, struct err *e)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	CLEANUP_STR char *ref = vm_ref(c);
 	bool is_force;
 	int r;
@@ -231,8 +225,7 @@ enum route_result call_vm_stop(struct call *c, struct err *e)
 
 enum route_result call_vm_reboot(struct call *c, struct err *e)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	CLEANUP_STR char *ref = vm_ref(c);
 	bool is_force;
 	int r;
@@ -247,8 +240,7 @@ enum route_result call_vm_reboot(struct call *c, struct err *e)
 
 enum route_result call_vm_explain(struct call *c, struct err *e)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	CLEANUP_STR char *ref = vm_ref(c);
 
 	if (orders_vm_get(c->api->orders, &c->who, ref, &vm, e) < 0)
@@ -281,8 +273,7 @@ static void console_end(struct api *api)
 
 enum route_result call_vm_console(struct call *c, struct err *e)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	CLEANUP_STR char *ref = vm_ref(c);
 	json_t *json = NULL;
 	const char *host;

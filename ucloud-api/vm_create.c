@@ -238,8 +238,7 @@ static int write_all(struct vm_create *c, struct draft *d, struct found *f, stru
 
 static int draft_all(struct vm_create *c, struct draft *d, struct err *e)
 {
-	CLEANUP(found_done)
-	struct found f = {0};
+	CLEANUP(found_done) struct found f = { 0 };
 	int r;
 
 	r = look(c, d, &f, e);
@@ -278,8 +277,7 @@ static struct group_room room_of(const struct vm_create *c)
 int orders_vm_create(struct orders *o, const struct who *who, json_t *body,
 	const char *idempotency_key, int64_t now, struct vm *out, struct err *e)
 {
-	CLEANUP(vm_create_done)
-	struct vm_create c = {.o = o, .who = who, .now = now};
+	CLEANUP(vm_create_done) struct vm_create c = { .o = o, .who = who, .now = now };
 	struct group_room room;
 	int r;
 
@@ -299,6 +297,6 @@ int orders_vm_create(struct orders *o, const struct who *who, json_t *body,
 		return -1;
 	vm_done(out);
 	*out = c.vm;
-	c.vm = (struct vm){0};
+	c.vm = (struct vm){ 0 };
 	return str_eq(out->uuid, c.uuid) ? 0 : ORDER_AS_IT_IS;
 }

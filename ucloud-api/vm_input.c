@@ -31,48 +31,48 @@ static int key_ref_check(const char *s, struct err *e)
 }
 
 static const struct jtab_field nic_fields[] = {
-	{"network", JT_STR, offsetof(struct nic_input, network), JT_NEED,
-		.check = uuid_check, .help = "uuid of the network"},
-	{0},
+	{ "network", JT_STR, offsetof(struct nic_input, network), JT_NEED,
+		.check = uuid_check, .help = "uuid of the network" },
+	{ 0 },
 };
-static const struct jtab nic_input_jtab = {
-	"nic_order", sizeof(struct nic_input), nic_fields};
+static const struct jtab nic_input_jtab = { "nic_order", sizeof(struct nic_input),
+	nic_fields };
 
 static const struct jtab_field fields[] = {
-	{"name", JT_STR, offsetof(struct vm_input, name), JT_NEED,
+	{ "name", JT_STR, offsetof(struct vm_input, name), JT_NEED,
 		.check = new_name_check,
-		.help = "1-63 of a-z, 0-9 and -; unique among the owner's VMs"},
-	{"cpu", JT_INT, offsetof(struct vm_input, cpu), .min = 1, .max = CPU_MAX,
-		.help = "virtual CPUs (default 1)"},
-	{"ram_mib", JT_INT, offsetof(struct vm_input, ram_mib), .min = 16,
-		.max = RAM_MIB_MAX, .help = "memory in MiB (default 1024)"},
-	{"disk_gib", JT_INT, offsetof(struct vm_input, disk_gib), .min = 1,
+		.help = "1-63 of a-z, 0-9 and -; unique among the owner's VMs" },
+	{ "cpu", JT_INT, offsetof(struct vm_input, cpu), .min = 1, .max = CPU_MAX,
+		.help = "virtual CPUs (default 1)" },
+	{ "ram_mib", JT_INT, offsetof(struct vm_input, ram_mib), .min = 16,
+		.max = RAM_MIB_MAX, .help = "memory in MiB (default 1024)" },
+	{ "disk_gib", JT_INT, offsetof(struct vm_input, disk_gib), .min = 1,
 		.max = DISK_GIB_MAX,
 		.help = "size of the boot disk in GiB (default: the image's size, or "
-			"10)"},
-	{"disks", JT_LIST, offsetof(struct vm_input, disks), .max = VM_DISKS_MAX,
+			"10)" },
+	{ "disks", JT_LIST, offsetof(struct vm_input, disks), .max = VM_DISKS_MAX,
 		.sub = &vm_disk_jtab,
-		.help = "instead of disk_gib: all disks, the boot disk first"},
-	{"image", JT_STR, offsetof(struct vm_input, image), JT_NEED, .check = name_check,
-		.help = "uuid or name of an image: the owner's own, else a public one"},
-	{"labels", JT_JSON, offsetof(struct vm_input, labels),
-		.help = "object of strings"},
-	{"affinity", JT_OBJ, offsetof(struct vm_input, affinity),
-		.sub = &vm_affinity_jtab, .help = "where it may be placed"},
-	{"networks", JT_LIST, offsetof(struct vm_input, networks), .max = VM_NICS_MAX,
-		.sub = &nic_input_jtab, .help = "one interface for each"},
-	{"ssh_keys", JT_STRV, offsetof(struct vm_input, ssh_keys), .max = SSH_KEYS_MAX,
+		.help = "instead of disk_gib: all disks, the boot disk first" },
+	{ "image", JT_STR, offsetof(struct vm_input, image), JT_NEED, .check = name_check,
+		.help = "uuid or name of an image: the owner's own, else a public one" },
+	{ "labels", JT_JSON, offsetof(struct vm_input, labels),
+		.help = "object of strings" },
+	{ "affinity", JT_OBJ, offsetof(struct vm_input, affinity),
+		.sub = &vm_affinity_jtab, .help = "where it may be placed" },
+	{ "networks", JT_LIST, offsetof(struct vm_input, networks), .max = VM_NICS_MAX,
+		.sub = &nic_input_jtab, .help = "one interface for each" },
+	{ "ssh_keys", JT_STRV, offsetof(struct vm_input, ssh_keys), .max = SSH_KEYS_MAX,
 		.check = key_ref_check,
 		.help = "names of stored keys, or whole public keys (default: all stored "
-			"keys)"},
-	{"user_data", JT_STR, offsetof(struct vm_input, user_data), JT_TEXT,
-		.max = VM_USER_DATA_MAX, .help = "text for cloud-init, at most 64 KiB"},
-	{"want", JT_ENUM, offsetof(struct vm_input, want), .names = vm_want_names,
-		.help = "running (default) or stopped: not started yet"},
-	{0},
+			"keys)" },
+	{ "user_data", JT_STR, offsetof(struct vm_input, user_data), JT_TEXT,
+		.max = VM_USER_DATA_MAX, .help = "text for cloud-init, at most 64 KiB" },
+	{ "want", JT_ENUM, offsetof(struct vm_input, want), .names = vm_want_names,
+		.help = "running (default) or stopped: not started yet" },
+	{ 0 },
 };
 
-const struct jtab vm_input_jtab = {"vm_order", sizeof(struct vm_input), fields};
+const struct jtab vm_input_jtab = { "vm_order", sizeof(struct vm_input), fields };
 
 void vm_input_done(struct vm_input *in)
 {
@@ -124,7 +124,7 @@ static int input_check(
 int vm_input_parse(
 	json_t *body, const struct vm_limits *limits, struct vm_input *out, struct err *e)
 {
-	struct vm_input in = {0};
+	struct vm_input in = { 0 };
 
 	if (jtab_parse(&vm_input_jtab, body, JTAB_INPUT, &in, e) < 0 ||
 		input_check(&in, limits, e) < 0) {
@@ -281,7 +281,7 @@ static void build_plain(const struct vm_input *in, const struct vm_parts *parts,
 int vm_input_build(const struct vm_input *in, const struct vm_parts *parts,
 	const struct vm_limits *limits, int64_t now, struct vm *out, struct err *e)
 {
-	struct vm vm = {0};
+	struct vm vm = { 0 };
 
 	build_plain(in, parts, now, &vm);
 	build_nics(in, parts, &vm);

@@ -30,14 +30,13 @@ static void vm_order_done(struct vm_order *c)
 static int look_host(struct vm_order *c, struct draft *d)
 {
 	const char *name = vm_has_host(&c->vm) ? c->vm.hostname : c->vm.disk_host;
-	CLEANUP(host_done)
-	struct host host = {0};
+	CLEANUP(host_done) struct host host = { 0 };
 	int r;
 
 	c->is_host_dead = false;
 	if (str_is_empty(name))
 		return 0;
-	r = find_host(c->o, d, name, &host, NULL, &(struct err){0});
+	r = find_host(c->o, d, name, &host, NULL, &(struct err){ 0 });
 	c->is_host_dead = r == 0 && host.status == HOST_DEAD;
 	return r == DRAFT_MORE ? DRAFT_MORE : 0;
 }
@@ -82,9 +81,10 @@ static int not_with_open(
 static void order_at(struct vm_order *c, struct draft *d, const struct slots *s,
 	const struct slot *to, enum request_type type)
 {
-	const struct slot *all[] = {&s->host, &s->disk_host, &s->scheduler};
+	const struct slot *all[] = { &s->host, &s->disk_host, &s->scheduler };
 	struct request r = {
-		.type = (int)type, .is_force = c->is_force, .created = c->now};
+		.type = (int)type, .is_force = c->is_force, .created = c->now
+	};
 	char *text;
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
@@ -150,8 +150,7 @@ static int start_by_host(
 
 static int start_fn(void *aux, struct draft *d, struct err *e)
 {
-	CLEANUP(slots_done)
-	struct slots s = {0};
+	CLEANUP(slots_done) struct slots s = { 0 };
 	struct vm_order *c = aux;
 	const struct slot *open;
 	int r;
@@ -215,8 +214,7 @@ static int stop_waiting(
 
 static int stop_fn(void *aux, struct draft *d, struct err *e)
 {
-	CLEANUP(slots_done)
-	struct slots s = {0};
+	CLEANUP(slots_done) struct slots s = { 0 };
 	struct vm_order *c = aux;
 	int r;
 
@@ -246,8 +244,7 @@ static int stop_fn(void *aux, struct draft *d, struct err *e)
 
 static int reboot_fn(void *aux, struct draft *d, struct err *e)
 {
-	CLEANUP(slots_done)
-	struct slots s = {0};
+	CLEANUP(slots_done) struct slots s = { 0 };
 	struct vm_order *c = aux;
 	const struct slot *open;
 	int r;
@@ -273,8 +270,7 @@ static int reboot_fn(void *aux, struct draft *d, struct err *e)
 
 static int delete_fn(void *aux, struct draft *d, struct err *e)
 {
-	CLEANUP(slots_done)
-	struct slots s = {0};
+	CLEANUP(slots_done) struct slots s = { 0 };
 	struct vm_order *c = aux;
 	const struct slot *to;
 	int r;
@@ -302,19 +298,19 @@ static int delete_fn(void *aux, struct draft *d, struct err *e)
 /* ---------------------------------------------------------------- change */
 
 static const struct jtab_field patch_fields[] = {
-	{"name", JT_STR, offsetof(struct vm, name), .check = new_name_check,
-		.help = "a new name"},
-	{"labels", JT_JSON, offsetof(struct vm, labels),
-		.help = "all labels, replacing the old ones"},
-	{"affinity", JT_OBJ, offsetof(struct vm, affinity), .sub = &vm_affinity_jtab,
-		.help = "counts from the next placement on"},
-	{"cpu", JT_INT, offsetof(struct vm, specs.cpu), .min = 1, .max = 256,
-		.help = "only of a STOPPED VM"},
-	{"ram_mib", JT_INT, offsetof(struct vm, specs.ram_mib), .min = 16,
-		.max = 16 << 20, .help = "only of a STOPPED VM"},
-	{0},
+	{ "name", JT_STR, offsetof(struct vm, name), .check = new_name_check,
+		.help = "a new name" },
+	{ "labels", JT_JSON, offsetof(struct vm, labels),
+		.help = "all labels, replacing the old ones" },
+	{ "affinity", JT_OBJ, offsetof(struct vm, affinity), .sub = &vm_affinity_jtab,
+		.help = "counts from the next placement on" },
+	{ "cpu", JT_INT, offsetof(struct vm, specs.cpu), .min = 1, .max = 256,
+		.help = "only of a STOPPED VM" },
+	{ "ram_mib", JT_INT, offsetof(struct vm, specs.ram_mib), .min = 16,
+		.max = 16 << 20, .help = "only of a STOPPED VM" },
+	{ 0 },
 };
-const struct jtab vm_patch_jtab = {"vm_change", sizeof(struct vm), patch_fields};
+const struct jtab vm_patch_jtab = { "vm_change", sizeof(struct vm), patch_fields };
 
 static int patch_check(const struct vm_order *c, const struct vm *vm,
 	const struct vm *old, struct err *e)
@@ -401,12 +397,9 @@ static int patch_write(struct vm_order *c, struct draft *d, const struct user *u
 
 static int patch_fn(void *aux, struct draft *d, struct err *e)
 {
-	CLEANUP(slots_done)
-	struct slots s = {0};
-	CLEANUP(vm_done)
-	struct vm old = {0};
-	CLEANUP(user_done)
-	struct user user = {0};
+	CLEANUP(slots_done) struct slots s = { 0 };
+	CLEANUP(vm_done) struct vm old = { 0 };
+	CLEANUP(user_done) struct user user = { 0 };
 	CLEANUP_STR char *old_key = NULL;
 	CLEANUP_STR char *new_key = NULL;
 	struct vm_order *c = aux;
@@ -438,7 +431,7 @@ static int run(struct vm_order *c, order_fn *fn, struct vm *out, struct err *e)
 	if (r >= 0) {
 		vm_done(out);
 		*out = c->vm;
-		c->vm = (struct vm){0};
+		c->vm = (struct vm){ 0 };
 	}
 	vm_order_done(c);
 	return r == DRAFT_AS_IT_IS ? ORDER_AS_IT_IS : r;
@@ -455,7 +448,7 @@ static int get_fn(void *aux, struct draft *d, struct err *e)
 int orders_vm_get(struct orders *o, const struct who *who, const char *ref,
 	struct vm *out, struct err *e)
 {
-	struct vm_order c = {.o = o, .who = who, .ref = ref};
+	struct vm_order c = { .o = o, .who = who, .ref = ref };
 
 	return run(&c, get_fn, out, e) < 0 ? -1 : 0;
 }
@@ -463,7 +456,7 @@ int orders_vm_get(struct orders *o, const struct who *who, const char *ref,
 int orders_vm_start(struct orders *o, const struct who *who, const char *ref, int64_t now,
 	struct vm *out, struct err *e)
 {
-	struct vm_order c = {.o = o, .who = who, .ref = ref, .now = now};
+	struct vm_order c = { .o = o, .who = who, .ref = ref, .now = now };
 
 	return run(&c, start_fn, out, e);
 }
@@ -472,7 +465,8 @@ int orders_vm_stop(struct orders *o, const struct who *who, const char *ref,
 	bool is_force, int64_t now, struct vm *out, struct err *e)
 {
 	struct vm_order c = {
-		.o = o, .who = who, .ref = ref, .now = now, .is_force = is_force};
+		.o = o, .who = who, .ref = ref, .now = now, .is_force = is_force
+	};
 
 	return run(&c, stop_fn, out, e);
 }
@@ -481,7 +475,8 @@ int orders_vm_reboot(struct orders *o, const struct who *who, const char *ref,
 	bool is_force, int64_t now, struct vm *out, struct err *e)
 {
 	struct vm_order c = {
-		.o = o, .who = who, .ref = ref, .now = now, .is_force = is_force};
+		.o = o, .who = who, .ref = ref, .now = now, .is_force = is_force
+	};
 
 	return run(&c, reboot_fn, out, e);
 }
@@ -489,7 +484,7 @@ int orders_vm_reboot(struct orders *o, const struct who *who, const char *ref,
 int orders_vm_delete(struct orders *o, const struct who *who, const char *ref,
 	int64_t now, struct vm *out, struct err *e)
 {
-	struct vm_order c = {.o = o, .who = who, .ref = ref, .now = now};
+	struct vm_order c = { .o = o, .who = who, .ref = ref, .now = now };
 
 	return run(&c, delete_fn, out, e);
 }
@@ -497,7 +492,7 @@ int orders_vm_delete(struct orders *o, const struct who *who, const char *ref,
 int orders_vm_patch(struct orders *o, const struct who *who, const char *ref,
 	json_t *body, int64_t now, struct vm *out, struct err *e)
 {
-	struct vm_order c = {.o = o, .who = who, .ref = ref, .now = now, .body = body};
+	struct vm_order c = { .o = o, .who = who, .ref = ref, .now = now, .body = body };
 
 	return run(&c, patch_fn, out, e);
 }

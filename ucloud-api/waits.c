@@ -36,8 +36,8 @@ struct waits {
 };
 
 static double read_n_waiting(void *aux);
-static struct metric n_waiting = {METRIC_GAUGE, "ucloud_api_waiting",
-	"Requests that are held until a VM gets somewhere.", .read = read_n_waiting};
+static struct metric n_waiting = { METRIC_GAUGE, "ucloud_api_waiting",
+	"Requests that are held until a VM gets somewhere.", .read = read_n_waiting };
 
 int wait_parse(const char *s, int *want, struct err *e)
 {
@@ -93,8 +93,7 @@ static void answer_late(struct httpd_req *req, int want, const struct vm *vm)
 /* True when it was answered. */
 static bool settle(struct waiter *w, const struct kv_pair *pair, int64_t now)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	enum wait_verdict verdict;
 	struct err e;
 
@@ -155,10 +154,9 @@ static size_t take_due(struct waits *ws, int64_t now)
  * then. Only the thread changes that list, and nobody else looks at its reqs. */
 static void look(struct waits *ws, size_t n)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list got = {0};
-	const char *keys[KV_TXN_MAX_OPS] = {0};
-	char *owned[KV_TXN_MAX_OPS] = {0};
+	CLEANUP(kv_list_done) struct kv_list got = { 0 };
+	const char *keys[KV_TXN_MAX_OPS] = { 0 };
+	char *owned[KV_TXN_MAX_OPS] = { 0 };
 	int64_t now;
 	struct waiter *w;
 	struct err e;

@@ -51,8 +51,7 @@ int cli_label_parse(const char *s, char **name, char **value, struct err *e)
 
 static int check_choice(const struct cli_opt *opt, const char *s, struct err *e)
 {
-	CLEANUP(buf_done)
-	struct buf list = {0};
+	CLEANUP(buf_done) struct buf list = { 0 };
 
 	for (size_t i = 0; opt->choices[i]; i++) {
 		if (str_eq(opt->choices[i], s))
@@ -116,7 +115,7 @@ static int add_given(
 	if (check_value(opt, value, e) < 0)
 		return err_wrap(e, "--%s", opt->name);
 	a->given = xreallocarray(a->given, a->n_given + 1, sizeof(*a->given));
-	a->given[a->n_given++] = (struct cli_given){opt, xstrdup(value)};
+	a->given[a->n_given++] = (struct cli_given){ opt, xstrdup(value) };
 	return 0;
 }
 
@@ -134,8 +133,8 @@ static int no_such_option(const struct cli_args *a, const char *name, struct err
 			"\"%s%s%s\" has no option --%.60s; did you mean %s?",
 			a->cmd->noun, *verb ? " " : "", verb, name, near);
 	return err_set(e, ERR_INVALID,
-		"\"%s%s%s\" has no option --%.60s; its options are shown by "
-		"\"ucloud-cli help %s%s%s\"",
+		"\"%s%s%s\" has no option --%.60s; its options are shown by \"ucloud-cli "
+		"help %s%s%s\"",
 		a->cmd->noun, *verb ? " " : "", verb, name, a->cmd->noun,
 		*verb ? " " : "", verb);
 }
@@ -166,7 +165,7 @@ static int take_option(
 static char *verbs_of(const char *noun)
 {
 	const struct cli_cmd *first = cli_noun_cmds(noun), *cmd = first;
-	struct buf list = {0};
+	struct buf list = { 0 };
 
 	for (; cmd && str_eq(cmd->noun, first->noun); cmd++)
 		buf_addf(&list, "%s%s", list.size > 0 ? ", " : "",
@@ -268,7 +267,7 @@ static int parse_all(struct cli_args *a, int argc, const char *const *argv, stru
 
 int cli_args_parse(int argc, const char *const *argv, struct cli_args *out, struct err *e)
 {
-	struct cli_args a = {0};
+	struct cli_args a = { 0 };
 
 	if (parse_all(&a, argc, argv, e) < 0) {
 		cli_args_done(&a);
@@ -284,7 +283,7 @@ void cli_args_done(struct cli_args *a)
 		free(a->given[i].value);
 	free(a->given);
 	strv_done(&a->words);
-	*a = (struct cli_args){0};
+	*a = (struct cli_args){ 0 };
 }
 
 const char *cli_args_get(const struct cli_args *a, const char *name)

@@ -59,8 +59,7 @@ static char *trimmed(const char *s)
 
 int cli_read_value(const char *s, cli_read_fn *read_fn, char **out, struct err *e)
 {
-	CLEANUP(buf_done)
-	struct buf text = {0};
+	CLEANUP(buf_done) struct buf text = { 0 };
 
 	if (s[0] != '@' && !str_eq(s, "-")) {
 		*out = xstrdup(s);
@@ -83,8 +82,7 @@ static int set_text(json_t **out, const char *s, struct err *e)
 static int make_file_text(
 	const char *path, cli_read_fn *read_fn, json_t **out, struct err *e)
 {
-	CLEANUP(buf_done)
-	struct buf text = {0};
+	CLEANUP(buf_done) struct buf text = { 0 };
 
 	if (read_fn(path, &text, e) < 0)
 		return -1;

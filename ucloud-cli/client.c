@@ -18,7 +18,7 @@ struct cli_client {
 
 static void real_sleep(void *aux, int64_t msec)
 {
-	struct timespec t = {.tv_sec = msec / 1000, .tv_nsec = msec % 1000 * 1000000};
+	struct timespec t = { .tv_sec = msec / 1000, .tv_nsec = msec % 1000 * 1000000 };
 
 	(void)aux;
 	while (nanosleep(&t, &t) != 0)
@@ -46,7 +46,7 @@ struct cli_client *cli_client_new(
 	const struct cli_conf *conf, const struct cli_world *world)
 {
 	struct cli_client *cl = xcalloc(1, sizeof(*cl));
-	struct http_conf hc = {0};
+	struct http_conf hc = { 0 };
 
 	cl->conf.api = xstrdup(conf->api);
 	cl->conf.name = xstrdup(conf->name);
@@ -97,7 +97,7 @@ void cli_answer_done(struct cli_answer *an)
 {
 	json_decref(an->json);
 	free(an->text);
-	*an = (struct cli_answer){0};
+	*an = (struct cli_answer){ 0 };
 }
 
 /* ---------------------------------------------------------- one exchange */
@@ -110,7 +110,7 @@ static bool is_json_type(const char *type)
 
 static void take_answer(struct http_resp *resp, struct cli_answer *out)
 {
-	struct cli_answer an = {.status = resp->status, .size = resp->body.size};
+	struct cli_answer an = { .status = resp->status, .size = resp->body.size };
 
 	if (is_json_type(resp->content_type) && resp->body.size > 0)
 		an.json = json_loadb(buf_str(&resp->body), resp->body.size,
@@ -123,14 +123,13 @@ static void take_answer(struct http_resp *resp, struct cli_answer *out)
 int cli_call_as(struct cli_client *cl, const struct cli_call *call,
 	const char *authorization, struct cli_answer *out, struct err *e)
 {
-	CLEANUP(http_resp_done)
-	struct http_resp resp = {0};
+	CLEANUP(http_resp_done) struct http_resp resp = { 0 };
 	CLEANUP_STR char *url = xasprintf("%s%s", cl->conf.api, call->path);
 	CLEANUP_STR char *body = call->body ? json_dumps(call->body, JSON_COMPACT) : NULL;
 	CLEANUP_STR char *idem = call->idempotency_key ? xasprintf("Idempotency-Key: %s",
 								 call->idempotency_key)
 						       : NULL;
-	const char *headers[] = {"Accept: application/json", idem, NULL};
+	const char *headers[] = { "Accept: application/json", idem, NULL };
 	struct http_req req = {
 		.method = call->method,
 		.url = url,
@@ -236,9 +235,8 @@ int cli_call(struct cli_client *cl, const struct cli_call *call, struct cli_answ
 
 int cli_get(struct cli_client *cl, const char *path, json_t **out, struct err *e)
 {
-	CLEANUP(cli_answer_done)
-	struct cli_answer an = {0};
-	struct cli_call call = {.method = "GET", .path = path};
+	CLEANUP(cli_answer_done) struct cli_answer an = { 0 };
+	struct cli_call call = { .method = "GET", .path = path };
 
 	if (cli_call(cl, &call, &an, e) < 0)
 		return -1;
@@ -259,7 +257,7 @@ int cli_stream(struct cli_client *cl, const char *path, http_piece_fn *fn, void 
 
 	for (int i = 0; i < 2; i++) {
 		CLEANUP_STR char *bearer = NULL;
-		struct http_req req = {.method = "GET", .url = url};
+		struct http_req req = { .method = "GET", .url = url };
 
 		if ((i == 0 ? need_token(cl, e) : renew_token(cl, e)) < 0)
 			return -1;

@@ -9,8 +9,7 @@
 
 int cli_need_client(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	CLEANUP(cli_conf_done)
-	struct cli_conf conf = {0};
+	CLEANUP(cli_conf_done) struct cli_conf conf = { 0 };
 	CLEANUP_STR char *path = cli_conf_path(cli_args_get(a, "config"));
 
 	if (c->client)
@@ -25,7 +24,7 @@ int cli_need_client(struct cli *c, const struct cli_args *a, struct err *e)
 void cli_done(struct cli *c)
 {
 	cli_client_free(c->client);
-	*c = (struct cli){0};
+	*c = (struct cli){ 0 };
 }
 
 int cli_exit_status(enum err_kind kind)
@@ -102,7 +101,7 @@ static void print_buf(struct buf *b)
 /* The names of a list's entries, each on a line. */
 static void print_names(const json_t *list)
 {
-	static const char *const names[] = {"name", "hostname", "uuid"};
+	static const char *const names[] = { "name", "hostname", "uuid" };
 	size_t i;
 	json_t *entry;
 
@@ -121,7 +120,7 @@ int cli_list(struct cli *c, const struct cli_args *a, const char *collection,
 	bool has_pages, const struct cli_field *columns, struct err *e)
 {
 	CLEANUP_STR char *path = cli_with_query(a, xstrdup(collection));
-	struct buf out = {0};
+	struct buf out = { 0 };
 	json_t *all;
 
 	if (cli_need_client(c, a, e) < 0 ||
@@ -142,7 +141,7 @@ int cli_list(struct cli *c, const struct cli_args *a, const char *collection,
 int cli_show(struct cli *c, const struct cli_args *a, const char *path,
 	const struct cli_field *lines, struct err *e)
 {
-	struct buf out = {0};
+	struct buf out = { 0 };
 	json_t *entry;
 
 	if (cli_need_client(c, a, e) < 0 || cli_get(c->client, path, &entry, e) < 0)
@@ -171,10 +170,9 @@ static const char *idempotency_key(const struct cli_args *a, char random[TOKEN_S
 int cli_create(struct cli *c, const struct cli_args *a, const char *collection,
 	const char *what, const char *id, json_t **out, struct err *e)
 {
-	CLEANUP(cli_answer_done)
-	struct cli_answer an = {0};
+	CLEANUP(cli_answer_done) struct cli_answer an = { 0 };
 	char random[TOKEN_STR_SIZE];
-	struct cli_call call = {.method = "POST", .path = collection};
+	struct cli_call call = { .method = "POST", .path = collection };
 	CLEANUP_STR char *shown = NULL;
 	int r;
 
@@ -201,9 +199,8 @@ int cli_create(struct cli *c, const struct cli_args *a, const char *collection,
 int cli_change(struct cli *c, const struct cli_args *a, const char *method,
 	const char *path, json_t *body, const char *done, json_t **out, struct err *e)
 {
-	CLEANUP(cli_answer_done)
-	struct cli_answer an = {0};
-	struct cli_call call = {.method = method, .path = path, .body = body};
+	CLEANUP(cli_answer_done) struct cli_answer an = { 0 };
+	struct cli_call call = { .method = method, .path = path, .body = body };
 
 	if (cli_need_client(c, a, e) < 0 || cli_call(c->client, &call, &an, e) < 0)
 		return -1;

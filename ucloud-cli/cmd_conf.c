@@ -67,8 +67,7 @@ static int check_file(const char *path, const struct cli_args *a, struct err *e)
 
 int cli_configure(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	CLEANUP(cli_conf_done)
-	struct cli_conf conf = {0};
+	CLEANUP(cli_conf_done) struct cli_conf conf = { 0 };
 	CLEANUP_STR char *path = cli_conf_path(cli_args_get(a, "config"));
 
 	if (check_file(path, a, e) < 0 || gather(a, &conf, e) < 0 ||
@@ -110,9 +109,8 @@ int cli_login(struct cli *c, const struct cli_args *a, struct err *e)
 /* The API forgets the session first; one that it does not know any more is fine. */
 int cli_logout(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	struct cli_call call = {.method = "DELETE", .path = "/v1/session"};
-	CLEANUP(cli_answer_done)
-	struct cli_answer an = {0};
+	struct cli_call call = { .method = "DELETE", .path = "/v1/session" };
+	CLEANUP(cli_answer_done) struct cli_answer an = { 0 };
 	CLEANUP_STR char *token = NULL;
 	CLEANUP_STR char *bearer = NULL;
 

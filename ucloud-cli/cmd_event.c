@@ -48,8 +48,7 @@ static void print_change(const char *event, const json_t *json)
 static int on_event(void *aux, const char *event, const char *data)
 {
 	struct follower *f = aux;
-	CLEANUP(json_done)
-	json_t *json = json_loads(data, JSON_REJECT_DUPLICATES, NULL);
+	CLEANUP(json_done) json_t *json = json_loads(data, JSON_REJECT_DUPLICATES, NULL);
 
 	f->was_there = true;
 	f->away_since = 0;
@@ -87,14 +86,13 @@ static bool may_go_on(struct follower *f, int result, const struct err *e)
 
 int cli_event_follow(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	struct follower f = {.c = c};
+	struct follower f = { .c = c };
 	int r;
 
 	if (cli_need_client(c, a, e) < 0)
 		return -1;
 	do {
-		CLEANUP(cli_sse_done)
-		struct cli_sse sse = {.fn = on_event, .aux = &f};
+		CLEANUP(cli_sse_done) struct cli_sse sse = { .fn = on_event, .aux = &f };
 
 		r = cli_stream(c->client, "/v1/events", cli_sse_feed, &sse, e);
 	} while (may_go_on(&f, r, e));

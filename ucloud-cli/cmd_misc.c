@@ -9,9 +9,9 @@
 /* ------------------------------------------------------------ SSH keys */
 
 static const struct cli_field key_columns[] = {
-	{"NAME", "name", VIEW_TEXT},
-	{"KEY", "key", VIEW_TEXT},
-	{0},
+	{ "NAME", "name", VIEW_TEXT },
+	{ "KEY", "key", VIEW_TEXT },
+	{ 0 },
 };
 
 int cli_key_add(struct cli *c, const struct cli_args *a, struct err *e)
@@ -36,27 +36,27 @@ int cli_key_remove(struct cli *c, const struct cli_args *a, struct err *e)
 /* ------------------------------------------------------------ requests */
 
 static const struct cli_field request_columns[] = {
-	{"TYPE", "type", VIEW_TEXT},
-	{"FOR", "uuid", VIEW_TEXT},
-	{"HOST", "hostname", VIEW_TEXT},
-	{"ATTEMPTS", "attempts", VIEW_NUMBER},
-	{"NEXT", "not_before", VIEW_TEXT},
-	{"LAST ERROR", "last_error", VIEW_TEXT},
-	{0},
+	{ "TYPE", "type", VIEW_TEXT },
+	{ "FOR", "uuid", VIEW_TEXT },
+	{ "HOST", "hostname", VIEW_TEXT },
+	{ "ATTEMPTS", "attempts", VIEW_NUMBER },
+	{ "NEXT", "not_before", VIEW_TEXT },
+	{ "LAST ERROR", "last_error", VIEW_TEXT },
+	{ 0 },
 };
 
 static const struct cli_field request_lines[] = {
-	{"type", "type", VIEW_TEXT},
-	{"for", "uuid", VIEW_TEXT},
-	{"host", "hostname", VIEW_TEXT},
-	{"destination", "destination", VIEW_TEXT},
-	{"by force", "force", VIEW_YES},
-	{"ordered", "created", VIEW_TEXT},
-	{"deadline", "deadline", VIEW_TEXT},
-	{"failed attempts", "attempts", VIEW_NUMBER},
-	{"next attempt", "not_before", VIEW_TEXT},
-	{"last error", "last_error", VIEW_TEXT},
-	{0},
+	{ "type", "type", VIEW_TEXT },
+	{ "for", "uuid", VIEW_TEXT },
+	{ "host", "hostname", VIEW_TEXT },
+	{ "destination", "destination", VIEW_TEXT },
+	{ "by force", "force", VIEW_YES },
+	{ "ordered", "created", VIEW_TEXT },
+	{ "deadline", "deadline", VIEW_TEXT },
+	{ "failed attempts", "attempts", VIEW_NUMBER },
+	{ "next attempt", "not_before", VIEW_TEXT },
+	{ "last error", "last_error", VIEW_TEXT },
+	{ 0 },
 };
 
 /* Requests are named after the uuid of their VM: a name is looked up. The caller's. */
@@ -116,22 +116,22 @@ int cli_request_abort(struct cli *c, const struct cli_args *a, struct err *e)
 /* --------------------------------------------------------------- users */
 
 static const struct cli_field user_columns[] = {
-	{"NAME", "name", VIEW_TEXT},
-	{"REALM", "realm", VIEW_TEXT},
-	{"VMS", "use.vms", VIEW_NUMBER},
-	{"CPU", "use.cpu", VIEW_NUMBER},
-	{"RAM", "use.ram_mib", VIEW_MIB},
-	{"DISK", "use.disk_gib", VIEW_GIB},
-	{"OWN QUOTA", "has_own_quota", VIEW_YES},
-	{0},
+	{ "NAME", "name", VIEW_TEXT },
+	{ "REALM", "realm", VIEW_TEXT },
+	{ "VMS", "use.vms", VIEW_NUMBER },
+	{ "CPU", "use.cpu", VIEW_NUMBER },
+	{ "RAM", "use.ram_mib", VIEW_MIB },
+	{ "DISK", "use.disk_gib", VIEW_GIB },
+	{ "OWN QUOTA", "has_own_quota", VIEW_YES },
+	{ 0 },
 };
 
 static const struct cli_field amount_fields[] = {
-	{"vms", "vms", VIEW_NUMBER},
-	{"cpu", "cpu", VIEW_NUMBER},
-	{"ram", "ram_mib", VIEW_MIB},
-	{"disk", "disk_gib", VIEW_GIB},
-	{0},
+	{ "vms", "vms", VIEW_NUMBER },
+	{ "cpu", "cpu", VIEW_NUMBER },
+	{ "ram", "ram_mib", VIEW_MIB },
+	{ "disk", "disk_gib", VIEW_GIB },
+	{ 0 },
 };
 
 /* "ram: 2 GiB of 64 GiB" for each amount. */
@@ -151,10 +151,9 @@ static void add_amounts(const json_t *user, struct buf *out)
 
 static int print_user(struct cli *c, const char *path, struct err *e)
 {
-	static const struct cli_field name = {"user", "name", VIEW_TEXT},
-				      realm = {"realm", "realm", VIEW_TEXT};
-	CLEANUP(buf_done)
-	struct buf out = {0};
+	static const struct cli_field name = { "user", "name", VIEW_TEXT },
+				      realm = { "realm", "realm", VIEW_TEXT };
+	CLEANUP(buf_done) struct buf out = { 0 };
 	json_t *user;
 
 	if (cli_get(c->client, path, &user, e) < 0)

@@ -10,44 +10,44 @@
 #define DEFAULT_LIMIT_SEC 300
 
 static const struct cli_field vm_columns[] = {
-	{"NAME", "name", VIEW_TEXT},
-	{"STATUS", "status", VIEW_STATUS},
-	{"CPU", "specs.cpu", VIEW_NUMBER},
-	{"RAM", "specs.ram_mib", VIEW_MIB},
-	{"DISK", "specs.disks", VIEW_DISK_SUM},
-	{"ADDRESS", "networks", VIEW_NICS},
-	{"HOST", "hostname", VIEW_TEXT},
-	{"OWNER", "owner", VIEW_OWNER},
-	{"UUID", "uuid", VIEW_TEXT},
-	{0},
+	{ "NAME", "name", VIEW_TEXT },
+	{ "STATUS", "status", VIEW_STATUS },
+	{ "CPU", "specs.cpu", VIEW_NUMBER },
+	{ "RAM", "specs.ram_mib", VIEW_MIB },
+	{ "DISK", "specs.disks", VIEW_DISK_SUM },
+	{ "ADDRESS", "networks", VIEW_NICS },
+	{ "HOST", "hostname", VIEW_TEXT },
+	{ "OWNER", "owner", VIEW_OWNER },
+	{ "UUID", "uuid", VIEW_TEXT },
+	{ 0 },
 };
 
 static const struct cli_field vm_lines[] = {
-	{"name", "name", VIEW_TEXT},
-	{"uuid", "uuid", VIEW_TEXT},
-	{"owner", "owner", VIEW_OWNER},
-	{"status", "status", VIEW_STATUS},
-	{"wanted", "want", VIEW_TEXT},
-	{"why", "why", VIEW_TEXT},
-	{"host", "hostname", VIEW_TEXT},
-	{"disks on host", "disk_host", VIEW_TEXT},
-	{"cpu", "specs.cpu", VIEW_NUMBER},
-	{"ram", "specs.ram_mib", VIEW_MIB},
-	{"disks", "specs.disks", VIEW_DISKS},
-	{"image", "image_uuid", VIEW_TEXT},
-	{"image store", "store", VIEW_TEXT},
-	{"addresses", "networks", VIEW_NICS},
-	{"labels", "labels", VIEW_LABELS},
-	{"near", "affinity.near", VIEW_LABELS},
-	{"apart", "affinity.apart", VIEW_LABELS},
-	{"host labels", "affinity.host_labels", VIEW_LABELS},
-	{"ssh keys", "ssh_keys", VIEW_KEYS},
-	{"moves", "in_migration", VIEW_YES},
-	{"crashes in a row", "n_crashes", VIEW_NUMBER},
-	{"ordered", "created", VIEW_TEXT},
-	{"running since", "last_start", VIEW_TEXT},
-	{"log", "log", VIEW_LOG},
-	{0},
+	{ "name", "name", VIEW_TEXT },
+	{ "uuid", "uuid", VIEW_TEXT },
+	{ "owner", "owner", VIEW_OWNER },
+	{ "status", "status", VIEW_STATUS },
+	{ "wanted", "want", VIEW_TEXT },
+	{ "why", "why", VIEW_TEXT },
+	{ "host", "hostname", VIEW_TEXT },
+	{ "disks on host", "disk_host", VIEW_TEXT },
+	{ "cpu", "specs.cpu", VIEW_NUMBER },
+	{ "ram", "specs.ram_mib", VIEW_MIB },
+	{ "disks", "specs.disks", VIEW_DISKS },
+	{ "image", "image_uuid", VIEW_TEXT },
+	{ "image store", "store", VIEW_TEXT },
+	{ "addresses", "networks", VIEW_NICS },
+	{ "labels", "labels", VIEW_LABELS },
+	{ "near", "affinity.near", VIEW_LABELS },
+	{ "apart", "affinity.apart", VIEW_LABELS },
+	{ "host labels", "affinity.host_labels", VIEW_LABELS },
+	{ "ssh keys", "ssh_keys", VIEW_KEYS },
+	{ "moves", "in_migration", VIEW_YES },
+	{ "crashes in a row", "n_crashes", VIEW_NUMBER },
+	{ "ordered", "created", VIEW_TEXT },
+	{ "running since", "last_start", VIEW_TEXT },
+	{ "log", "log", VIEW_LOG },
+	{ 0 },
 };
 
 int cli_vm_list(struct cli *c, const struct cli_args *a, struct err *e)
@@ -113,7 +113,7 @@ static int finish(struct cli *c, const struct cli_args *a, json_t *vm,
 
 int cli_vm_create(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	struct cli_wait w = {.target = "RUNNING"};
+	struct cli_wait w = { .target = "RUNNING" };
 	json_t *vm = NULL;
 
 	if (str_eq(cli_args_get(a, "want"), "stopped"))
@@ -129,7 +129,7 @@ static int vm_order(struct cli *c, const struct cli_args *a, const char *target,
 {
 	CLEANUP_STR char *tail = xasprintf("/%s", a->cmd->verb);
 	CLEANUP_STR char *path = cli_arg_path(a, "/v1/vms", tail);
-	struct cli_wait w = {.target = target, .is_request = is_request};
+	struct cli_wait w = { .target = target, .is_request = is_request };
 	json_t *body = NULL, *vm = NULL;
 	int r;
 
@@ -162,7 +162,7 @@ int cli_vm_reboot(struct cli *c, const struct cli_args *a, struct err *e)
 int cli_vm_delete(struct cli *c, const struct cli_args *a, struct err *e)
 {
 	CLEANUP_STR char *path = cli_arg_path(a, "/v1/vms", "");
-	struct cli_wait w = {.target = NULL};
+	struct cli_wait w = { .target = NULL };
 	json_t *vm = NULL;
 
 	if (cli_change(c, a, "DELETE", path, NULL, "", &vm, e) < 0)
@@ -183,8 +183,7 @@ static int print_part(struct cli *c, const struct cli_args *a, const char *tail,
 	const char *member, struct err *e)
 {
 	CLEANUP_STR char *path = cli_arg_path(a, "/v1/vms", tail);
-	CLEANUP(buf_done)
-	struct buf out = {0};
+	CLEANUP(buf_done) struct buf out = { 0 };
 	json_t *vm;
 
 	if (cli_need_client(c, a, e) < 0 || cli_get(c->client, path, &vm, e) < 0)
@@ -205,11 +204,11 @@ int cli_vm_log(struct cli *c, const struct cli_args *a, struct err *e)
 }
 
 static const struct cli_field explain_lines[] = {
-	{"status", "status", VIEW_STATUS},
-	{"host", "hostname", VIEW_TEXT},
-	{"why", "why", VIEW_TEXT},
-	{"log", "log", VIEW_LOG},
-	{0},
+	{ "status", "status", VIEW_STATUS },
+	{ "host", "hostname", VIEW_TEXT },
+	{ "why", "why", VIEW_TEXT },
+	{ "log", "log", VIEW_LOG },
+	{ 0 },
 };
 
 int cli_vm_explain(struct cli *c, const struct cli_args *a, struct err *e)

@@ -64,7 +64,7 @@ static void find_place(const char *const *words, size_t n, struct place *p)
 static void add_names(const char *word, const char *collection, cli_names_fn *names_fn,
 	void *aux, struct strv *out)
 {
-	struct strv names = {0};
+	struct strv names = { 0 };
 
 	if (names_fn && collection)
 		names_fn(aux, collection, &names);
@@ -125,7 +125,7 @@ static void add_verbs(const char *noun, const char *word, struct strv *out)
 void cli_complete(const char *const *words, size_t n, cli_names_fn *names_fn, void *aux,
 	struct strv *out)
 {
-	struct place p = {0};
+	struct place p = { 0 };
 	const char *word = n > 0 ? words[n - 1] : "";
 
 	find_place(words, n, &p);
@@ -183,16 +183,14 @@ static void add_entry_names(const json_t *list, struct strv *out)
 static void names_of(void *aux, const char *collection, struct strv *out)
 {
 	const struct line *line = aux;
-	CLEANUP(cli_conf_done)
-	struct cli_conf conf = {0};
+	CLEANUP(cli_conf_done) struct cli_conf conf = { 0 };
 	CLEANUP_STR char *conf_path =
 		cli_conf_path(option_of(line->words, line->n, "--config"));
 	CLEANUP_STR char *path = xasprintf("/v1/%s?limit=1000", collection);
 	CLEANUP_STR char *token = NULL;
 	CLEANUP_STR char *bearer = NULL;
-	CLEANUP(cli_answer_done)
-	struct cli_answer an = {0};
-	struct cli_call call = {.method = "GET", .path = path, .limit_msec = 2000};
+	CLEANUP(cli_answer_done) struct cli_answer an = { 0 };
+	struct cli_call call = { .method = "GET", .path = path, .limit_msec = 2000 };
 	struct cli_client *cl;
 	struct err e;
 
@@ -209,9 +207,9 @@ static void names_of(void *aux, const char *collection, struct strv *out)
 
 int cli_complete_main(int argc, const char *const *argv)
 {
-	struct strv out = {0};
+	struct strv out = { 0 };
 	int first = argc > 2 && str_eq(argv[2], "--") ? 3 : 2;
-	struct line line = {argv + first, argc > first ? (size_t)(argc - first) : 0};
+	struct line line = { argv + first, argc > first ? (size_t)(argc - first) : 0 };
 
 	cli_complete(line.words, line.n, names_of, &line, &out);
 	for (size_t i = 0; i < out.len; i++)

@@ -12,17 +12,17 @@
 #define AT(member) offsetof(struct cli_conf, member)
 
 static const struct conf_opt opts[] = {
-	{"api", CONF_STR, AT(api), CONF_NEED, NULL, "URL", "address of the ucloud API"},
-	{"name", CONF_STR, AT(name), CONF_NEED, NULL, "NAME", "your user name"},
-	{"realm", CONF_STR, AT(realm), CONF_NEED, NULL, "REALM", "your realm"},
-	{"seed", CONF_STR, AT(seed), CONF_NEED | CONF_SECRET, NULL, "SEED",
-		"what your one-time passwords are made from (base32)"},
-	{"ca", CONF_STR, AT(ca), 0, NULL, "FILE",
-		"certificates (PEM) to trust instead of the system's"},
-	{0},
+	{ "api", CONF_STR, AT(api), CONF_NEED, NULL, "URL", "address of the ucloud API" },
+	{ "name", CONF_STR, AT(name), CONF_NEED, NULL, "NAME", "your user name" },
+	{ "realm", CONF_STR, AT(realm), CONF_NEED, NULL, "REALM", "your realm" },
+	{ "seed", CONF_STR, AT(seed), CONF_NEED | CONF_SECRET, NULL, "SEED",
+		"what your one-time passwords are made from (base32)" },
+	{ "ca", CONF_STR, AT(ca), 0, NULL, "FILE",
+		"certificates (PEM) to trust instead of the system's" },
+	{ 0 },
 };
-static const struct conf_part parts[] = {{opts, 0}, {0}};
-const struct conf_table cli_conf_table = {"ucloud-cli", parts, sizeof(struct cli_conf)};
+static const struct conf_part parts[] = { { opts, 0 }, { 0 } };
+const struct conf_table cli_conf_table = { "ucloud-cli", parts, sizeof(struct cli_conf) };
 
 void cli_conf_done(struct cli_conf *conf)
 {
@@ -114,7 +114,7 @@ int cli_conf_load(const char *path, const char *api, const char *ca, struct cli_
 	struct err *e)
 {
 	const char *env = getenv("UCLOUD_API");
-	struct cli_conf conf = {0};
+	struct cli_conf conf = { 0 };
 	char *url = NULL;
 
 	if (!api && !str_is_empty(env))

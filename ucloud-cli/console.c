@@ -40,9 +40,8 @@ struct console {
 
 static int read_log(struct console *con, struct buf *out, struct err *e)
 {
-	CLEANUP(cli_answer_done)
-	struct cli_answer an = {0};
-	struct cli_call call = {.method = "GET", .path = con->path};
+	CLEANUP(cli_answer_done) struct cli_answer an = { 0 };
+	struct cli_call call = { .method = "GET", .path = con->path };
 	json_t *text;
 
 	if (cli_call(con->c->client, &call, &an, e) < 0)
@@ -62,8 +61,7 @@ static int read_log(struct console *con, struct buf *out, struct err *e)
 /* Raw for files and programs; on a terminal the guest may only write text. */
 static void print_text(const struct cli *c, const char *s, size_t size)
 {
-	CLEANUP(buf_done)
-	struct buf text = {0};
+	CLEANUP(buf_done) struct buf text = { 0 };
 
 	if (c->is_out_tty) {
 		cli_text_strip(s, size, &text);
@@ -79,7 +77,7 @@ static int follow(struct console *con, struct buf *seen, struct err *e)
 	const struct cli_world *w = cli_client_world(con->c->client);
 
 	while (!ferror(stdout)) {
-		struct buf now = {0};
+		struct buf now = { 0 };
 		size_t at;
 
 		w->sleep_msec(w->aux, FOLLOW_MSEC);
@@ -101,9 +99,8 @@ static int follow(struct console *con, struct buf *seen, struct err *e)
 int cli_vm_console_log(struct cli *c, const struct cli_args *a, struct err *e)
 {
 	CLEANUP_STR char *path = cli_arg_path(a, "/v1/vms", "/console-log");
-	struct console con = {.c = c, .a = a, .path = path};
-	CLEANUP(buf_done)
-	struct buf seen = {0};
+	struct console con = { .c = c, .a = a, .path = path };
+	CLEANUP(buf_done) struct buf seen = { 0 };
 
 	if (cli_need_client(c, a, e) < 0 || read_log(&con, &seen, e) < 0)
 		return -1;

@@ -21,8 +21,7 @@ static void add_opt_usage(const struct cli_opt *o, struct buf *out)
 /* "vm create --name NAME --image IMAGE [OPTIONS]": what must be given. */
 static void add_usage(const struct cli_cmd *cmd, struct buf *out)
 {
-	CLEANUP(buf_done)
-	struct buf line = {0};
+	CLEANUP(buf_done) struct buf line = { 0 };
 	const struct cli_opt *o;
 
 	buf_addf(&line, "Usage: ucloud-cli %s%s%s", cmd->noun, cmd->verb ? " " : "",
@@ -44,8 +43,7 @@ static void add_columns(
 	const char *head, size_t column, const char *text, struct buf *out)
 {
 	CLEANUP_STR char *indent = xasprintf("%*s", (int)column, "");
-	CLEANUP(buf_done)
-	struct buf wrapped = {0};
+	CLEANUP(buf_done) struct buf wrapped = { 0 };
 	size_t len = strlen(head);
 
 	cli_text_wrap(text, WIDTH, indent, &wrapped);
@@ -95,8 +93,7 @@ static void help_cmd(const struct cli_cmd *cmd, struct buf *out)
 
 static void add_cmd_line(const struct cli_cmd *cmd, struct buf *out)
 {
-	CLEANUP(buf_done)
-	struct buf head = {0};
+	CLEANUP(buf_done) struct buf head = { 0 };
 
 	buf_addf(&head, "  %s%s%s", cmd->noun, cmd->verb ? " " : "",
 		cmd->verb ? cmd->verb : "");
@@ -160,8 +157,7 @@ int cli_help_text(const char *noun, const char *verb, struct buf *out, struct er
 
 int cli_help(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	CLEANUP(buf_done)
-	struct buf out = {0};
+	CLEANUP(buf_done) struct buf out = { 0 };
 
 	(void)c;
 	if (cli_help_text(a->words.len > 1 ? a->words.v[1] : NULL,

@@ -76,14 +76,12 @@ static int64_t time_of(const json_t *json)
 static void read_kept(const struct cli_client *cl, struct kept *k)
 {
 	CLEANUP_STR char *path = session_path(cl, ".json");
-	CLEANUP(buf_done)
-	struct buf text = {0};
-	CLEANUP(json_done)
-	json_t *json = NULL;
+	CLEANUP(buf_done) struct buf text = { 0 };
+	CLEANUP(json_done) json_t *json = NULL;
 	const char *token;
 	struct err e;
 
-	*k = (struct kept){0};
+	*k = (struct kept){ 0 };
 	if (file_read(path, SESSION_MAX, &text, &e) < 0)
 		return;
 	json = json_loadb(buf_str(&text), text.size, JSON_REJECT_DUPLICATES, NULL);
@@ -170,7 +168,7 @@ static void attempt_done(struct attempt *at)
 static int ask_session(struct cli_client *cl, struct attempt *at, struct err *e)
 {
 	const struct cli_conf *conf = cli_client_conf(cl);
-	struct cli_call call = {.method = "POST", .path = "/v1/session"};
+	struct cli_call call = { .method = "POST", .path = "/v1/session" };
 	CLEANUP_STR char *basic = NULL;
 
 	at->step = clock_unix_sec() / TOTP_STEP_SEC;
@@ -226,8 +224,7 @@ static void wait_for_step(
 	w->note(w->aux,
 		is_known_used
 			? "the current one-time password was used already; waiting for "
-			  "the "
-			  "next one (up to 30 s)"
+			  "the next one (up to 30 s)"
 			: "the current one-time password was refused, perhaps because it "
 			  "was used already; waiting for the next one (up to 30 s)");
 	if (left > 0)
@@ -240,8 +237,7 @@ static int new_session(struct cli_client *cl, const struct kept *last, bool is_s
 	struct kept *out, struct err *e)
 {
 	for (int i = 1;; i++) {
-		CLEANUP(attempt_done)
-		struct attempt at = {0};
+		CLEANUP(attempt_done) struct attempt at = { 0 };
 		bool is_known_used;
 
 		if (ask_session(cl, &at, e) < 0)
@@ -270,10 +266,8 @@ static int log_in(struct cli_client *cl, const char *refused, bool is_check, cha
 {
 	CLEANUP(close_fd)
 	int lock = -1;
-	CLEANUP(kept_done)
-	struct kept old = {0};
-	CLEANUP(kept_done)
-	struct kept new = {0};
+	CLEANUP(kept_done) struct kept old = { 0 };
+	CLEANUP(kept_done) struct kept new = { 0 };
 	struct err e2;
 	bool can_keep;
 
@@ -313,8 +307,7 @@ int cli_login_check(struct cli_client *cl, struct err *e)
 
 char *cli_login_kept(struct cli_client *cl)
 {
-	CLEANUP(kept_done)
-	struct kept k = {0};
+	CLEANUP(kept_done) struct kept k = { 0 };
 
 	read_kept(cl, &k);
 	return MOVE(k.token);
@@ -324,8 +317,7 @@ int cli_login_forget(struct cli_client *cl, struct err *e)
 {
 	CLEANUP(close_fd)
 	int lock = -1;
-	CLEANUP(kept_done)
-	struct kept k = {0};
+	CLEANUP(kept_done) struct kept k = { 0 };
 
 	if (take_lock(cl, &lock, e) < 0)
 		return -1;

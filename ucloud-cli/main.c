@@ -58,9 +58,8 @@ static void set_up(struct cli *c, const struct cli_args *a)
 
 static int run(const struct cli_args *a)
 {
-	CLEANUP(cli_done)
-	struct cli c = {0};
-	struct err e = {0};
+	CLEANUP(cli_done) struct cli c = { 0 };
+	struct err e = { 0 };
 
 	set_up(&c, a);
 	if (a->cmd->run(&c, a, &e) == 0)
@@ -72,8 +71,7 @@ static int run(const struct cli_args *a)
 
 static int print_help(const struct cli_args *a)
 {
-	CLEANUP(buf_done)
-	struct buf out = {0};
+	CLEANUP(buf_done) struct buf out = { 0 };
 	struct err e;
 
 	if (cli_help_text(a->words.len > 0 ? a->words.v[0] : NULL,
@@ -87,8 +85,7 @@ static int print_help(const struct cli_args *a)
 
 static int main_args(int argc, const char *const *argv)
 {
-	CLEANUP(cli_args_done)
-	struct cli_args a = {0};
+	CLEANUP(cli_args_done) struct cli_args a = { 0 };
 	struct err e;
 
 	if (cli_args_parse(argc, argv, &a, &e) < 0) {

@@ -39,9 +39,8 @@ static void add_arg(const char *s, struct buf *out)
 /* One sentence in short lines, the first of which begins a line. Takes text. */
 static void add_one(char *text, struct buf *out)
 {
-	CLEANUP(buf_done)
-	struct buf wrapped = {0};
-	struct strv lines = {0};
+	CLEANUP(buf_done) struct buf wrapped = { 0 };
+	struct strv lines = { 0 };
 
 	cli_text_wrap(text, WIDTH, "", &wrapped);
 	strv_split(&lines, buf_str(&wrapped), '\n');
@@ -243,8 +242,7 @@ void cli_manual_text(struct buf *out)
 
 int cli_manual(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	CLEANUP(buf_done)
-	struct buf out = {0};
+	CLEANUP(buf_done) struct buf out = { 0 };
 
 	(void)c;
 	(void)a;

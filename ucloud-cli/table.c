@@ -47,7 +47,7 @@ void cli_text_clean(const char *s, size_t size, struct buf *out)
 
 char *cli_text_cleaned(const char *s)
 {
-	struct buf b = {0};
+	struct buf b = { 0 };
 
 	cli_text_clean(s, strlen(s), &b);
 	return buf_take(&b);
@@ -158,7 +158,7 @@ static size_t col_width(const struct cli_table *t, size_t col)
 static void add_cell(const struct cli_cell *cell, size_t width, bool is_last,
 	bool has_color, struct buf *out)
 {
-	static const char *const on[] = {"", "\x1b[32m", "\x1b[31m", "\x1b[33m"};
+	static const char *const on[] = { "", "\x1b[32m", "\x1b[31m", "\x1b[33m" };
 	bool is_colored = has_color && cell->color != CLI_PLAIN;
 
 	buf_add_str(out, is_colored ? on[cell->color] : "");
@@ -194,5 +194,5 @@ void cli_table_done(struct cli_table *t)
 	for (size_t i = 0; i < t->n_rows * t->n_cols; i++)
 		free(t->cells[i].text);
 	free(t->cells);
-	*t = (struct cli_table){.n_cols = t->n_cols};
+	*t = (struct cli_table){ .n_cols = t->n_cols };
 }

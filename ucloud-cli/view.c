@@ -22,8 +22,8 @@ const char *cli_json_text(const json_t *json, const char *path)
 
 enum cli_color cli_status_color(const char *status)
 {
-	static const char *const green[] = {"RUNNING", "ALIVE", "CREATED", NULL};
-	static const char *const red[] = {"ERROR", "KILLED", "DEAD", NULL};
+	static const char *const green[] = { "RUNNING", "ALIVE", "CREATED", NULL };
+	static const char *const red[] = { "ERROR", "KILLED", "DEAD", NULL };
 
 	for (size_t i = 0; green[i]; i++)
 		if (str_eq(green[i], status))
@@ -71,7 +71,7 @@ static void add_gib(int64_t n, struct buf *out)
 
 static void add_bytes(int64_t n, struct buf *out)
 {
-	static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB" };
 	size_t u = 0;
 	double x = (double)n;
 
@@ -199,7 +199,7 @@ static void add_number(enum cli_view_kind kind, int64_t n, struct buf *out)
 char *cli_view_text(const json_t *entry, const struct cli_field *f)
 {
 	const json_t *v = cli_json_at(entry, f->path);
-	struct buf out = {0};
+	struct buf out = { 0 };
 
 	if (f->kind == VIEW_OWNER)
 		add_owner(entry, &out);
@@ -240,13 +240,13 @@ static size_t count_fields(const struct cli_field *f)
 void cli_view_list(const json_t *list, const struct cli_field *columns, bool has_color,
 	struct buf *out)
 {
-	struct cli_table t = {.n_cols = count_fields(columns)};
+	struct cli_table t = { .n_cols = count_fields(columns) };
 	struct cli_cell *cells = xcalloc(t.n_cols, sizeof(*cells));
 	size_t i;
 	json_t *entry;
 
 	for (size_t c = 0; c < t.n_cols; c++)
-		cells[c] = (struct cli_cell){xstrdup(columns[c].title), CLI_PLAIN};
+		cells[c] = (struct cli_cell){ xstrdup(columns[c].title), CLI_PLAIN };
 	cli_table_add(&t, cells);
 	json_array_foreach (list, i, entry) {
 		for (size_t c = 0; c < t.n_cols; c++) {

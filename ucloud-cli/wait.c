@@ -137,10 +137,11 @@ static int broken(const struct waiter *wr, struct err *e)
  * has ended without the VM getting there. */
 static int get_vm(struct waiter *wr, const char *tail, int64_t limit_msec, struct err *e)
 {
-	CLEANUP(cli_answer_done)
-	struct cli_answer an = {0};
+	CLEANUP(cli_answer_done) struct cli_answer an = { 0 };
 	CLEANUP_STR char *path = cli_path("/v1/vms", wr->w->uuid, tail);
-	struct cli_call call = {.method = "GET", .path = path, .limit_msec = limit_msec};
+	struct cli_call call = {
+		.method = "GET", .path = path, .limit_msec = limit_msec
+	};
 	int r;
 
 	r = cli_call(wr->c->client, &call, &an, e);
@@ -262,7 +263,7 @@ static int wait_request(struct waiter *wr, struct err *e)
 
 int cli_wait_vm(struct cli *c, const struct cli_wait *w, json_t **out, struct err *e)
 {
-	struct waiter wr = {.c = c, .w = w, .started = clock_mono_msec()};
+	struct waiter wr = { .c = c, .w = w, .started = clock_mono_msec() };
 	int r = 0;
 
 	if (w->is_request)

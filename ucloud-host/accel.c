@@ -16,7 +16,7 @@
 #define STATUS_PROVEN 0x55
 #define STATUS_WRONG  0x03
 
-const char *const accel_names[] = {"auto", "kvm", "tcg", NULL};
+const char *const accel_names[] = { "auto", "kvm", "tcg", NULL };
 
 extern const char probe64[];
 extern const uint32_t probe64_size;
@@ -37,8 +37,7 @@ static void close_fd(const int *fd)
 /* The boot sector as a file, the caller's to remove. */
 static int write_sector(const char *dir, char **out, struct err *e)
 {
-	CLEANUP(remove_file)
-	char *path = xasprintf("%s/.probe64-XXXXXX", dir);
+	CLEANUP(remove_file) char *path = xasprintf("%s/.probe64-XXXXXX", dir);
 	CLEANUP(close_fd)
 	int fd = mkostemp(path, O_CLOEXEC);
 
@@ -51,8 +50,7 @@ static int write_sector(const char *dir, char **out, struct err *e)
 static int check_status(
 	enum accel accel, int status, const struct buf *output, struct err *e)
 {
-	CLEANUP(strv_done)
-	struct strv lines = {0};
+	CLEANUP(strv_done) struct strv lines = { 0 };
 
 	if (status == STATUS_PROVEN)
 		return 0;
@@ -67,11 +65,9 @@ static int check_status(
 
 int accel_probe(enum accel accel, const char *dir, struct err *e)
 {
-	CLEANUP(remove_file)
-	char *path = NULL;
+	CLEANUP(remove_file) char *path = NULL;
 	CLEANUP_STR char *drive = NULL;
-	CLEANUP(buf_done)
-	struct buf output = {0};
+	CLEANUP(buf_done) struct buf output = { 0 };
 	int status;
 
 	if (accel == ACCEL_KVM && access("/dev/kvm", R_OK | W_OK) < 0)
@@ -81,12 +77,12 @@ int accel_probe(enum accel accel, const char *dir, struct err *e)
 	drive = xasprintf("file=%s,format=raw,if=ide,readonly=off,snapshot=on", path);
 	{
 		/* The processor model is the one that domains get (domxml.c). */
-		const char *const argv[] = {"qemu-system-x86_64", "-accel",
+		const char *const argv[] = { "qemu-system-x86_64", "-accel",
 			accel_names[accel], "-machine", "pc", "-cpu",
 			accel == ACCEL_KVM ? "host" : "max", "-m", "16", "-nodefaults",
 			"-no-user-config", "-display", "none", "-no-reboot", "-device",
-			"isa-debug-exit,iobase=0xf4,iosize=0x04", "-drive", drive, NULL};
-		const struct proc proc = {.argv = argv, .limit_msec = LIMIT_MSEC};
+			"isa-debug-exit,iobase=0xf4,iosize=0x04", "-drive", drive, NULL };
+		const struct proc proc = { .argv = argv, .limit_msec = LIMIT_MSEC };
 
 		if (proc_run(&proc, &status, NULL, &output, e) < 0)
 			return err_wrap(e, "64-bit guests do not run with %s",
@@ -99,7 +95,7 @@ enum accel accel_choose(enum accel wanted, const char *dir)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	static enum accel found = ACCEL_AUTO;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (wanted != ACCEL_AUTO)
 		return wanted;

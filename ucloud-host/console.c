@@ -74,10 +74,8 @@ static void add_text(struct buf *out, const char *s, size_t size)
 int console_read_tail(
 	const char *path, size_t max, struct buf *out, bool *is_cut, struct err *e)
 {
-	CLEANUP(buf_done)
-	struct buf newer = {0};
-	CLEANUP(buf_done)
-	struct buf older = {0};
+	CLEANUP(buf_done) struct buf newer = { 0 };
+	CLEANUP(buf_done) struct buf older = { 0 };
 	CLEANUP_STR char *older_path = xasprintf("%s.0", path);
 	bool got_cut = false;
 
@@ -92,9 +90,8 @@ int console_read_tail(
 
 static bool is_question(const struct kv_pair *pair)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *json = NULL;
-	struct err ignored = {0};
+	CLEANUP(json_decref_ptr) json_t *json = NULL;
+	struct err ignored = { 0 };
 
 	return pair->key != NULL && pair->lease != 0 &&
 	       json_parse(pair->value, pair->value_size, &json, &ignored) == 0 &&
@@ -105,10 +102,8 @@ static int make_answer(
 	const struct host_env *env, const char *uuid, char **out, struct err *e)
 {
 	CLEANUP_STR char *path = host_env_console_path(env, uuid);
-	CLEANUP(buf_done)
-	struct buf text = {0};
-	CLEANUP(json_decref_ptr)
-	json_t *json = NULL;
+	CLEANUP(buf_done) struct buf text = { 0 };
+	CLEANUP(json_decref_ptr) json_t *json = NULL;
 	char time[TIME_STR_SIZE];
 	bool is_cut = false;
 
@@ -127,10 +122,8 @@ enum wq_result console_reconcile(
 {
 	const struct host_env *env = aux;
 	CLEANUP_STR char *key = NULL, *answer = NULL;
-	CLEANUP(kv_pair_done)
-	struct kv_pair pair = {0};
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = NULL;
+	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = NULL;
 	int rc;
 
 	*after_msec = 0;

@@ -162,7 +162,7 @@ static void write_rbd_host(xmlTextWriterPtr w, const char *mon)
 {
 	CLEANUP_STR char *host = NULL;
 	uint16_t port = 0;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (parse_host_port(mon, 3300, &host, &port, &e) < 0)
 		host = xstrdup(mon);
@@ -310,7 +310,7 @@ static bool is_in_our_ns(const xmlNode *n)
 static void read_metadata(xmlNode *n, struct domxml_id *out)
 {
 	char boot[32] = "";
-	struct err ignored = {0};
+	struct err ignored = { 0 };
 
 	if (!is_elem(n, "vm"))
 		return;
@@ -338,7 +338,7 @@ int domxml_read_id(const char *xml, struct domxml_id *out, struct err *e)
 	CLEANUP(free_doc)
 	xmlDocPtr doc = NULL;
 	size_t size = strnlen(xml, XML_MAX);
-	struct domxml_id id = {0};
+	struct domxml_id id = { 0 };
 	xmlNode *root;
 
 	init_library();

@@ -111,7 +111,7 @@ static void on_vm_change(
 
 static void add_names(struct ctl *c, struct cache *cache)
 {
-	struct cache_items items = {0};
+	struct cache_items items = { 0 };
 
 	cache_items_get(cache, &items);
 	for (size_t i = 0; i < items.len; i++)
@@ -249,8 +249,7 @@ static void on_lost(void *aux)
 	struct hostd *h = aux;
 
 	log_warn("heartbeat is lost; VMs keep running, nothing is changed until it is "
-		 "back "
-		 "host=%s",
+		 "back host=%s",
 		h->env.host);
 }
 
@@ -330,8 +329,8 @@ static void make_controllers(struct hostd *h, const struct hostd_conf *c)
 struct hostd *hostd_new(struct kv *kv, struct virt *virt, const struct hostd_conf *c)
 {
 	struct hostd *h = xcalloc(1, sizeof(*h));
-	const struct watch_conf stores = {.prefix = KEY_IMAGE_STORE, .is_tail = true};
-	struct watch_conf own_entry = {.is_single_key = true, .is_tail = true};
+	const struct watch_conf stores = { .prefix = KEY_IMAGE_STORE, .is_tail = true };
+	struct watch_conf own_entry = { .is_single_key = true, .is_tail = true };
 
 	env_init(&h->env, kv, virt, c);
 	h->host_key = key_host(&h->env.keys, c->host);
@@ -433,7 +432,7 @@ bool hostd_step(struct hostd *h)
 
 int64_t hostd_next_msec(struct hostd *h)
 {
-	struct ctl *all[] = {h->vm_ctl, h->inventory_ctl, h->console_ctl, h->sweep_ctl};
+	struct ctl *all[] = { h->vm_ctl, h->inventory_ctl, h->console_ctl, h->sweep_ctl };
 	int64_t first = -1;
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {

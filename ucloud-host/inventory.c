@@ -71,11 +71,10 @@ static void add_store(struct inventory *inv, const struct kv_pair *entry, struct
 	const struct host_env *env = inv->env;
 	const char *name = entry->key + strlen(KEY_IMAGE_STORE);
 	bool is_wanted = strv_has(&env->stores_wanted, name);
-	CLEANUP(store_put)
-	struct store_ref *ref = NULL;
+	CLEANUP(store_put) struct store_ref *ref = NULL;
 	int64_t total = -1, free_gib = -1;
 	struct host_store *s;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (env->stores_wanted.len > 0 && !is_wanted)
 		return;
@@ -94,8 +93,7 @@ static void add_store(struct inventory *inv, const struct kv_pair *entry, struct
 static int look(struct inventory *inv, struct host *h, struct err *e)
 {
 	const struct host_env *env = inv->env;
-	CLEANUP(kv_list_done)
-	struct kv_list stores = {0};
+	CLEANUP(kv_list_done) struct kv_list stores = { 0 };
 	struct virt_node node;
 
 	if (virt_node(env->virt, &node, e) < 0)
@@ -142,8 +140,7 @@ static void merge(struct host *h, struct host *now)
 static enum wq_result publish(struct inventory *inv, const struct kv_pair *pair,
 	struct host *h, struct host *now, struct err *e)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	CLEANUP_STR char *text = NULL;
 	int rc;
 
@@ -167,12 +164,9 @@ enum wq_result inventory_reconcile(
 {
 	struct inventory *inv = aux;
 	CLEANUP_STR char *host_key = key_host(&inv->env->keys, inv->env->host);
-	CLEANUP(kv_pair_done)
-	struct kv_pair pair = {0};
-	CLEANUP(host_done)
-	struct host h = {0};
-	CLEANUP(host_done)
-	struct host now = {0};
+	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
+	CLEANUP(host_done) struct host h = { 0 };
+	CLEANUP(host_done) struct host now = { 0 };
 
 	(void)key;
 	*after_msec = 0;

@@ -30,63 +30,61 @@ struct host_conf {
 };
 
 enum { CACHE_AUTO };
-static const char *const cache_names[] = {
-	"auto", "none", "writeback", "writethrough", "directsync", "unsafe", NULL};
+static const char *const cache_names[] = { "auto", "none", "writeback", "writethrough",
+	"directsync", "unsafe", NULL };
 
 #define AT(member) offsetof(struct host_conf, member)
 
 static const struct conf_opt host_opts[] = {
-	{"hostname", CONF_STR, AT(hostname), .meta = "NAME", .check = hostname_check,
-		.help = "name of this host in ucloud (default: the machine's name)"},
-	{"libvirt_uri", CONF_STR, AT(libvirt_uri), .def = "qemu:///system", .meta = "URI",
-		.help = "libvirt to use"},
-	{"ssh_username", CONF_STR, AT(ssh_username), .meta = "USER",
-		.help = "user on other hosts, for migration over SSH"},
-	{"ssh_key_path", CONF_STR, AT(ssh_key_path), .meta = "FILE",
-		.help = "private key for migration over SSH"},
-	{"ssh_key_pass", CONF_STR, AT(ssh_key_pass), CONF_SECRET, .meta = "PASSWORD",
-		.help = "password of that key"},
-	{"store", CONF_STRV, AT(store), .meta = "NAME", .check = name_check,
+	{ "hostname", CONF_STR, AT(hostname), .meta = "NAME", .check = hostname_check,
+		.help = "name of this host in ucloud (default: the machine's name)" },
+	{ "libvirt_uri", CONF_STR, AT(libvirt_uri), .def = "qemu:///system",
+		.meta = "URI", .help = "libvirt to use" },
+	{ "ssh_username", CONF_STR, AT(ssh_username), .meta = "USER",
+		.help = "user on other hosts, for migration over SSH" },
+	{ "ssh_key_path", CONF_STR, AT(ssh_key_path), .meta = "FILE",
+		.help = "private key for migration over SSH" },
+	{ "ssh_key_pass", CONF_STR, AT(ssh_key_pass), CONF_SECRET, .meta = "PASSWORD",
+		.help = "password of that key" },
+	{ "store", CONF_STRV, AT(store), .meta = "NAME", .check = name_check,
 		.help = "image store that this host uses; repeatable (default: all that "
-			"it "
-			"reaches)"},
-	{"accel", CONF_ENUM, AT(accel), .def = "auto", .names = accel_names,
+			"it reaches)" },
+	{ "accel", CONF_ENUM, AT(accel), .def = "auto", .names = accel_names,
 		.meta = "KIND",
-		.help = "how VMs run; auto: kvm when it proves to work, else tcg"},
-	{"workers", CONF_INT, AT(workers), .def = "4", .min = 1, .max = 64,
-		.meta = "NUMBER", .help = "how many VMs are worked on at once"},
-	{"shutdown_timeout", CONF_DURATION, AT(shutdown_timeout), .def = "60s", .min = 1,
+		.help = "how VMs run; auto: kvm when it proves to work, else tcg" },
+	{ "workers", CONF_INT, AT(workers), .def = "4", .min = 1, .max = 64,
+		.meta = "NUMBER", .help = "how many VMs are worked on at once" },
+	{ "shutdown_timeout", CONF_DURATION, AT(shutdown_timeout), .def = "60s", .min = 1,
 		.max = 86400, .meta = "TIME",
-		.help = "time a guest has to power off before it is turned off"},
-	{"max_crashes", CONF_INT, AT(max_crashes), .def = "5", .min = 1, .max = 1000,
+		.help = "time a guest has to power off before it is turned off" },
+	{ "max_crashes", CONF_INT, AT(max_crashes), .def = "5", .min = 1, .max = 1000,
 		.meta = "NUMBER",
-		.help = "crashes in a row after which a VM is not started again"},
-	{"lease_ttl", CONF_DURATION, AT(lease_ttl), .def = "10s", .min = 2, .max = 3600,
+		.help = "crashes in a row after which a VM is not started again" },
+	{ "lease_ttl", CONF_DURATION, AT(lease_ttl), .def = "10s", .min = 2, .max = 3600,
 		.meta = "TIME",
 		.help = "time without a sign of life after which this host's heartbeat "
-			"ends"},
-	{"resync", CONF_DURATION, AT(resync), .def = "10m", .min = 1, .max = 86400,
+			"ends" },
+	{ "resync", CONF_DURATION, AT(resync), .def = "10m", .min = 1, .max = 86400,
 		.meta = "TIME",
-		.help = "how often each VM is looked at without an occasion"},
-	{"orphan_keep", CONF_DURATION, AT(orphan_keep), .def = "24h", .max = 315360000,
+		.help = "how often each VM is looked at without an occasion" },
+	{ "orphan_keep", CONF_DURATION, AT(orphan_keep), .def = "24h", .max = 315360000,
 		.meta = "TIME",
-		.help = "how long a disk is kept whose VM does not exist; 0: for ever"},
-	{"state_dir", CONF_STR, AT(state_dir), .def = "/var/lib/ucloud-host",
-		.meta = "DIR", .help = "where console logs are kept"},
-	{"disk_cache", CONF_ENUM, AT(disk_cache), .def = "auto", .names = cache_names,
+		.help = "how long a disk is kept whose VM does not exist; 0: for ever" },
+	{ "state_dir", CONF_STR, AT(state_dir), .def = "/var/lib/ucloud-host",
+		.meta = "DIR", .help = "where console logs are kept" },
+	{ "disk_cache", CONF_ENUM, AT(disk_cache), .def = "auto", .names = cache_names,
 		.meta = "MODE",
 		.help = "QEMU's cache mode of disks; auto: none where the file system "
-			"can, "
-			"else writeback"},
-	{0},
+			"can, else writeback" },
+	{ 0 },
 };
 
 static const struct conf_part parts[] = {
-	{host_opts, 0},
-	{etcd_opts, AT(etcd)},
-	{keys_opts, AT(keys)},
-	{daemon_opts, AT(daemon)},
-	{0},
+	{ host_opts, 0 },
+	{ etcd_opts, AT(etcd) },
+	{ keys_opts, AT(keys) },
+	{ daemon_opts, AT(daemon) },
+	{ 0 },
 };
 
 struct state {
@@ -147,13 +145,12 @@ static int setup(void *conf, struct err *e)
 /* The machine, for the heartbeat: only it may take its own heartbeat over. */
 static char *read_machine(void)
 {
-	static const char *const paths[] = {
-		"/etc/machine-id", "/proc/sys/kernel/random/boot_id"};
+	static const char *const paths[] = { "/etc/machine-id",
+		"/proc/sys/kernel/random/boot_id" };
 
 	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
-		CLEANUP(buf_done)
-		struct buf text = {0};
-		struct err ignored = {0};
+		CLEANUP(buf_done) struct buf text = { 0 };
+		struct err ignored = { 0 };
 
 		if (file_read(paths[i], 256, &text, &ignored) < 0)
 			continue;
@@ -245,7 +242,7 @@ int main(int argc, char **argv)
 	static const struct daemon_spec spec = {
 		.name = "ucloud-host",
 		.summary = "runs the VMs that are placed on this host",
-		.conf = {"ucloud-host", parts, sizeof(struct host_conf)},
+		.conf = { "ucloud-host", parts, sizeof(struct host_conf) },
 		.daemon_conf_off = AT(daemon),
 		.default_metrics_listen = "[::1]:9473",
 		.check = check,

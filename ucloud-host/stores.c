@@ -86,8 +86,7 @@ static void keep(struct stores *s, struct store_ref *r)
 int stores_open(struct stores *s, const struct kv_pair *entry, struct store_ref **out,
 	struct err *e)
 {
-	CLEANUP(store_put)
-	struct store_ref *r = NULL;
+	CLEANUP(store_put) struct store_ref *r = NULL;
 	const char *name = entry->key + strlen(KEY_IMAGE_STORE);
 
 	r = find(s, name, entry->mod_rev);
@@ -107,8 +106,7 @@ int stores_open(struct stores *s, const struct kv_pair *entry, struct store_ref 
 
 int stores_get(struct stores *s, const char *name, struct store_ref **out, struct err *e)
 {
-	CLEANUP(kv_pair_done)
-	struct kv_pair entry = {0};
+	CLEANUP(kv_pair_done) struct kv_pair entry = { 0 };
 	CLEANUP_STR char *key = NULL;
 
 	if (name_check(name, e) < 0)

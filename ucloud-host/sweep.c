@@ -28,8 +28,8 @@ struct sweep {
 	struct orphan *orphans; /* of the one worker */
 };
 
-static struct metric n_orphans = {METRIC_GAUGE, "ucloud_host_orphan_disks",
-	"VMs that have disks here and no entry in etcd."};
+static struct metric n_orphans = { METRIC_GAUGE, "ucloud_host_orphan_disks",
+	"VMs that have disks here and no entry in etcd." };
 
 struct sweep *sweep_new(const struct host_env *env,
 	void (*look_at)(void *aux, const char *uuid), void *aux)
@@ -74,8 +74,7 @@ void sweep_add_all(struct ctl *c)
 
 static int sweep_domains(struct sweep *s, struct err *e)
 {
-	CLEANUP(virt_list_done)
-	struct virt_list list = {0};
+	CLEANUP(virt_list_done) struct virt_list list = { 0 };
 
 	if (virt_list(s->env->virt, &list, e) < 0)
 		return -1;
@@ -91,10 +90,8 @@ static int sweep_domains(struct sweep *s, struct err *e)
 static int add_gone(
 	struct sweep *s, char **uuids, size_t n, struct strv *gone, struct err *e)
 {
-	CLEANUP(strv_done)
-	struct strv keys = {0};
-	CLEANUP(kv_list_done)
-	struct kv_list got = {0};
+	CLEANUP(strv_done) struct strv keys = { 0 };
+	CLEANUP(kv_list_done) struct kv_list got = { 0 };
 
 	strv_add_take(&keys, key_host(&s->env->keys, s->env->host));
 	for (size_t i = 0; i < n; i++)
@@ -138,8 +135,8 @@ static struct orphan *note_orphan(struct sweep *s, const char *store, const char
 			log_warn("a disk's VM does not exist; it is kept store=%s vm=%s",
 				store, uuid);
 		else
-			log_warn("a disk's VM does not exist; it will be removed in "
-				 "%lld s store=%s vm=%s",
+			log_warn("a disk's VM does not exist; it will be removed in %lld "
+				 "s store=%s vm=%s",
 				(long long)s->env->orphan_keep_sec, store, uuid);
 	}
 	o->is_seen = true;
@@ -179,10 +176,8 @@ static int remove_orphan(
 
 static int sweep_store(struct sweep *s, const struct store_ref *store, struct err *e)
 {
-	CLEANUP(strv_done)
-	struct strv all = {0};
-	CLEANUP(strv_done)
-	struct strv gone = {0};
+	CLEANUP(strv_done) struct strv all = { 0 };
+	CLEANUP(strv_done) struct strv gone = { 0 };
 
 	if (disk_list(store->disks, &all, e) < 0 || find_gone(s, &all, &gone, e) < 0)
 		return -1;
@@ -222,17 +217,15 @@ static int64_t forget_unseen(struct sweep *s)
 static int sweep_disks(struct sweep *s, int64_t *next_msec, struct err *e)
 {
 	const struct host_env *env = s->env;
-	CLEANUP(kv_list_done)
-	struct kv_list stores = {0};
+	CLEANUP(kv_list_done) struct kv_list stores = { 0 };
 	int rc = 0;
 
 	if (kv_range(env->kv, KEY_IMAGE_STORE, 0, &stores, e) < 0)
 		return -1;
 	for (size_t i = 0; i < stores.len; i++) {
-		CLEANUP(store_put)
-		struct store_ref *store = NULL;
+		CLEANUP(store_put) struct store_ref *store = NULL;
 		const char *name = stores.v[i].key + strlen(KEY_IMAGE_STORE);
-		struct err ignored = {0};
+		struct err ignored = { 0 };
 
 		if (env->stores_wanted.len > 0 && !strv_has(&env->stores_wanted, name))
 			continue;
@@ -250,7 +243,7 @@ static int sweep_disks(struct sweep *s, int64_t *next_msec, struct err *e)
 static int list_consoles(struct sweep *s, struct strv *uuids, struct err *e)
 {
 	CLEANUP_STR char *dir = xasprintf("%s/console", s->env->state_dir);
-	struct err ignored = {0};
+	struct err ignored = { 0 };
 	struct dirent *entry;
 	DIR *d = opendir(dir);
 
@@ -270,10 +263,8 @@ static int list_consoles(struct sweep *s, struct strv *uuids, struct err *e)
 
 static int sweep_consoles(struct sweep *s, struct err *e)
 {
-	CLEANUP(strv_done)
-	struct strv all = {0};
-	CLEANUP(strv_done)
-	struct strv gone = {0};
+	CLEANUP(strv_done) struct strv all = { 0 };
+	CLEANUP(strv_done) struct strv gone = { 0 };
 
 	if (s->env->state_dir == NULL)
 		return 0;

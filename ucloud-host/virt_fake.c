@@ -43,14 +43,14 @@ struct virt {
 static struct {
 	pthread_mutex_t lock;
 	struct fake_hyper *first;
-} registry = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} registry = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 struct fake_hyper *fake_hyper_new(const char *name, int64_t cpus, int64_t ram_mib)
 {
 	struct fake_hyper *h = xcalloc(1, sizeof(*h));
 
 	h->name = xstrdup(name);
-	h->node = (struct virt_node){.cpus = cpus, .ram_mib = ram_mib};
+	h->node = (struct virt_node){ .cpus = cpus, .ram_mib = ram_mib };
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_mutex_lock(&registry.lock);
 	h->next = registry.first;
@@ -172,8 +172,7 @@ static bool end_by(struct fake_hyper *h, const char *uuid, enum virt_off off)
 bool fake_hyper_step(struct fake_hyper *h)
 {
 	int64_t now = clock_mono_msec();
-	CLEANUP(strv_done)
-	struct strv off = {0};
+	CLEANUP(strv_done) struct strv off = { 0 };
 	struct fdom *f;
 
 	pthread_mutex_lock(&h->lock);
@@ -413,8 +412,8 @@ static int begin(struct virt *v, const char *call, bool *is_lost, struct err *e)
 	fault = v->h->fault;
 	pthread_mutex_unlock(&v->h->lock);
 	if (fault.call_msec > 0) {
-		struct timespec ts = {.tv_sec = fault.call_msec / 1000,
-			.tv_nsec = fault.call_msec % 1000 * 1000000};
+		struct timespec ts = { .tv_sec = fault.call_msec / 1000,
+			.tv_nsec = fault.call_msec % 1000 * 1000000 };
 
 		nanosleep(&ts, NULL);
 	}
@@ -438,7 +437,7 @@ static struct fdom *find_namesake(struct fake_hyper *h, const char *uuid)
 
 int virt_get(struct virt *v, const char *uuid, struct virt_dom *out, struct err *e)
 {
-	struct virt_dom got = {0};
+	struct virt_dom got = { 0 };
 	struct fdom *f;
 	bool is_lost;
 
@@ -460,7 +459,7 @@ int virt_get(struct virt *v, const char *uuid, struct virt_dom *out, struct err 
 
 int virt_list(struct virt *v, struct virt_list *out, struct err *e)
 {
-	struct virt_list list = {0};
+	struct virt_list list = { 0 };
 	struct fdom *f;
 	bool is_lost;
 
@@ -482,7 +481,7 @@ int virt_list(struct virt *v, struct virt_list *out, struct err *e)
 void virt_list_done(struct virt_list *l)
 {
 	free(l->v);
-	*l = (struct virt_list){0};
+	*l = (struct virt_list){ 0 };
 }
 
 static int refuse_foreign(struct err *e, const char *uuid)

@@ -120,7 +120,7 @@ static int read_state(struct dom *d, struct virt_dom *out, struct err *e)
 static int read_owner(struct dom *d, struct virt_dom *out, struct err *e)
 {
 	CLEANUP_STR char *xml = NULL;
-	struct domxml_id id = {0};
+	struct domxml_id id = { 0 };
 
 	xml = virDomainGetMetadata(d->dom, VIR_DOMAIN_METADATA_ELEMENT, VIRT_XMLNS,
 		VIR_DOMAIN_AFFECT_CURRENT);
@@ -140,7 +140,7 @@ static int read_owner(struct dom *d, struct virt_dom *out, struct err *e)
 /* 1: it went away meanwhile. */
 static int read_dom(struct dom *d, struct virt_dom *out, struct err *e)
 {
-	struct virt_dom got = {0};
+	struct virt_dom got = { 0 };
 	int rc;
 
 	if (virDomainGetUUIDString(d->dom, got.uuid) < 0)
@@ -179,9 +179,8 @@ static int find_namesake(struct dom *d, const char *uuid, struct err *e)
 
 int virt_get(struct virt *v, const char *uuid, struct virt_dom *out, struct err *e)
 {
-	CLEANUP(dom_done)
-	struct dom d = {0};
-	struct virt_dom got = {0};
+	CLEANUP(dom_done) struct dom d = { 0 };
+	struct virt_dom got = { 0 };
 	bool is_namesake = false;
 	int rc = 1;
 
@@ -213,8 +212,8 @@ static void free_doms(virDomainPtr *doms, int n)
 static int list_add(struct virt_list *l, struct virt *v, virConnectPtr conn,
 	virDomainPtr p, struct err *e)
 {
-	struct dom d = {.v = v, .conn = conn, .dom = p};
-	struct virt_dom got = {0};
+	struct dom d = { .v = v, .conn = conn, .dom = p };
+	struct virt_dom got = { 0 };
 	const char *name = virDomainGetName(p);
 	int rc;
 
@@ -234,7 +233,7 @@ int virt_list(struct virt *v, struct virt_list *out, struct err *e)
 {
 	CLEANUP(virt_conn_put)
 	virConnectPtr conn = virt_conn_get(v->conn, e);
-	struct virt_list list = {0};
+	struct virt_list list = { 0 };
 	virDomainPtr *doms = NULL;
 	int n, rc = 0;
 
@@ -256,7 +255,7 @@ int virt_list(struct virt *v, struct virt_list *out, struct err *e)
 void virt_list_done(struct virt_list *l)
 {
 	free(l->v);
-	*l = (struct virt_list){0};
+	*l = (struct virt_list){ 0 };
 }
 
 /* ------------------------------------------------------------------ acting */
@@ -265,7 +264,7 @@ void virt_list_done(struct virt_list *l)
 static int find_ours(struct virt *v, const char *uuid, struct dom *d,
 	struct virt_dom *now, struct err *e)
 {
-	struct virt_dom got = {0};
+	struct virt_dom got = { 0 };
 	int rc;
 
 	if (dom_find(v, uuid, d, e) < 0)
@@ -282,10 +281,9 @@ static int find_ours(struct virt *v, const char *uuid, struct dom *d,
 
 int virt_define(struct virt *v, const char *xml, struct err *e)
 {
-	CLEANUP(dom_done)
-	struct dom d = {0};
+	CLEANUP(dom_done) struct dom d = { 0 };
 	struct domxml_id id;
-	struct virt_dom now = {0};
+	struct virt_dom now = { 0 };
 	virDomainPtr made;
 
 	if (domxml_read_id(xml, &id, e) < 0 || find_ours(v, id.uuid, &d, &now, e) < 0)
@@ -311,8 +309,8 @@ static int act_failed(
 	bool is_refused =
 		last_is(VIR_ERR_OPERATION_INVALID) || last_is(VIR_ERR_NO_DOMAIN);
 	int rc = dom_failed(d, e, what);
-	struct virt_dom now = {0};
-	struct err ignored = {0};
+	struct virt_dom now = { 0 };
+	struct err ignored = { 0 };
 
 	if (is_refused && virt_get(d->v, uuid, &now, &ignored) == 0 &&
 		is_on(&now) == want_on)
@@ -322,9 +320,8 @@ static int act_failed(
 
 int virt_start(struct virt *v, const char *uuid, struct err *e)
 {
-	CLEANUP(dom_done)
-	struct dom d = {0};
-	struct virt_dom now = {0};
+	CLEANUP(dom_done) struct dom d = { 0 };
+	struct virt_dom now = { 0 };
 
 	if (find_ours(v, uuid, &d, &now, e) < 0)
 		return -1;
@@ -342,9 +339,8 @@ int virt_start(struct virt *v, const char *uuid, struct err *e)
 
 int virt_shutdown(struct virt *v, const char *uuid, struct err *e)
 {
-	CLEANUP(dom_done)
-	struct dom d = {0};
-	struct virt_dom now = {0};
+	CLEANUP(dom_done) struct dom d = { 0 };
+	struct virt_dom now = { 0 };
 
 	if (find_ours(v, uuid, &d, &now, e) < 0)
 		return -1;
@@ -359,9 +355,8 @@ int virt_shutdown(struct virt *v, const char *uuid, struct err *e)
 
 int virt_resume(struct virt *v, const char *uuid, struct err *e)
 {
-	CLEANUP(dom_done)
-	struct dom d = {0};
-	struct virt_dom now = {0};
+	CLEANUP(dom_done) struct dom d = { 0 };
+	struct virt_dom now = { 0 };
 
 	if (find_ours(v, uuid, &d, &now, e) < 0)
 		return -1;
@@ -376,9 +371,8 @@ int virt_resume(struct virt *v, const char *uuid, struct err *e)
 
 int virt_destroy(struct virt *v, const char *uuid, struct err *e)
 {
-	CLEANUP(dom_done)
-	struct dom d = {0};
-	struct virt_dom now = {0};
+	CLEANUP(dom_done) struct dom d = { 0 };
+	struct virt_dom now = { 0 };
 
 	if (find_ours(v, uuid, &d, &now, e) < 0)
 		return -1;
@@ -408,9 +402,8 @@ static int undefine(virDomainPtr dom)
 
 int virt_undefine(struct virt *v, const char *uuid, struct err *e)
 {
-	CLEANUP(dom_done)
-	struct dom d = {0};
-	struct virt_dom now = {0};
+	CLEANUP(dom_done) struct dom d = { 0 };
+	struct virt_dom now = { 0 };
 
 	if (find_ours(v, uuid, &d, &now, e) < 0)
 		return -1;
@@ -464,7 +457,8 @@ int virt_node(struct virt *v, struct virt_node *out, struct err *e)
 	memory = read_memory(conn);
 	if (memory == 0)
 		memory = node.memory;
-	*out = (struct virt_node){.cpus = node.cpus, .ram_mib = (int64_t)(memory / 1024)};
+	*out = (struct virt_node){ .cpus = node.cpus,
+		.ram_mib = (int64_t)(memory / 1024) };
 	return 0;
 }
 

@@ -37,8 +37,7 @@ static int check_image(const struct image *image, struct err *e)
 static int read_image(
 	const struct host_env *env, const char *uuid, struct image *out, struct err *e)
 {
-	CLEANUP(kv_pair_done)
-	struct kv_pair entry = {0};
+	CLEANUP(kv_pair_done) struct kv_pair entry = { 0 };
 	CLEANUP_STR char *key = NULL;
 
 	if (uuid_check(uuid, e) < 0)
@@ -80,8 +79,7 @@ static struct disk_spec spec_of(
 int vmdisks_stat(
 	const struct host_env *env, const struct vm *vm, enum vmdisks *out, struct err *e)
 {
-	CLEANUP(store_put)
-	struct store_ref *store = NULL;
+	CLEANUP(store_put) struct store_ref *store = NULL;
 
 	if (stores_get(env->stores, vm->store != NULL ? vm->store : "", &store, e) < 0)
 		return -1;
@@ -102,8 +100,7 @@ int vmdisks_stat(
 
 int vmdisks_make(const struct host_env *env, const struct vm *vm, struct err *e)
 {
-	CLEANUP(ctx_done)
-	struct vmdisks_ctx c = {0};
+	CLEANUP(ctx_done) struct vmdisks_ctx c = { 0 };
 
 	if (ctx_init(env, vm, &c, e) < 0)
 		return -1;
@@ -118,8 +115,7 @@ int vmdisks_make(const struct host_env *env, const struct vm *vm, struct err *e)
 
 int vmdisks_remove(const struct host_env *env, const struct vm *vm, struct err *e)
 {
-	CLEANUP(store_put)
-	struct store_ref *store = NULL;
+	CLEANUP(store_put) struct store_ref *store = NULL;
 
 	if (stores_get(env->stores, vm->store != NULL ? vm->store : "", &store, e) < 0)
 		return -1;
@@ -146,9 +142,8 @@ static int get_sources(const struct vmdisks_ctx *c, const struct vm *vm,
 int vmdisks_sources(const struct host_env *env, const struct vm *vm,
 	struct vmdisk_sources *out, struct err *e)
 {
-	CLEANUP(ctx_done)
-	struct vmdisks_ctx c = {0};
-	struct vmdisk_sources got = {0};
+	CLEANUP(ctx_done) struct vmdisks_ctx c = { 0 };
+	struct vmdisk_sources got = { 0 };
 
 	if (ctx_init(env, vm, &c, e) < 0)
 		return -1;

@@ -31,10 +31,10 @@ struct vmrec {
 	int64_t back_msec; /* libvirt last came back */
 };
 
-static struct metric n_acts = {METRIC_COUNTER, "ucloud_host_vm_acts_total",
-	"Steps taken for VMs.", .label = "act"};
-static struct metric start_sec = {METRIC_HISTOGRAM, "ucloud_host_vm_start_seconds",
-	"Time that libvirt took to define and start a domain."};
+static struct metric n_acts = { METRIC_COUNTER, "ucloud_host_vm_acts_total",
+	"Steps taken for VMs.", .label = "act" };
+static struct metric start_sec = { METRIC_HISTOGRAM, "ucloud_host_vm_start_seconds",
+	"Time that libvirt took to define and start a domain." };
 
 struct vmrec *vmrec_new(const struct host_env *env)
 {
@@ -141,7 +141,7 @@ static void say(struct look *k, const char *why)
 
 static void parse_vm(struct look *k, const struct kv_pair *pair)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 
 	k->read.vm_rev = pair->mod_rev;
 	if (pair->key == NULL)
@@ -155,7 +155,7 @@ static void parse_vm(struct look *k, const struct kv_pair *pair)
 
 static void parse_req(struct look *k, const struct kv_pair *pair)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 
 	k->read.req_rev = pair->mod_rev;
 	if (pair->key == NULL)
@@ -171,8 +171,7 @@ static int prove_gone(struct look *k, struct err *e)
 {
 	const struct host_env *env = k->r->env;
 	CLEANUP_STR char *key = key_host(&env->keys, env->host);
-	CLEANUP(kv_pair_done)
-	struct kv_pair pair = {0};
+	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
 
 	if (kv_get(env->kv, key, &pair, NULL, e) < 0)
 		return -1;
@@ -186,9 +185,8 @@ static int read_store(struct look *k, struct err *e)
 	CLEANUP_STR char *vm_key = key_vm(&env->keys, k->uuid);
 	CLEANUP_STR char *placement_key = key_placement(env->host, k->uuid);
 	CLEANUP_STR char *req_key = key_request_host(&env->keys, env->host, k->uuid);
-	const char *keys[] = {vm_key, placement_key, req_key};
-	CLEANUP(kv_list_done)
-	struct kv_list got = {0};
+	const char *keys[] = { vm_key, placement_key, req_key };
+	CLEANUP(kv_list_done) struct kv_list got = { 0 };
 
 	if (kv_get_many(env->kv, keys, ARRAY_LEN(keys), &got, e) < 0)
 		return -1;
@@ -259,7 +257,7 @@ static enum wq_result give_up(
 	struct look *k, const char *why, int64_t *after_msec, struct err *e)
 {
 	const struct host_env *env = k->r->env;
-	struct err ignored = {0};
+	struct err ignored = { 0 };
 
 	/* What cannot be undefined now will be once it is seen in ERROR. */
 	if (k->l.dom.state == VIRT_OFF && !k->l.dom.is_foreign &&
@@ -321,11 +319,10 @@ static enum wq_result failed(struct look *k, int64_t *after_msec, struct err *e)
 static int start(struct look *k, struct err *e)
 {
 	const struct host_env *env = k->r->env;
-	CLEANUP(vmdisks_sources_done)
-	struct vmdisk_sources sources = {0};
+	CLEANUP(vmdisks_sources_done) struct vmdisk_sources sources = { 0 };
 	CLEANUP_STR char *console = host_env_console_path(env, k->uuid);
 	CLEANUP_STR char *xml = NULL;
-	struct domxml d = {.vm = &k->vm, .host = env->host, .accel = env->accel};
+	struct domxml d = { .vm = &k->vm, .host = env->host, .accel = env->accel };
 	char driver[32];
 	int64_t begin_usec = clock_mono_usec();
 
@@ -390,10 +387,8 @@ static int change(struct look *k, const struct vmstep *step, struct err *e)
 static enum wq_result delete_all(struct look *k, int64_t *after_msec, struct err *e)
 {
 	const struct host_env *env = k->r->env;
-	CLEANUP(strv_done)
-	struct strv keys = {0};
-	CLEANUP(kv_list_done)
-	struct kv_list rest = {0};
+	CLEANUP(strv_done) struct strv keys = { 0 };
+	CLEANUP(kv_list_done) struct kv_list rest = { 0 };
 	bool is_use_odd = false;
 	struct kv_txn *t;
 
@@ -520,8 +515,7 @@ static enum wq_result look_and_act(struct look *k, int64_t *after_msec, struct e
 enum wq_result vmrec_reconcile(
 	void *aux, const char *uuid, int64_t *after_msec, struct err *e)
 {
-	CLEANUP(look_done)
-	struct look k = {.r = aux, .uuid = uuid};
+	CLEANUP(look_done) struct look k = { .r = aux, .uuid = uuid };
 
 	*after_msec = 0;
 	if (uuid_check(uuid, e) < 0) {

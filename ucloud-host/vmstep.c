@@ -23,17 +23,17 @@ _Static_assert(ARRAY_LEN(vmact_names) == VMACT_N + 1, "a name for each act");
 
 static struct vmstep act(enum vmact a)
 {
-	return (struct vmstep){.act = a};
+	return (struct vmstep){ .act = a };
 }
 
 static struct vmstep wait_for(int64_t msec)
 {
-	return (struct vmstep){.act = VMACT_WAIT, .after_msec = msec < 1 ? 1 : msec};
+	return (struct vmstep){ .act = VMACT_WAIT, .after_msec = msec < 1 ? 1 : msec };
 }
 
 static struct vmstep PRINTF_LIKE(2, 3) act_why(enum vmact a, const char *fmt, ...)
 {
-	struct vmstep s = {.act = a};
+	struct vmstep s = { .act = a };
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -199,8 +199,7 @@ static struct vmstep step_start(const struct vmlook *l)
 		if (l->vm->last_start != 0)
 			return act_why(VMACT_FAIL,
 				"its disk is not in the image store '%s' on this host; "
-				"is "
-				"the store mounted?",
+				"is the store mounted?",
 				is_set(l->vm->store) ? l->vm->store : "");
 		return act(VMACT_MAKE_DISKS);
 	default:
@@ -231,8 +230,7 @@ static struct vmstep step_killed(const struct vmlook *l)
 	if (n > l->max_crashes)
 		return act_why(VMACT_SET_ERROR,
 			"QEMU died %lld times in a row; look at its console log, then "
-			"start "
-			"it again",
+			"start it again",
 			(long long)n);
 	return act(VMACT_SET_KILLED);
 }

@@ -74,8 +74,7 @@ static bool is_req(const struct vmread *r, enum request_type type)
 
 struct kv_txn *vmtxn_running(const struct vmread *r, int64_t now, struct err *e)
 {
-	CLEANUP(draft_done)
-	struct draft d = {0};
+	CLEANUP(draft_done) struct draft d = { 0 };
 
 	draft_init(&d, r);
 	if (d.vm.status != VM_RUNNING) {
@@ -91,8 +90,7 @@ struct kv_txn *vmtxn_running(const struct vmread *r, int64_t now, struct err *e)
 
 struct kv_txn *vmtxn_rebooted(const struct vmread *r, int64_t now, struct err *e)
 {
-	CLEANUP(draft_done)
-	struct draft d = {0};
+	CLEANUP(draft_done) struct draft d = { 0 };
 
 	draft_init(&d, r);
 	if (d.vm.status != VM_RUNNING && move(&d, VM_RUNNING, e) < 0)
@@ -105,8 +103,7 @@ struct kv_txn *vmtxn_rebooted(const struct vmread *r, int64_t now, struct err *e
 
 struct kv_txn *vmtxn_guest_off(const struct vmread *r, int64_t now, struct err *e)
 {
-	CLEANUP(draft_done)
-	struct draft d = {0};
+	CLEANUP(draft_done) struct draft d = { 0 };
 
 	draft_init(&d, r);
 	if (move(&d, VM_REQUESTED_SHUTDOWN, e) < 0)
@@ -119,8 +116,7 @@ struct kv_txn *vmtxn_guest_off(const struct vmread *r, int64_t now, struct err *
 
 struct kv_txn *vmtxn_restart(const struct vmread *r, int64_t now, struct err *e)
 {
-	CLEANUP(draft_done)
-	struct draft d = {0};
+	CLEANUP(draft_done) struct draft d = { 0 };
 
 	draft_init(&d, r);
 	if (move(&d, VM_KILLED, e) < 0)
@@ -144,8 +140,7 @@ static char *schedule_request(const struct vmread *r, int64_t now, int64_t not_b
 
 struct kv_txn *vmtxn_killed(const struct vmread *r, int64_t now, struct err *e)
 {
-	CLEANUP(draft_done)
-	struct draft d = {0};
+	CLEANUP(draft_done) struct draft d = { 0 };
 	CLEANUP_STR char *key = key_request_scheduler(r->keys, r->uuid);
 	CLEANUP_STR char *text = NULL;
 	int64_t rest;
@@ -167,8 +162,7 @@ struct kv_txn *vmtxn_killed(const struct vmread *r, int64_t now, struct err *e)
 
 struct kv_txn *vmtxn_stopped(const struct vmread *r, int64_t now, struct err *e)
 {
-	CLEANUP(draft_done)
-	struct draft d = {0};
+	CLEANUP(draft_done) struct draft d = { 0 };
 
 	draft_init(&d, r);
 	if (move(&d, VM_STOPPED, e) < 0)
@@ -183,8 +177,7 @@ struct kv_txn *vmtxn_stopped(const struct vmread *r, int64_t now, struct err *e)
 
 struct kv_txn *vmtxn_calm(const struct vmread *r, int64_t now, struct err *e)
 {
-	CLEANUP(draft_done)
-	struct draft d = {0};
+	CLEANUP(draft_done) struct draft d = { 0 };
 
 	(void)now;
 	(void)e;
@@ -196,8 +189,7 @@ struct kv_txn *vmtxn_calm(const struct vmread *r, int64_t now, struct err *e)
 struct kv_txn *vmtxn_error(
 	const struct vmread *r, int64_t now, const char *why, struct err *e)
 {
-	CLEANUP(draft_done)
-	struct draft d = {0};
+	CLEANUP(draft_done) struct draft d = { 0 };
 
 	draft_init(&d, r);
 	if (move(&d, VM_ERROR, e) < 0)
@@ -209,8 +201,7 @@ struct kv_txn *vmtxn_error(
 
 struct kv_txn *vmtxn_drop_request(const struct vmread *r)
 {
-	CLEANUP(draft_done)
-	struct draft d = {0};
+	CLEANUP(draft_done) struct draft d = { 0 };
 
 	draft_init(&d, r);
 	del_request(&d);
@@ -220,10 +211,9 @@ struct kv_txn *vmtxn_drop_request(const struct vmread *r)
 struct kv_txn *vmtxn_failed(
 	const struct vmread *r, int64_t now, const struct err *why, int64_t *not_before)
 {
-	CLEANUP(draft_done)
-	struct draft d = {0};
+	CLEANUP(draft_done) struct draft d = { 0 };
 	CLEANUP_STR char *text = NULL;
-	struct request req = {0};
+	struct request req = { 0 };
 
 	draft_init(&d, r);
 	jtab_copy(&request_jtab, r->req, &req);
@@ -256,8 +246,7 @@ static bool is_newest_line(const struct vm *vm, const struct vm *with_line)
 
 struct kv_txn *vmtxn_told(const struct vmread *r, int64_t now, const struct err *why)
 {
-	CLEANUP(draft_done)
-	struct draft d = {0};
+	CLEANUP(draft_done) struct draft d = { 0 };
 
 	draft_init(&d, r);
 	vm_log(&d.vm, now, "%s: %s; trying again", r->host, why->msg);
@@ -281,7 +270,7 @@ void vmtxn_deleted_keys(const struct vm *vm, struct strv *keys)
 static int give_back(struct draft *d, const char *key, const struct kv_pair *pair,
 	bool *is_use_odd, struct err *e)
 {
-	struct user user = {0};
+	struct user user = { 0 };
 	struct amounts amounts = vm_amounts(&d->vm);
 	CLEANUP_STR char *text = NULL;
 
@@ -300,10 +289,8 @@ static int give_back(struct draft *d, const char *key, const struct kv_pair *pai
 struct kv_txn *vmtxn_deleted(const struct vmread *r, const struct kv_list *rest,
 	bool *is_use_odd, struct err *e)
 {
-	CLEANUP(draft_done)
-	struct draft d = {0};
-	CLEANUP(strv_done)
-	struct strv keys = {0};
+	CLEANUP(draft_done) struct draft d = { 0 };
+	CLEANUP(strv_done) struct strv keys = { 0 };
 	CLEANUP_STR char *scheduler_key = key_request_scheduler(r->keys, r->uuid);
 
 	draft_init(&d, r);

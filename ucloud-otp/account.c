@@ -9,20 +9,21 @@
 #define MAX_TRIES   8
 
 static const struct jtab_field account_fields[] = {
-	{"name", JT_STR, offsetof(struct account, name), JT_NEED,
-		.check = user_name_check},
-	{"realm", JT_STR, offsetof(struct account, realm), JT_NEED, .check = realm_check},
-	{"seed", JT_STR, offsetof(struct account, sealed_seed), JT_NEED | JT_SECRET},
-	{"last_step", JT_INT, offsetof(struct account, last_step), JT_ALWAYS},
-	{"last_login", JT_STR, offsetof(struct account, last_login), 0},
-	{"created", JT_TIME, offsetof(struct account, created), 0},
-	{0},
+	{ "name", JT_STR, offsetof(struct account, name), JT_NEED,
+		.check = user_name_check },
+	{ "realm", JT_STR, offsetof(struct account, realm), JT_NEED,
+		.check = realm_check },
+	{ "seed", JT_STR, offsetof(struct account, sealed_seed), JT_NEED | JT_SECRET },
+	{ "last_step", JT_INT, offsetof(struct account, last_step), JT_ALWAYS },
+	{ "last_login", JT_STR, offsetof(struct account, last_login), 0 },
+	{ "created", JT_TIME, offsetof(struct account, created), 0 },
+	{ 0 },
 };
 
-const struct jtab account_jtab = {"account", sizeof(struct account), account_fields,
-	.rest_off = offsetof(struct account, rest), .has_rest = true};
+const struct jtab account_jtab = { "account", sizeof(struct account), account_fields,
+	.rest_off = offsetof(struct account, rest), .has_rest = true };
 
-const char *const account_answer_names[] = {"ok", "unknown", "wrong", "used", NULL};
+const char *const account_answer_names[] = { "ok", "unknown", "wrong", "used", NULL };
 
 void account_done(struct account *a)
 {
@@ -59,8 +60,7 @@ static int account_create(
 	struct accounts *as, const char *key, const struct account *a, struct err *e)
 {
 	CLEANUP_STR char *text = jtab_format_text(&account_jtab, a);
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	kv_txn_if_rev(t, key, 0);
 	kv_txn_put(t, key, text);
 	int r = kv_txn_commit(as->kv, t, NULL, e);
@@ -88,10 +88,10 @@ int account_add(struct accounts *as, const char *realm, const char *name,
 	CLEANUP_STR char *context = context_of(realm, name);
 	CLEANUP_STR char *key = key_otp(realm, name);
 	CLEANUP(account_done)
-	struct account a = {.name = xstrdup(name),
+	struct account a = { .name = xstrdup(name),
 		.realm = xstrdup(realm),
 		.sealed_seed = seal(as->key, context, plain),
-		.created = now};
+		.created = now };
 	if (account_create(as, key, &a, e)) {
 		secret_wipe(plain);
 		free(plain);
@@ -107,8 +107,7 @@ int account_delete(
 	if (user_name_check(name, e) || realm_check(realm, e))
 		return -1;
 	CLEANUP_STR char *key = key_otp(realm, name);
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	kv_txn_if_present(t, key);
 	kv_txn_del(t, key);
 	int r = kv_txn_commit(as->kv, t, NULL, e);
@@ -122,8 +121,7 @@ int account_delete(
 
 static bool is_session_of(const struct kv_pair *p, const char *realm, const char *name)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *json = NULL;
+	CLEANUP(json_decref_ptr) json_t *json = NULL;
 	if (json_parse(p->value, p->value_size, &json, NULL))
 		return false;
 	return str_eq(json_string_value(json_object_get(json, "name")), name) &&
@@ -133,13 +131,11 @@ static bool is_session_of(const struct kv_pair *p, const char *realm, const char
 int account_end_sessions(
 	struct accounts *as, const char *realm, const char *name, struct err *e)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list list = {0};
+	CLEANUP(kv_list_done) struct kv_list list = { 0 };
 	if (kv_range(as->kv, KEY_SESSION, 0, &list, e))
 		return -1;
 	for (size_t i = 0; i < list.len; i++) {
-		CLEANUP(kv_txn_free_ptr)
-		struct kv_txn *t = kv_txn_new();
+		CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 		if (!is_session_of(&list.v[i], realm, name))
 			continue;
 		kv_txn_del(t, list.v[i].key);
@@ -158,8 +154,7 @@ int account_get(struct accounts *as, const char *realm, const char *name,
 {
 	if (user_name_check(name, e) || realm_check(realm, e))
 		return -1;
-	CLEANUP(kv_pair_done)
-	struct kv_pair pair = {0};
+	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
 	if (account_read(as, realm, name, &pair, out, e))
 		return -1;
 	return pair.key ? 0 : no_such_user(realm, name, e);
@@ -171,14 +166,12 @@ int account_each(struct accounts *as, const char *realm,
 {
 	CLEANUP_STR char *prefix =
 		realm ? xasprintf(KEY_OTP "%s/", realm) : xstrdup(KEY_OTP);
-	CLEANUP(kv_list_done)
-	struct kv_list list = {0};
+	CLEANUP(kv_list_done) struct kv_list list = { 0 };
 	if (kv_range(as->kv, prefix, 0, &list, e))
 		return -1;
 	for (size_t i = 0; i < list.len; i++) {
 		const struct kv_pair *p = &list.v[i];
-		CLEANUP(account_done)
-		struct account a = {0};
+		CLEANUP(account_done) struct account a = { 0 };
 		struct err why;
 		bool is_valid = !jtab_parse_text(
 			&account_jtab, p->value, p->value_size, JTAB_STORED, &a, &why);
@@ -212,17 +205,14 @@ static int accept_step(struct accounts *as, const struct kv_pair *pair, struct a
 	a->last_step = step;
 	str_set(&a->last_login, xstrdup(login));
 	CLEANUP_STR char *text = jtab_format_text(&account_jtab, a);
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	kv_txn_if_rev(t, pair->key, pair->mod_rev);
 	kv_txn_put(t, pair->key, text);
 	int r = kv_txn_commit(as->kv, t, NULL, e);
 	if (r != KV_UNKNOWN)
 		return r == KV_CONFLICT ? 1 : r;
-	CLEANUP(kv_pair_done)
-	struct kv_pair there = {0};
-	CLEANUP(account_done)
-	struct account found = {0};
+	CLEANUP(kv_pair_done) struct kv_pair there = { 0 };
+	CLEANUP(account_done) struct account found = { 0 };
 	if (account_read(as, a->realm, a->name, &there, &found, e))
 		return -1;
 	return found.last_login && str_eq(found.last_login, login) ? 0 : 1;
@@ -232,10 +222,8 @@ static int try_verify(struct accounts *as, const char *realm, const char *name,
 	const char *token, int64_t now, bool once, enum account_answer *out,
 	struct err *e)
 {
-	CLEANUP(kv_pair_done)
-	struct kv_pair pair = {0};
-	CLEANUP(account_done)
-	struct account a = {0};
+	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
+	CLEANUP(account_done) struct account a = { 0 };
 	if (account_read(as, realm, name, &pair, &a, e))
 		return -1;
 	if (!pair.key) {

@@ -28,7 +28,7 @@ static const struct conf_opt otp_opts[] = {
 	OPT("realm_verify", CONF_STRV, realm_verify, .def = "ungleich-auth",
 		.meta = "REALM",
 		.help = "realms whose users may ask about tokens; may be repeated"),
-	{0},
+	{ 0 },
 };
 
 static const struct conf_opt user_opts[] = {
@@ -36,14 +36,14 @@ static const struct conf_opt user_opts[] = {
 		.help = "the user's realm"),
 	OPT("seed", CONF_STR, seed, CONF_CLI_ONLY | CONF_SECRET, .meta = "BASE32",
 		.help = "an existing seed instead of a new one (add)"),
-	{0},
+	{ 0 },
 };
 
 static const struct conf_part parts[] = {
-	{otp_opts, 0},
-	{etcd_opts, offsetof(struct otp_conf, etcd)},
-	{daemon_opts, offsetof(struct otp_conf, daemon)},
-	{0},
+	{ otp_opts, 0 },
+	{ etcd_opts, offsetof(struct otp_conf, etcd) },
+	{ daemon_opts, offsetof(struct otp_conf, daemon) },
+	{ 0 },
 };
 
 static int check(void *conf, struct err *e)
@@ -114,8 +114,7 @@ static int user_delete(
 static int user_show(
 	struct accounts *as, const struct otp_conf *c, const char *name, struct err *e)
 {
-	CLEANUP(account_done)
-	struct account a = {0};
+	CLEANUP(account_done) struct account a = { 0 };
 	char created[TIME_STR_SIZE], used[TIME_STR_SIZE] = "never";
 	if (account_get(as, c->realm, name, &a, e))
 		return -1;
@@ -149,16 +148,16 @@ static const struct {
 	int (*run)(struct accounts *as, const struct otp_conf *c, const char *name,
 		struct err *e);
 } user_verbs[] = {
-	{"add", true, user_add},
-	{"delete", true, user_delete},
-	{"show", true, user_show},
-	{"list", false, user_list},
+	{ "add", true, user_add },
+	{ "delete", true, user_delete },
+	{ "show", true, user_show },
+	{ "list", false, user_list },
 };
 
 static int user_run(
 	const struct otp_conf *c, size_t verb, const char *name, struct err *e)
 {
-	struct accounts as = {0};
+	struct accounts as = { 0 };
 	if (seal_key_read(c->key_file, false, as.key, e) ||
 		kv_etcd_open(&c->etcd, &as.kv, e))
 		return -1;
@@ -170,8 +169,8 @@ static int user_run(
 static int user_usage(const char *why)
 {
 	fprintf(stderr,
-		"ucloud-otp: %s; usage: ucloud-otp user add|delete|show NAME "
-		"--realm REALM | user list [--realm REALM]\n",
+		"ucloud-otp: %s; usage: ucloud-otp user add|delete|show NAME --realm "
+		"REALM | user list [--realm REALM]\n",
 		why);
 	return 2;
 }
@@ -179,7 +178,7 @@ static int user_usage(const char *why)
 static int user(void *conf, const struct strv *rest)
 {
 	struct otp_conf *c = conf;
-	struct err e = {0};
+	struct err e = { 0 };
 	if (!rest->len)
 		return user_usage("what about users?");
 	for (size_t i = 0; i < ARRAY_LEN(user_verbs); i++) {
@@ -198,15 +197,16 @@ static int user(void *conf, const struct strv *rest)
 }
 
 static const struct daemon_verb verbs[] = {
-	{"user", "user add|list|delete|show [NAME] --realm REALM",
-		"manage the users of this service; add prints the seed", user, user_opts},
-	{0},
+	{ "user", "user add|list|delete|show [NAME] --realm REALM",
+		"manage the users of this service; add prints the seed", user,
+		user_opts },
+	{ 0 },
 };
 
 static const struct daemon_spec spec = {
 	.name = "ucloud-otp",
 	.summary = "one-time password service of ucloud",
-	.conf = {"ucloud-otp", parts, sizeof(struct otp_conf)},
+	.conf = { "ucloud-otp", parts, sizeof(struct otp_conf) },
 	.daemon_conf_off = offsetof(struct otp_conf, daemon),
 	.default_metrics_listen = "[::1]:9474",
 	.check = check,

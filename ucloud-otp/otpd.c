@@ -17,10 +17,10 @@
 /* Six digits, three of them right at a time: who asks wrongly again and again is answered
  * once in two seconds. An API has many questions under way at once, which count as wrong until
  * they are answered: hence so many free ones. */
-static const struct throttle_conf asker_conf = {.n_free = 256,
+static const struct throttle_conf asker_conf = { .n_free = 256,
 	.max_wait_msec = 2000,
 	.forget_msec = 15 * 60 * 1000,
-	.max_keys = 16384};
+	.max_keys = 16384 };
 
 struct otpd {
 	const struct otp_conf *conf;
@@ -31,8 +31,8 @@ struct otpd {
 	struct httpd *httpd;
 };
 
-static struct metric checks = {METRIC_COUNTER, "ucloud_otp_checks_total",
-	"Tokens that were asked about, by answer.", .label = "answer"};
+static struct metric checks = { METRIC_COUNTER, "ucloud_otp_checks_total",
+	"Tokens that were asked about, by answer.", .label = "answer" };
 
 /* By account and network, so that nobody elsewhere keeps an API from asking. */
 static char *asker_key(const struct otp_login *asker, const char *peer)
@@ -108,9 +108,8 @@ static void answer_refusal(struct httpd_req *req, const struct err *e)
 
 static void verify(struct otpd *o, struct httpd_req *req)
 {
-	CLEANUP(otp_question_done)
-	struct otp_question q = {0};
-	struct err e = {0};
+	CLEANUP(otp_question_done) struct otp_question q = { 0 };
+	struct err e = { 0 };
 	size_t size;
 	const char *body = httpd_body(req, &size);
 	enum account_answer answer;
@@ -157,7 +156,7 @@ static json_t *manage_add(struct otpd *o, const struct otp_login *who, struct er
 
 static json_t *manage_delete(struct otpd *o, const struct otp_login *who, struct err *e)
 {
-	struct err why = {0};
+	struct err why = { 0 };
 	if (account_delete(&o->accounts, who->realm, who->name, e))
 		return NULL;
 	if (account_end_sessions(&o->accounts, who->realm, who->name, &why))
@@ -182,16 +181,15 @@ static const struct {
 	bool need_subject;
 	json_t *(*run)(struct otpd *o, const struct otp_login *who, struct err *e);
 } manage_verbs[] = {
-	{"/user/add", true, manage_add},
-	{"/user/delete", true, manage_delete},
-	{"/user/list", false, manage_list},
+	{ "/user/add", true, manage_add },
+	{ "/user/delete", true, manage_delete },
+	{ "/user/list", false, manage_list },
 };
 
 static void manage(struct otpd *o, struct httpd_req *req, size_t verb)
 {
-	CLEANUP(otp_question_done)
-	struct otp_question q = {0};
-	struct err e = {0};
+	CLEANUP(otp_question_done) struct otp_question q = { 0 };
+	struct err e = { 0 };
 	size_t size;
 	const char *body = httpd_body(req, &size);
 	json_t *answer = NULL;
@@ -250,10 +248,10 @@ int otpd_open(const struct otp_conf *conf, struct otpd **out, struct err *e)
 	pthread_mutex_init(&o->lock, NULL);
 	o->askers = throttle_new(&asker_conf);
 	metric_register(&checks);
-	struct httpd_conf hc = {.listen = &conf->listen,
+	struct httpd_conf hc = { .listen = &conf->listen,
 		.default_port = DEFAULT_PORT,
 		.cert_file = conf->tls_cert,
-		.key_file = conf->tls_key};
+		.key_file = conf->tls_key };
 	if (seal_key_read(conf->key_file, false, o->accounts.key, e) ||
 		kv_etcd_open(&conf->etcd, &o->kv, e)) {
 		otpd_close(o);

@@ -17,7 +17,7 @@ static const struct jtab_field new_fields[] = {
 	STR("name", subject.name, JT_NEED, user_name_check),
 	STR("realm", subject.realm, JT_NEED, realm_check),
 	STR("token", subject.token, JT_NEED | JT_SECRET, NULL),
-	{0},
+	{ 0 },
 };
 
 static const struct jtab_field old_fields[] = {
@@ -27,7 +27,7 @@ static const struct jtab_field old_fields[] = {
 	STR("verifyname", subject.name, JT_NEED, user_name_check),
 	STR("verifyrealm", subject.realm, JT_NEED, realm_check),
 	STR("verifytoken", subject.token, JT_NEED | JT_SECRET, NULL),
-	{0},
+	{ 0 },
 };
 
 static const struct jtab_field manage_fields[] = {
@@ -36,7 +36,7 @@ static const struct jtab_field manage_fields[] = {
 	STR("auth_token", asker.token, JT_NEED | JT_SECRET, NULL),
 	STR("name", subject.name, 0, user_name_check),
 	STR("realm", subject.realm, 0, realm_check),
-	{0},
+	{ 0 },
 };
 
 #define QUESTION_JTAB(fields)                                                            \
@@ -61,8 +61,7 @@ static bool is_old_dialect(json_t *json)
 int otp_verify_parse(
 	const char *body, size_t size, struct otp_question *out, struct err *e)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *json = NULL;
+	CLEANUP(json_decref_ptr) json_t *json = NULL;
 	if (json_parse(body, size, &json, e))
 		return -1;
 	const struct jtab *dialect = is_old_dialect(json) ? &old_jtab : &new_jtab;
@@ -72,8 +71,7 @@ int otp_verify_parse(
 int otp_manage_parse(const char *body, size_t size, bool need_subject,
 	struct otp_question *out, struct err *e)
 {
-	CLEANUP(otp_question_done)
-	struct otp_question q = {0};
+	CLEANUP(otp_question_done) struct otp_question q = { 0 };
 	if (jtab_parse_text(&manage_jtab, body, size, JTAB_INPUT, &q, e))
 		return -1;
 	if (need_subject &&
@@ -82,7 +80,7 @@ int otp_manage_parse(const char *body, size_t size, bool need_subject,
 			"name and realm say which user is meant; both are needed");
 	otp_question_done(out);
 	*out = q;
-	q = (struct otp_question){0};
+	q = (struct otp_question){ 0 };
 	return 0;
 }
 

@@ -9,9 +9,8 @@ static int compare_lines(const void *a, const void *b)
 
 char *labels_text(json_t *labels)
 {
-	CLEANUP(strv_done)
-	struct strv lines = {0};
-	struct buf out = {0};
+	CLEANUP(strv_done) struct strv lines = { 0 };
+	struct buf out = { 0 };
 	const char *name;
 	json_t *value;
 
@@ -108,7 +107,7 @@ struct vm_brief *brief_new(const struct vm *vm, const char *value)
 		.uses_host = vm_uses_host(vm),
 		.was_placed = vm_was_placed(vm),
 	};
-	struct packer p = {0};
+	struct packer p = { 0 };
 
 	pack_strings(&p, &head, vm, value);
 	struct vm_brief *b = xmalloc(sizeof(*b) + p.text.size);

@@ -95,7 +95,7 @@ static struct kv_txn *new_txn(struct commit *c, struct order **v, size_t n, int6
 
 	kv_txn_if_lock(t, c->conf.lock_key, fence);
 	for (size_t i = 0; i < n; i++) {
-		struct err e = {0};
+		struct err e = { 0 };
 		if (v[i]->result != ORDER_OPEN)
 			continue;
 		if (order_add_to_txn(v[i], c->conf.keys, clock_unix_sec(), t, &e) < 0)
@@ -136,10 +136,8 @@ static enum order_result result_seen(
 
 static int read_after_unknown(struct commit *c, struct order **v, size_t n, struct err *e)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list list = {0};
-	CLEANUP(strv_done)
-	struct strv keys = {0};
+	CLEANUP(kv_list_done) struct kv_list list = { 0 };
+	CLEANUP(strv_done) struct strv keys = { 0 };
 
 	for (size_t i = 0; i < n; i++) {
 		strv_add_take(&keys, key_vm(c->conf.keys, v[i]->uuid));
@@ -161,7 +159,7 @@ static void run(struct commit *c, struct order **v, size_t n, int64_t fence, int
 static void run_after_unknown(
 	struct commit *c, struct order **v, size_t n, int64_t fence, int n_tries)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (n_tries == 0 || read_after_unknown(c, v, n, &e) < 0) {
 		set_all(v, n, ORDER_UNSURE, 0);
@@ -173,9 +171,8 @@ static void run_after_unknown(
 
 static void run(struct commit *c, struct order **v, size_t n, int64_t fence, int n_tries)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = new_txn(c, v, n, fence);
-	struct err e = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = new_txn(c, v, n, fence);
+	struct err e = { 0 };
 	int64_t rev = 0;
 
 	if (!t)

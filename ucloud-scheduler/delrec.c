@@ -47,9 +47,8 @@ static int64_t rev_of(const struct kv_pair *p)
 static int read_two(struct kv *kv, const char *a, const char *b, struct kv_pair *pa,
 	struct kv_pair *pb, struct err *e)
 {
-	const char *keys[] = {a, b};
-	CLEANUP(kv_list_done)
-	struct kv_list list = {0};
+	const char *keys[] = { a, b };
+	CLEANUP(kv_list_done) struct kv_list list = { 0 };
 
 	if (kv_get_many(kv, keys, 2, &list, e) < 0)
 		return -1;
@@ -121,8 +120,7 @@ static void add_ports(const struct deletion *d, struct kv_txn *t)
 
 static int add_user(const struct deletion *d, struct kv_txn *t, struct err *e)
 {
-	CLEANUP(user_done)
-	struct user user = {0};
+	CLEANUP(user_done) struct user user = { 0 };
 	struct amounts a = vm_amounts(&d->vm);
 
 	kv_txn_if_rev(t, d->user_key, rev_of(&d->user_pair));
@@ -152,8 +150,7 @@ static enum wq_result finish(struct deletion *d, struct kv_txn *t, const char *w
 static enum wq_result drop(
 	struct deletion *d, const char *why, int64_t *after_msec, struct err *e)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = new_txn(d);
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = new_txn(d);
 
 	return finish(d, t, why, after_msec, e);
 }
@@ -161,8 +158,7 @@ static enum wq_result drop(
 static enum wq_result hand_over(
 	struct deletion *d, const char *host, int64_t *after_msec, struct err *e)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = new_txn(d);
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = new_txn(d);
 	CLEANUP_STR char *key = key_request_host(&d->s->conf->keys, host, d->uuid);
 	CLEANUP_STR char *text = request_new(REQ_DELETE_VM, d->uuid, host,
 		d->request.created ? d->request.created : clock_unix_sec(),
@@ -184,8 +180,7 @@ static enum wq_result remove_vm(struct deletion *d, int64_t *after_msec, struct 
 {
 	if (read_owner(d, e) < 0)
 		return WQ_RETRY;
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = new_txn(d);
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = new_txn(d);
 	kv_txn_del(t, d->vm_key);
 	add_name(d, t);
 	add_ports(d, t);
@@ -199,8 +194,7 @@ static enum wq_result remove_vm(struct deletion *d, int64_t *after_msec, struct 
 /* A host that is alive and reaches the store; a draining one will do. Counted, or NULL. */
 static const struct cache_item *find_host(struct sched *s, const char *store)
 {
-	CLEANUP(cache_items_done)
-	struct cache_items items = {0};
+	CLEANUP(cache_items_done) struct cache_items items = { 0 };
 	const struct cache_item *found = NULL;
 
 	cache_items_get(s->hosts, &items);
@@ -220,8 +214,7 @@ static const struct cache_item *find_host(struct sched *s, const char *store)
 static enum wq_result postpone(
 	struct deletion *d, const struct err *why, int64_t *after_msec, struct err *e)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 
 	request_failed(&d->request, clock_unix_sec(), why);
 	CLEANUP_STR char *text = request_format(&d->request);
@@ -248,7 +241,7 @@ static enum wq_result delete_vm(struct deletion *d, int64_t *after_msec, struct 
 	const struct cache_item *host = find_host(d->s, d->vm.store);
 	if (host)
 		return hand_over(d, host->name, after_msec, e);
-	struct err why = {0};
+	struct err why = { 0 };
 	err_set(&why, ERR_UNAVAILABLE,
 		"no host that is alive reaches store \"%s\" to remove the VM's disks",
 		d->vm.store);
@@ -258,8 +251,7 @@ static enum wq_result delete_vm(struct deletion *d, int64_t *after_msec, struct 
 enum wq_result delrec_look(
 	struct sched *s, const char *vm_uuid, int64_t *after_msec, struct err *e)
 {
-	CLEANUP(deletion_done)
-	struct deletion d = {.s = s, .uuid = vm_uuid};
+	CLEANUP(deletion_done) struct deletion d = { .s = s, .uuid = vm_uuid };
 
 	d.fence = atomic_load(&s->fence);
 	if (!d.fence)

@@ -43,8 +43,7 @@ static void found(struct explain *x, struct vm *vm)
 static void read_vm(void *aux, const struct kv_pair *pair)
 {
 	struct explain *x = aux;
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	struct err e;
 
 	if (vm_parse(pair->value, pair->value_size, &vm, &e) < 0)
@@ -59,8 +58,7 @@ static void read_vm(void *aux, const struct kv_pair *pair)
 static void read_host(void *aux, const struct kv_pair *pair)
 {
 	struct explain *x = aux;
-	CLEANUP(host_done)
-	struct host h = {0};
+	CLEANUP(host_done) struct host h = { 0 };
 	struct err e;
 
 	if (host_parse(pair->value, pair->value_size, &h, &e) == 0)
@@ -77,8 +75,7 @@ static void read_alive(void *aux, const struct kv_pair *pair)
 static void read_store(void *aux, const struct kv_pair *pair)
 {
 	struct explain *x = aux;
-	CLEANUP(image_store_done)
-	struct image_store st = {0};
+	CLEANUP(image_store_done) struct image_store st = { 0 };
 	struct err e;
 
 	if (image_store_parse(pair->value, pair->value_size, &st, &e) == 0)
@@ -174,7 +171,7 @@ int explain_vm(struct kv *kv, const struct sched_conf *conf, const char *vm,
 	struct buf *out, struct err *e)
 {
 	CLEANUP(explain_done)
-	struct explain x = {.kv = kv, .conf = conf, .wanted = vm, .snap = snap_new()};
+	struct explain x = { .kv = kv, .conf = conf, .wanted = vm, .snap = snap_new() };
 
 	if (read_all(&x, e) < 0)
 		return -1;

@@ -110,12 +110,9 @@ static int set_status(
 	struct sched *s = h->s;
 	CLEANUP_STR char *key = key_host(&s->conf->keys, name);
 	CLEANUP_STR char *alive = key_alive(name);
-	CLEANUP(kv_pair_done)
-	struct kv_pair pair = {0};
-	CLEANUP(host_done)
-	struct host host = {0};
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
+	CLEANUP(host_done) struct host host = { 0 };
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	int64_t fence = atomic_load(&s->fence);
 
 	if (kv_get(s->kv, key, &pair, NULL, e) < 0)
@@ -165,8 +162,7 @@ static bool has_line(const struct vm *vm, const char *text)
 /* The VM's new text; NULL when it is none that ran there, or knows already. */
 static char *killed_text(const struct killing *k, const struct kv_pair *pair)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	CLEANUP_STR char *text = NULL;
 	char since[TIME_STR_SIZE];
 	bool is_killed;
@@ -196,8 +192,7 @@ static char *killed_text(const struct killing *k, const struct kv_pair *pair)
 /* All of them in one transaction; when that conflicts or is too large, each alone. */
 static int kill_batch(struct killing *k, const struct kv_pair *v, size_t n, struct err *e)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	struct sched *s = k->h->s;
 
 	kv_txn_if_lock(t, s->lock_key, k->fence);
@@ -229,10 +224,8 @@ static int kill_batch(struct killing *k, const struct kv_pair *v, size_t n, stru
 
 static int kill_some(struct killing *k, char *const *uuids, size_t n, struct err *e)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list vms = {0};
-	CLEANUP(strv_done)
-	struct strv keys = {0};
+	CLEANUP(kv_list_done) struct kv_list vms = { 0 };
+	CLEANUP(strv_done) struct strv keys = { 0 };
 	const struct keys *conf = &k->h->s->conf->keys;
 
 	for (size_t i = 0; i < n; i++)
@@ -258,9 +251,8 @@ static int kill_vms(
 {
 	CLEANUP_STR char *prefix = key_placements(host->hostname);
 	CLEANUP_STR char *alive_key = key_alive(host->hostname);
-	CLEANUP(strv_done)
-	struct strv uuids = {0};
-	struct killing k = {h, host, alive_key, atomic_load(&h->s->fence), false};
+	CLEANUP(strv_done) struct strv uuids = { 0 };
+	struct killing k = { h, host, alive_key, atomic_load(&h->s->fence), false };
 
 	if (!k.fence)
 		return 0; /* comparing with 0 would mean: nobody leads */

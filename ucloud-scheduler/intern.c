@@ -53,5 +53,5 @@ void intern_done(struct intern *in)
 	for (uint32_t i = 0; i < in->len; i++)
 		free(in->v[i]);
 	free(in->v);
-	*in = (struct intern){0};
+	*in = (struct intern){ 0 };
 }

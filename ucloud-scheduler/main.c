@@ -24,27 +24,27 @@ struct scheduler {
 #define AT(member) offsetof(struct sched_conf, member)
 
 static const struct conf_opt opts[] = {
-	{"strategy", CONF_ENUM, AT(strategy), 0, "spread", "NAME",
+	{ "strategy", CONF_ENUM, AT(strategy), 0, "spread", "NAME",
 		"spread VMs over all hosts, or pack them onto few",
-		.names = place_strategy_names},
-	{"grace", CONF_DURATION, AT(grace_sec), 0, "30s", "TIME",
+		.names = place_strategy_names },
+	{ "grace", CONF_DURATION, AT(grace_sec), 0, "30s", "TIME",
 		"a host whose heartbeat is missing for longer is DEAD", .min = 1,
-		.max = 86400},
-	{"lease_ttl", CONF_DURATION, AT(lease_ttl_sec), 0, "10s", "TIME",
+		.max = 86400 },
+	{ "lease_ttl", CONF_DURATION, AT(lease_ttl_sec), 0, "10s", "TIME",
 		"when the leading scheduler dies, another one takes over after this time",
-		.min = 2, .max = 300},
-	{"deadline", CONF_DURATION, AT(deadline_sec), 0, "24h", "TIME",
+		.min = 2, .max = 300 },
+	{ "deadline", CONF_DURATION, AT(deadline_sec), 0, "24h", "TIME",
 		"a VM that has found no host for so long goes to ERROR; 0: never",
-		.min = 0, .max = 366LL * 86400},
-	{0},
+		.min = 0, .max = 366LL * 86400 },
+	{ 0 },
 };
 
 static const struct conf_part parts[] = {
-	{opts, offsetof(struct scheduler_conf, sched)},
-	{keys_opts, offsetof(struct scheduler_conf, sched.keys)},
-	{etcd_opts, offsetof(struct scheduler_conf, etcd)},
-	{daemon_opts, offsetof(struct scheduler_conf, daemon)},
-	{0},
+	{ opts, offsetof(struct scheduler_conf, sched) },
+	{ keys_opts, offsetof(struct scheduler_conf, sched.keys) },
+	{ etcd_opts, offsetof(struct scheduler_conf, etcd) },
+	{ daemon_opts, offsetof(struct scheduler_conf, daemon) },
+	{ 0 },
 };
 
 static int check(void *conf, struct err *e)
@@ -104,10 +104,9 @@ static void stop(void *state)
 static int run_explain(void *conf, const struct strv *rest)
 {
 	struct scheduler_conf *c = conf;
-	CLEANUP(buf_done)
-	struct buf out = {0};
+	CLEANUP(buf_done) struct buf out = { 0 };
 	struct kv *kv = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (rest->len != 1) {
 		fprintf(stderr, "ucloud-scheduler explain: which VM? Give its uuid or "
@@ -128,9 +127,9 @@ static int run_explain(void *conf, const struct strv *rest)
 }
 
 static const struct daemon_verb verbs[] = {
-	{"explain", "explain VM",
-		"say host by host why a VM (its uuid or name) fits or not", run_explain},
-	{0},
+	{ "explain", "explain VM",
+		"say host by host why a VM (its uuid or name) fits or not", run_explain },
+	{ 0 },
 };
 
 int main(int argc, char **argv)
@@ -138,7 +137,7 @@ int main(int argc, char **argv)
 	static const struct daemon_spec spec = {
 		.name = "ucloud-scheduler",
 		.summary = "picks a host for each VM, and watches over the hosts",
-		.conf = {"ucloud-scheduler", parts, sizeof(struct scheduler_conf)},
+		.conf = { "ucloud-scheduler", parts, sizeof(struct scheduler_conf) },
 		.daemon_conf_off = offsetof(struct scheduler_conf, daemon),
 		.default_metrics_listen = "[::1]:9472",
 		.check = check,

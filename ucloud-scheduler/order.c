@@ -33,11 +33,11 @@ void order_free(struct order *o)
 
 size_t order_n_ops(const struct order *o)
 {
-	static const size_t n[] = {[ORDER_PLACE] = 4,
+	static const size_t n[] = { [ORDER_PLACE] = 4,
 		[ORDER_WAIT] = 1,
 		[ORDER_EXPIRE] = 2,
 		[ORDER_STOP] = 2,
-		[ORDER_DROP] = 1};
+		[ORDER_DROP] = 1 };
 
 	return n[o->kind];
 }
@@ -87,8 +87,7 @@ static void change_vm(const struct order *o, struct vm *vm, int64_t now)
 /* The VM's new text, or NULL with the error. */
 static char *new_vm_text(const struct order *o, int64_t now, struct err *e)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	const struct vm_brief *b = o->vm->obj;
 
 	if (vm_parse(b->value, strlen(b->value), &vm, e) < 0)

@@ -8,8 +8,7 @@ int pages_read(struct kv *kv, const char *prefix, pages_fn *fn, void *aux, struc
 	bool has_more = true;
 
 	while (has_more) {
-		CLEANUP(kv_list_done)
-		struct kv_list list = {0};
+		CLEANUP(kv_list_done) struct kv_list list = { 0 };
 		if (kv_range_page(kv, prefix, after, PAGE_LEN, 0, &list, e) != 0)
 			return -1;
 		for (size_t i = 0; i < list.len; i++)

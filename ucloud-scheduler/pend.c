@@ -16,7 +16,7 @@ void pends_done(struct pends *ps)
 {
 	HASH_CLEAR(hh, ps->by_uuid);
 	free_all(ps);
-	*ps = (struct pends){0};
+	*ps = (struct pends){ 0 };
 }
 
 struct pend *pends_find(const struct pends *ps, const char *uuid)

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-const char *const place_strategy_names[] = {"spread", "pack", NULL};
+const char *const place_strategy_names[] = { "spread", "pack", NULL };
 
 /* What the labels of other VMs say about a host; valid when epoch is the placer's. */
 struct mark {
@@ -111,7 +111,7 @@ static struct mark *mark_of(struct placer *p, int host)
 	struct mark *m = &p->marks[host];
 
 	if (m->epoch != p->epoch)
-		*m = (struct mark){.epoch = p->epoch};
+		*m = (struct mark){ .epoch = p->epoch };
 	return m;
 }
 
@@ -355,7 +355,7 @@ void placer_find(struct placer *p, const struct snap *s, const struct place_ask 
 		*out = known->result;
 		return;
 	}
-	*out = (struct place_result){.host = -1};
+	*out = (struct place_result){ .host = -1 };
 	if (!s->stores[ask->store].is_known)
 		return;
 	struct question q = question_of(p, s, ask);
@@ -372,10 +372,10 @@ enum place_reason placer_look(struct placer *p, const struct snap *s,
 	const struct place_ask *ask, int host, struct place_result *out)
 {
 	struct question q = question_of(p, s, ask);
-	struct look l = {0};
+	struct look l = { 0 };
 	enum place_reason reason = check_host(&q, &s->hosts[host], host, &l);
 
-	*out = (struct place_result){.host = -1};
+	*out = (struct place_result){ .host = -1 };
 	count_reason(out, reason, &l);
 	if (reason == PLACE_FITS)
 		take_if_better(p, &q, out, host, &l);

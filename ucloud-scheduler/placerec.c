@@ -31,12 +31,12 @@ struct placerec {
 	int64_t wait_msec; /* until something is due, -1 never */
 };
 
-static struct metric m_placements = {METRIC_COUNTER, "ucloud_scheduler_placements_total",
-	"VMs that were given a host."};
-static struct metric m_waiting = {METRIC_GAUGE, "ucloud_scheduler_waiting_vms",
-	"Requests to place a VM that are open."};
-static struct metric m_pass = {METRIC_HISTOGRAM, "ucloud_scheduler_pass_seconds",
-	"Duration of a pass over the waiting VMs."};
+static struct metric m_placements = { METRIC_COUNTER, "ucloud_scheduler_placements_total",
+	"VMs that were given a host." };
+static struct metric m_waiting = { METRIC_GAUGE, "ucloud_scheduler_waiting_vms",
+	"Requests to place a VM that are open." };
+static struct metric m_pass = { METRIC_HISTOGRAM, "ucloud_scheduler_pass_seconds",
+	"Duration of a pass over the waiting VMs." };
 static void on_results(void *aux)
 {
 	struct placerec *p = aux;

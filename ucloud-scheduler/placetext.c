@@ -8,7 +8,7 @@
 
 const char *place_dim_name(int dim)
 {
-	static const char *const names[] = {"CPU", "RAM", "disk"};
+	static const char *const names[] = { "CPU", "RAM", "disk" };
 
 	return dim >= 0 && dim < PLACE_N_DIMS ? names[dim] : "?";
 }
@@ -120,7 +120,7 @@ static char *cut(struct buf *b)
 char *place_reasons(
 	const struct snap *s, const struct place_ask *ask, const struct place_result *r)
 {
-	struct buf b = {0};
+	struct buf b = { 0 };
 
 	if (!s->stores[ask->store].is_known)
 		buf_addf(&b, "image store \"%s\" is not registered",
@@ -137,7 +137,7 @@ char *place_reasons(
 char *place_why(
 	const struct snap *s, const struct place_ask *ask, const struct place_result *r)
 {
-	struct buf b = {0};
+	struct buf b = { 0 };
 
 	if (r->host < 0)
 		return place_reasons(s, ask, r);

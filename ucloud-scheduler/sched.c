@@ -21,17 +21,17 @@
 #define N_WORKERS    3
 #define LOCK_SERVICE "scheduler"
 
-static struct metric m_leader = {
-	METRIC_GAUGE, "ucloud_scheduler_is_leader", "1 while this scheduler leads."};
+static struct metric m_leader = { METRIC_GAUGE, "ucloud_scheduler_is_leader",
+	"1 while this scheduler leads." };
 
-static const struct cache_class vm_class = {brief_parse_item, brief_free_item, false};
-static const struct cache_class host_class = {host_parse_item, host_free_item, false};
-static const struct cache_class request_class = {
-	request_parse_item, request_free_item, false};
-static const struct cache_class store_class = {
-	image_store_parse_item, image_store_free_item, false};
+static const struct cache_class vm_class = { brief_parse_item, brief_free_item, false };
+static const struct cache_class host_class = { host_parse_item, host_free_item, false };
+static const struct cache_class request_class = { request_parse_item, request_free_item,
+	false };
+static const struct cache_class store_class = { image_store_parse_item,
+	image_store_free_item, false };
 /* Heartbeats: that they are there is all that matters. */
-static const struct cache_class alive_class = {NULL, NULL, false};
+static const struct cache_class alive_class = { NULL, NULL, false };
 
 void sched_add_key(struct sched *s, const char *prefix, const char *name)
 {
@@ -144,8 +144,7 @@ static bool may_run(void *aux)
 
 static void add_all(void *aux, struct ctl *c)
 {
-	CLEANUP(cache_items_done)
-	struct cache_items hosts = {0}, requests = {0};
+	CLEANUP(cache_items_done) struct cache_items hosts = { 0 }, requests = { 0 };
 	struct sched *s = aux;
 
 	if (!sched_is_leader(s))

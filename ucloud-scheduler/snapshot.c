@@ -124,10 +124,9 @@ static uint32_t set_id(struct snap *s, const char *lines)
 	if (id < s->n_sets)
 		return id;
 	s->sets = grow(s->sets, &s->n_sets, id, sizeof(*s->sets));
-	CLEANUP(strv_done)
-	struct strv labels = {0};
+	CLEANUP(strv_done) struct strv labels = { 0 };
 	strv_split(&labels, lines ? lines : "", '\n');
-	struct snap_set set = {.v = xcalloc(labels.len + 1, sizeof(*set.v))};
+	struct snap_set set = { .v = xcalloc(labels.len + 1, sizeof(*set.v)) };
 	for (size_t i = 0; i < labels.len; i++)
 		set.v[set.len++] = intern_id(&s->label_names, labels.v[i]);
 	qsort(set.v, set.len, sizeof(*set.v), compare_ids);
@@ -160,7 +159,7 @@ static struct snap_hstore *host_store(struct snap_host *h, uint32_t store)
 		if (h->stores[i].store == store)
 			return &h->stores[i];
 	h->stores = xreallocarray(h->stores, h->n_stores + 1, sizeof(*h->stores));
-	h->stores[h->n_stores] = (struct snap_hstore){.store = store};
+	h->stores[h->n_stores] = (struct snap_hstore){ .store = store };
 	return &h->stores[h->n_stores++];
 }
 
@@ -368,8 +367,8 @@ static struct snap_vm vm_of_brief(
 		.host_labels = set_id(s, b->host_labels),
 		.near = set_id(s, b->near),
 		.apart = set_id(s, b->apart),
-		.is = {host_index(s, b->hostname), host_index(s, b->disk_host),
-			b->uses_host, b->was_placed},
+		.is = { host_index(s, b->hostname), host_index(s, b->disk_host),
+			b->uses_host, b->was_placed },
 	};
 }
 
@@ -380,7 +379,7 @@ static struct snap_vm *add_vm(struct snap *s, const char *uuid)
 
 	memcpy(vm->uuid, uuid, len);
 	vm->seed = hash_str(vm->uuid);
-	vm->is = (struct snap_at){-1, -1, false, false};
+	vm->is = (struct snap_at){ -1, -1, false, false };
 	HASH_ADD_STR(s->vms, uuid, vm);
 	return vm;
 }

@@ -17,12 +17,12 @@
 /* More strings than this, and four times what is in use: so do names that are gone. */
 #define STRINGS_MAX 20000
 
-static struct metric m_hosts = {METRIC_GAUGE, "ucloud_scheduler_hosts",
-	"Registered hosts, by status.", .label = "status"};
+static struct metric m_hosts = { METRIC_GAUGE, "ucloud_scheduler_hosts",
+	"Registered hosts, by status.", .label = "status" };
 
 void view_init(struct view *v, struct sched *s)
 {
-	*v = (struct view){.s = s, .dirty = dirty_new()};
+	*v = (struct view){ .s = s, .dirty = dirty_new() };
 	metric_register(&m_hosts);
 }
 
@@ -122,7 +122,7 @@ static struct cache *cache_of(struct view *v, enum dirty_kind kind)
 
 static void follow_cache(struct view *v, enum dirty_kind kind)
 {
-	struct cache_items items = {0};
+	struct cache_items items = { 0 };
 
 	cache_items_get(cache_of(v, kind), &items);
 	for (size_t i = 0; i < items.len; i++)
@@ -156,9 +156,8 @@ static bool is_shown(const struct view *v, const char *host, const char *uuid)
 
 static void put_read_vm(struct view *v, const char *uuid, const struct kv_pair *pair)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	struct err e = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	struct err e = { 0 };
 
 	if (!pair->key) {
 		log_warn("there is a placement of a VM that does not exist vm=%s", uuid);
@@ -176,10 +175,8 @@ static void put_read_vm(struct view *v, const char *uuid, const struct kv_pair *
 static int read_vms(struct view *v, const struct strv *uuids, struct err *e)
 {
 	for (size_t i = 0; i < uuids->len; i += KV_TXN_MAX_OPS) {
-		CLEANUP(strv_done)
-		struct strv keys = {0};
-		CLEANUP(kv_list_done)
-		struct kv_list list = {0};
+		CLEANUP(strv_done) struct strv keys = { 0 };
+		CLEANUP(kv_list_done) struct kv_list list = { 0 };
 		for (size_t j = i; j < uuids->len && j < i + KV_TXN_MAX_OPS; j++)
 			strv_add_take(&keys, key_vm(&v->s->conf->keys, uuids->v[j]));
 		if (kv_get_many(v->s->kv, (const char *const *)keys.v, keys.len, &list,
@@ -213,7 +210,7 @@ static void see_placement(void *aux, const struct kv_pair *pair)
  */
 static int read_placements(struct view *v, struct err *e)
 {
-	struct unseen u = {v, {0}};
+	struct unseen u = { v, { 0 } };
 	int rc = pages_read(v->s->kv, KEY_PLACEMENT, see_placement, &u, e);
 
 	if (rc == 0)
@@ -254,7 +251,7 @@ static bool is_stale(const struct view *v, int64_t fence)
 
 static void set_host_metrics(const struct snap *s)
 {
-	size_t n[3] = {0};
+	size_t n[3] = { 0 };
 
 	for (size_t i = 0; i < s->n_hosts; i++)
 		if (s->hosts[i].is_registered)

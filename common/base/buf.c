@@ -81,14 +81,14 @@ char *buf_take(struct buf *b)
 {
 	char *s = b->s ? b->s : xstrdup("");
 
-	*b = (struct buf){0};
+	*b = (struct buf){ 0 };
 	return s;
 }
 
 void buf_done(struct buf *b)
 {
 	free(b->s);
-	*b = (struct buf){0};
+	*b = (struct buf){ 0 };
 }
 
 void strv_add(struct strv *sv, const char *s)
@@ -112,7 +112,7 @@ bool strv_has(const struct strv *sv, const char *s)
 
 void strv_copy(struct strv *to, const struct strv *from)
 {
-	struct strv copy = {0};
+	struct strv copy = { 0 };
 
 	for (size_t i = 0; i < from->len; i++)
 		strv_add(&copy, from->v[i]);
@@ -145,7 +145,7 @@ void strv_split(struct strv *sv, const char *s, char sep)
 
 char *strv_join(const struct strv *sv, const char *sep)
 {
-	struct buf b = {0};
+	struct buf b = { 0 };
 
 	for (size_t i = 0; i < sv->len; i++) {
 		if (i > 0)
@@ -160,7 +160,7 @@ void strv_done(struct strv *sv)
 	for (size_t i = 0; i < sv->len; i++)
 		free(sv->v[i]);
 	free(sv->v);
-	*sv = (struct strv){0};
+	*sv = (struct strv){ 0 };
 }
 
 bool str_has_prefix(const char *s, const char *prefix)

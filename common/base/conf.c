@@ -49,7 +49,7 @@ static void *conf_at(const struct conf_iter *it, const void *conf)
 
 static bool conf_find(const struct conf_table *t, const char *name, struct conf_iter *it)
 {
-	*it = (struct conf_iter){0};
+	*it = (struct conf_iter){ 0 };
 	while (conf_next(t, it))
 		if (strcmp(it->opt->name, name) == 0)
 			return true;
@@ -58,7 +58,7 @@ static bool conf_find(const struct conf_table *t, const char *name, struct conf_
 
 static size_t conf_count(const struct conf_table *t)
 {
-	struct conf_iter it = {0};
+	struct conf_iter it = { 0 };
 
 	while (conf_next(t, &it))
 		;
@@ -69,7 +69,7 @@ static size_t conf_count(const struct conf_table *t)
 
 static char *names_list(const char *const *names)
 {
-	struct buf b = {0};
+	struct buf b = { 0 };
 
 	for (size_t i = 0; names[i]; i++)
 		buf_addf(&b, "%s%s", i ? ", " : "", names[i]);
@@ -185,7 +185,7 @@ static int source_set(struct conf_source *s, const struct conf_iter *it, unsigne
 
 void conf_set_defaults(const struct conf_table *t, void *conf)
 {
-	struct conf_iter it = {0};
+	struct conf_iter it = { 0 };
 	struct err e;
 
 	while (conf_next(t, &it))
@@ -288,7 +288,7 @@ static int on_value(void *aux, const char *section, const char *name, const char
 int conf_read_text(const struct conf_table *t, const char *path, const char *text,
 	size_t size, void *conf, struct err *e)
 {
-	struct ini_text r = {.path = path, .at = text, .end = text + size, .e = e};
+	struct ini_text r = { .path = path, .at = text, .end = text + size, .e = e };
 	int rc;
 
 	if (&ini_max_line)
@@ -309,8 +309,7 @@ int conf_read_text(const struct conf_table *t, const char *path, const char *tex
 int conf_read_file(
 	const struct conf_table *t, const char *path, void *conf, struct err *e)
 {
-	CLEANUP(buf_done)
-	struct buf text = {0};
+	CLEANUP(buf_done) struct buf text = { 0 };
 
 	if (file_read(path, CONF_FILE_MAX, &text, e) < 0)
 		return -1;
@@ -323,7 +322,7 @@ int conf_read_file(
 static struct option *getopt_table(const struct conf_table *t, struct strv *names)
 {
 	struct option *table = xcalloc(2 * conf_count(t) + 1, sizeof(*table));
-	struct conf_iter it = {0};
+	struct conf_iter it = { 0 };
 	size_t n = 0;
 
 	while (conf_next(t, &it)) {
@@ -360,9 +359,8 @@ static int read_secret(const char *from, struct buf *out, struct err *e)
 
 static int take_arg(struct conf_source *s, int n, const char *value, struct err *e)
 {
-	CLEANUP(buf_done)
-	struct buf secret = {0};
-	struct conf_iter it = {0};
+	CLEANUP(buf_done) struct buf secret = { 0 };
+	struct conf_iter it = { 0 };
 
 	while (conf_next(s->t, &it) && it.n != (size_t)n)
 		;
@@ -430,8 +428,7 @@ static int read_args(struct conf_source *s, const struct option *table, int argc
 int conf_read_argv(const struct conf_table *t, int argc, char **argv, void *conf,
 	struct strv *rest, struct err *e)
 {
-	CLEANUP(strv_done)
-	struct strv names = {0};
+	CLEANUP(strv_done) struct strv names = { 0 };
 	struct conf_source s;
 	struct option *table;
 	int rc;
@@ -449,8 +446,7 @@ int conf_read_argv(const struct conf_table *t, int argc, char **argv, void *conf
 const char *conf_peek_argv(
 	const struct conf_table *t, int argc, char **argv, const char *name)
 {
-	CLEANUP(strv_done)
-	struct strv names = {0};
+	CLEANUP(strv_done) struct strv names = { 0 };
 	struct option *table = getopt_table(t, &names);
 	const char *found = NULL;
 	struct conf_iter it;
@@ -485,7 +481,7 @@ static bool is_given(const struct conf_opt *o, const void *at)
 
 int conf_check(const struct conf_table *t, const void *conf, struct err *e)
 {
-	struct conf_iter it = {0};
+	struct conf_iter it = { 0 };
 
 	while (conf_next(t, &it))
 		if ((it.opt->flags & CONF_NEED) && !is_given(it.opt, conf_at(&it, conf)))
@@ -498,7 +494,7 @@ int conf_check(const struct conf_table *t, const void *conf, struct err *e)
 
 void conf_done(const struct conf_table *t, void *conf)
 {
-	struct conf_iter it = {0};
+	struct conf_iter it = { 0 };
 
 	while (conf_next(t, &it)) {
 		if (it.opt->kind == CONF_STR) {
@@ -589,10 +585,8 @@ static bool strv_same(const struct strv *a, const struct strv *b)
 static int format_opt(const struct conf_table *t, const struct conf_iter *it,
 	const void *conf, struct buf *out, struct err *e)
 {
-	CLEANUP(strv_done)
-	struct strv values = {0};
-	CLEANUP(strv_done)
-	struct strv defaults = {0};
+	CLEANUP(strv_done) struct strv values = { 0 };
+	CLEANUP(strv_done) struct strv defaults = { 0 };
 	bool is_default;
 
 	format_values(it->opt, conf_at(it, conf), &values);
@@ -611,7 +605,7 @@ static int format_opt(const struct conf_table *t, const struct conf_iter *it,
 int conf_format(
 	const struct conf_table *t, const void *conf, struct buf *out, struct err *e)
 {
-	struct conf_iter it = {0};
+	struct conf_iter it = { 0 };
 
 	buf_addf(out, "[%s]\n", t->section);
 	while (conf_next(t, &it))
@@ -624,8 +618,7 @@ int conf_format(
 int conf_write_file(const struct conf_table *t, const char *path, const void *conf,
 	bool overwrite, struct err *e)
 {
-	CLEANUP(buf_done)
-	struct buf out = {0};
+	CLEANUP(buf_done) struct buf out = { 0 };
 
 	if (conf_format(t, conf, &out, e) < 0)
 		return -1;
@@ -664,7 +657,7 @@ static void help_one(const struct conf_opt *o, struct buf *out)
 
 void conf_help(const struct conf_table *t, struct buf *out)
 {
-	struct conf_iter it = {0};
+	struct conf_iter it = { 0 };
 
 	while (conf_next(t, &it))
 		help_one(it.opt, out);

@@ -36,7 +36,7 @@ static void write_line(const char *path, int how, const char *line)
 static int64_t crash_at(void)
 {
 	const char *text = getenv("UCLOUD_CRASH_AT");
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t at = 0;
 
 	if (text && parse_int64(text, 1, INT64_MAX, &at, &e) != 0) {

@@ -190,8 +190,7 @@ static int key_make(const char *path, struct err *e)
 int seal_key_read(
 	const char *path, bool create, uint8_t key[SEAL_KEY_SIZE], struct err *e)
 {
-	CLEANUP(buf_done)
-	struct buf text = {0};
+	CLEANUP(buf_done) struct buf text = { 0 };
 	uint8_t raw[SEAL_KEY_SIZE];
 	size_t n = 0;
 	struct stat st;
@@ -270,8 +269,7 @@ static int seed_parse(const char *text, struct seed *seed, struct err *e)
 
 int totp_seed_check(const char *seed, struct err *e)
 {
-	CLEANUP(seed_done)
-	struct seed s = {0};
+	CLEANUP(seed_done) struct seed s = { 0 };
 
 	return seed_parse(seed, &s, e);
 }
@@ -289,8 +287,7 @@ static int totp_at(
 
 int totp_make(const char *seed, int64_t unix_sec, char out[TOTP_STR_SIZE], struct err *e)
 {
-	CLEANUP(seed_done)
-	struct seed s = {0};
+	CLEANUP(seed_done) struct seed s = { 0 };
 
 	if (seed_parse(seed, &s, e) < 0)
 		return -1;
@@ -301,8 +298,7 @@ int totp_make(const char *seed, int64_t unix_sec, char out[TOTP_STR_SIZE], struc
 int totp_verify(const char *seed, const char *token, int64_t unix_sec, int window,
 	int64_t *step, struct err *e)
 {
-	CLEANUP(seed_done)
-	struct seed s = {0};
+	CLEANUP(seed_done) struct seed s = { 0 };
 	int64_t now = unix_sec / TOTP_STEP_SEC, found = -1;
 
 	if (seed_parse(seed, &s, e) < 0)

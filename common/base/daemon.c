@@ -17,20 +17,20 @@
 
 enum { EXIT_USAGE = 2 };
 
-static const char *const level_names[] = {"error", "warn", "info", "debug", NULL};
+static const char *const level_names[] = { "error", "warn", "info", "debug", NULL };
 
 const struct conf_opt daemon_opts[] = {
-	{"config", CONF_STR, offsetof(struct daemon_conf, config), CONF_CLI_ONLY,
+	{ "config", CONF_STR, offsetof(struct daemon_conf, config), CONF_CLI_ONLY,
 		.meta = "FILE",
-		.help = "configuration file, default " CONF_DIR "/<program>.conf"},
-	{"metrics_listen", CONF_STR, offsetof(struct daemon_conf, metrics_listen),
+		.help = "configuration file, default " CONF_DIR "/<program>.conf" },
+	{ "metrics_listen", CONF_STR, offsetof(struct daemon_conf, metrics_listen),
 		.meta = "ADDRESS",
-		.help = "where to serve /metrics and /healthz, empty: nowhere"},
-	{"log_level", CONF_ENUM, offsetof(struct daemon_conf, log_level), .def = "info",
-		.names = level_names, .meta = "LEVEL", .help = "how much to log"},
-	{"user", CONF_STR, offsetof(struct daemon_conf, user), .meta = "NAME",
-		.help = "user to run as, when started by root"},
-	{0},
+		.help = "where to serve /metrics and /healthz, empty: nowhere" },
+	{ "log_level", CONF_ENUM, offsetof(struct daemon_conf, log_level), .def = "info",
+		.names = level_names, .meta = "LEVEL", .help = "how much to log" },
+	{ "user", CONF_STR, offsetof(struct daemon_conf, user), .meta = "NAME",
+		.help = "user to run as, when started by root" },
+	{ 0 },
 };
 
 /* Options that are about this invocation only. */
@@ -41,20 +41,20 @@ struct own_conf {
 };
 
 static const struct conf_opt always_opts[] = {
-	{"help", CONF_BOOL, offsetof(struct own_conf, wants_help), CONF_CLI_ONLY,
-		.help = "show this"},
-	{"version", CONF_BOOL, offsetof(struct own_conf, wants_version), CONF_CLI_ONLY,
-		.help = "show the version"},
-	{0},
+	{ "help", CONF_BOOL, offsetof(struct own_conf, wants_help), CONF_CLI_ONLY,
+		.help = "show this" },
+	{ "version", CONF_BOOL, offsetof(struct own_conf, wants_version), CONF_CLI_ONLY,
+		.help = "show the version" },
+	{ 0 },
 };
 
 static const struct conf_opt setup_opts[] = {
-	{"path", CONF_STR, offsetof(struct own_conf, path), CONF_CLI_ONLY,
+	{ "path", CONF_STR, offsetof(struct own_conf, path), CONF_CLI_ONLY,
 		.def = CONF_DIR, .meta = "DIR",
-		.help = "directory of the configuration file"},
-	{"force", CONF_BOOL, offsetof(struct own_conf, is_forced), CONF_CLI_ONLY,
-		.help = "replace a file that exists; it is kept as FILE.old"},
-	{0},
+		.help = "directory of the configuration file" },
+	{ "force", CONF_BOOL, offsetof(struct own_conf, is_forced), CONF_CLI_ONLY,
+		.help = "replace a file that exists; it is kept as FILE.old" },
+	{ 0 },
 };
 
 /*
@@ -104,13 +104,13 @@ static void make_table(struct invocation *in)
 		if (t->parts[i].opts == daemon_opts)
 			in->parts[i].opts = in->shared;
 	}
-	in->parts[i++] = (struct conf_part){always_opts, own_off};
+	in->parts[i++] = (struct conf_part){ always_opts, own_off };
 	if (in->is_setup)
-		in->parts[i++] = (struct conf_part){setup_opts, own_off};
+		in->parts[i++] = (struct conf_part){ setup_opts, own_off };
 	if (in->verb && in->verb->opts)
-		in->parts[i++] = (struct conf_part){in->verb->opts, 0};
-	in->table = (struct conf_table){
-		t->section, in->parts, own_off + sizeof(struct own_conf)};
+		in->parts[i++] = (struct conf_part){ in->verb->opts, 0 };
+	in->table = (struct conf_table){ t->section, in->parts,
+		own_off + sizeof(struct own_conf) };
 	conf_set_defaults(&in->table, in->conf);
 }
 
@@ -145,8 +145,7 @@ static void help_verbs(const struct daemon_spec *spec, struct buf *out)
 
 static int show_help(const struct invocation *in)
 {
-	CLEANUP(buf_done)
-	struct buf out = {0};
+	CLEANUP(buf_done) struct buf out = { 0 };
 	const struct daemon_spec *spec = in->spec;
 
 	buf_addf(&out, "%s: %s\n\n", spec->name, spec->summary);
@@ -270,7 +269,7 @@ static int set_up(struct invocation *in, struct err *e)
 
 static int run_setup(struct invocation *in)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (conf_read_argv(&in->table, in->argc, in->argv, in->conf, NULL, &e) < 0 ||
 		check(in, &e) < 0)
@@ -283,10 +282,9 @@ static int run_setup(struct invocation *in)
 /* Runs the daemon or a subcommand. */
 static int run_other(struct invocation *in)
 {
-	CLEANUP(strv_done)
-	struct strv rest = {0};
+	CLEANUP(strv_done) struct strv rest = { 0 };
 	const struct daemon_conf *dc = daemon_conf_of(in->spec, in->conf);
-	struct err e = {0}, usage = {0};
+	struct err e = { 0 }, usage = { 0 };
 	const char *file = conf_peek_argv(&in->table, in->argc, in->argv, "config");
 	int file_rc = read_file(in, file, &e);
 
@@ -318,9 +316,8 @@ static void open_standard_files(void)
 
 int daemon_main(int argc, char **argv, const struct daemon_spec *spec)
 {
-	CLEANUP(invocation_done)
-	struct invocation in = {.spec = spec};
-	struct err e = {0};
+	CLEANUP(invocation_done) struct invocation in = { .spec = spec };
+	struct err e = { 0 };
 
 	open_standard_files();
 	mem_init();

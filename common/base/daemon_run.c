@@ -37,9 +37,9 @@ static struct {
 	enum phase phase;
 	bool has_failed;
 	int wake; /* eventfd: the phase has changed */
-} self = {.lock = PTHREAD_MUTEX_INITIALIZER,
-	.changed = PTHREAD_COND_INITIALIZER,
-	.wake = -1};
+} self = {
+	.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .wake = -1
+};
 
 /* What the threads of daemon_run() share. */
 struct running {
@@ -174,8 +174,8 @@ static void *watcher_main(void *aux)
 
 	pthread_setname_np(pthread_self(), "signals");
 	while ((phase = phase_get()) != STOPPED) {
-		struct pollfd fds[] = {{.fd = signals, .events = POLLIN},
-			{.fd = self.wake, .events = POLLIN}};
+		struct pollfd fds[] = { { .fd = signals, .events = POLLIN },
+			{ .fd = self.wake, .events = POLLIN } };
 
 		if (phase == STOPPING && limit == INT64_MAX)
 			limit = now_msec() + STOP_MSEC;
@@ -224,7 +224,7 @@ static int check_health(struct running *r, struct err *e)
 
 static void answer_health(struct running *r, struct httpd_req *req)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 	bool is_well = check_health(r, &e) == 0;
 	CLEANUP_STR char *text = xasprintf(
 		"%s%s%s\n", is_well ? "ok" : "", is_well && e.msg[0] ? " " : "", e.msg);
@@ -235,8 +235,7 @@ static void answer_health(struct running *r, struct httpd_req *req)
 
 static void answer_metrics(struct httpd_req *req)
 {
-	CLEANUP(buf_done)
-	struct buf out = {0};
+	CLEANUP(buf_done) struct buf out = { 0 };
 
 	metrics_format(&out);
 	httpd_answer(req, 200, "text/plain; version=0.0.4; charset=utf-8", buf_str(&out),
@@ -264,9 +263,8 @@ static enum httpd_result handle(void *aux, struct httpd_req *req)
 
 static int serve_metrics(struct running *r, const char *listen, struct err *e)
 {
-	CLEANUP(strv_done)
-	struct strv sv = {0};
-	struct httpd_conf conf = {.listen = &sv, .n_workers = 2, .max_conns = 64};
+	CLEANUP(strv_done) struct strv sv = { 0 };
+	struct httpd_conf conf = { .listen = &sv, .n_workers = 2, .max_conns = 64 };
 
 	if (str_is_empty(listen))
 		return 0;
@@ -360,7 +358,7 @@ static void stop(struct running *r, void *state)
 static int run(struct running *r, void *conf)
 {
 	void *state = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 	bool is_started = start(r, conf, &state, &e) == 0, was_told;
 
 	if (is_started) {
@@ -398,7 +396,7 @@ static int start_watcher(struct running *r, int *signals, struct err *e)
 
 int daemon_run(const struct daemon_spec *spec, void *conf)
 {
-	struct running r = {.spec = spec, .state_lock = PTHREAD_MUTEX_INITIALIZER};
+	struct running r = { .spec = spec, .state_lock = PTHREAD_MUTEX_INITIALIZER };
 	int signals = -1, status;
 	struct err e;
 

@@ -14,22 +14,22 @@ static const struct {
 	bool is_main;
 	bool is_passing;
 } kinds[ERR_N_KINDS] = {
-	[ERR_NONE] = {"none", 200, true, false},
-	[ERR_INVALID] = {"invalid", 400, true, false},
-	[ERR_UNAUTHENTICATED] = {"unauthenticated", 401, true, false},
-	[ERR_DENIED] = {"denied", 403, true, false},
-	[ERR_NOT_FOUND] = {"not_found", 404, true, false},
-	[ERR_EXISTS] = {"exists", 409, false, false},
-	[ERR_CONFLICT] = {"conflict", 409, true, false},
-	[ERR_QUOTA] = {"quota", 403, false, false},
-	[ERR_TOO_LARGE] = {"too_large", 413, true, false},
-	[ERR_TOO_MANY] = {"too_many", 429, true, true},
-	[ERR_NO_SPACE] = {"no_space", 507, true, true},
-	[ERR_UNSUPPORTED] = {"unsupported", 501, true, false},
-	[ERR_UNAVAILABLE] = {"unavailable", 503, true, true},
-	[ERR_TIMEOUT] = {"timeout", 504, true, true},
-	[ERR_IO] = {"io", 500, false, true},
-	[ERR_INTERNAL] = {"internal", 500, true, false},
+	[ERR_NONE] = { "none", 200, true, false },
+	[ERR_INVALID] = { "invalid", 400, true, false },
+	[ERR_UNAUTHENTICATED] = { "unauthenticated", 401, true, false },
+	[ERR_DENIED] = { "denied", 403, true, false },
+	[ERR_NOT_FOUND] = { "not_found", 404, true, false },
+	[ERR_EXISTS] = { "exists", 409, false, false },
+	[ERR_CONFLICT] = { "conflict", 409, true, false },
+	[ERR_QUOTA] = { "quota", 403, false, false },
+	[ERR_TOO_LARGE] = { "too_large", 413, true, false },
+	[ERR_TOO_MANY] = { "too_many", 429, true, true },
+	[ERR_NO_SPACE] = { "no_space", 507, true, true },
+	[ERR_UNSUPPORTED] = { "unsupported", 501, true, false },
+	[ERR_UNAVAILABLE] = { "unavailable", 503, true, true },
+	[ERR_TIMEOUT] = { "timeout", 504, true, true },
+	[ERR_IO] = { "io", 500, false, true },
+	[ERR_INTERNAL] = { "internal", 500, true, false },
 };
 
 /* One line of valid UTF-8: messages quote what came from outside, and end in JSON and logs.

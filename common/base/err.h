@@ -40,7 +40,7 @@ enum err_kind {
 
 struct err {
 	enum err_kind kind;
-	char field[64]; /* the member or option at fault, "" when none */
+	char field[64];		/* the member or option at fault, "" when none */
 	char msg[ERR_MSG_SIZE]; /* one sentence on one line, always valid UTF-8 */
 };
 

@@ -75,7 +75,7 @@ void http_resp_done(struct http_resp *resp)
 	free(resp->location);
 	free(resp->retry_after);
 	free(resp->content_type);
-	*resp = (struct http_resp){0};
+	*resp = (struct http_resp){ 0 };
 }
 
 /* ------------------------------------------------------------ the answer */
@@ -302,8 +302,8 @@ static int perform(struct call *c, const struct http_req *req, int *status, stru
 int http_call(
 	struct http *h, const struct http_req *req, struct http_resp *resp, struct err *e)
 {
-	struct http_resp fresh = {0};
-	struct call c = {.h = h, .resp = &fresh};
+	struct http_resp fresh = { 0 };
+	struct call c = { .h = h, .resp = &fresh };
 
 	if (perform(&c, req, &fresh.status, e) < 0) {
 		http_resp_done(&fresh);
@@ -317,7 +317,7 @@ int http_call(
 int http_stream(struct http *h, const struct http_req *req, http_piece_fn *fn, void *aux,
 	int *status, struct err *e)
 {
-	struct call c = {.h = h, .fn = fn, .aux = aux};
+	struct call c = { .h = h, .fn = fn, .aux = aux };
 
 	return perform(&c, req, status, e);
 }

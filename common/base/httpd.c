@@ -21,8 +21,8 @@
 #define DRAIN_MSEC 3000 /* for handlers that run when we close */
 #define FLUSH_MSEC 500	/* for their last answers to get out */
 
-static struct metric handler_seconds = {METRIC_HISTOGRAM, "ucloud_http_handler_seconds",
-	"Time that handlers of HTTP requests ran."};
+static struct metric handler_seconds = { METRIC_HISTOGRAM, "ucloud_http_handler_seconds",
+	"Time that handlers of HTTP requests ran." };
 
 /* -------------------------------------------------------------------- time */
 
@@ -47,8 +47,8 @@ static void cond_init(pthread_cond_t *c)
 /* Waits until at_msec of httpd_now_msec(); false when that has passed. */
 static bool wait_changed(struct httpd *d, int64_t at_msec)
 {
-	struct timespec ts = {
-		.tv_sec = at_msec / 1000, .tv_nsec = at_msec % 1000 * 1000000};
+	struct timespec ts = { .tv_sec = at_msec / 1000,
+		.tv_nsec = at_msec % 1000 * 1000000 };
 
 	return pthread_cond_timedwait(&d->changed, &d->lock, &ts) != ETIMEDOUT;
 }
@@ -67,9 +67,9 @@ static int listen_fail(const struct httpd_listen *l, int errnum, struct err *e)
 static struct addrinfo *resolve(
 	struct httpd_listen *l, uint16_t default_port, struct err *e)
 {
-	const struct addrinfo hints = {
-		.ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV,
-		.ai_socktype = SOCK_STREAM};
+	const struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICHOST |
+						    AI_NUMERICSERV,
+		.ai_socktype = SOCK_STREAM };
 	CLEANUP_STR char *host = NULL;
 	struct addrinfo *ai = NULL;
 	char port[8];
@@ -96,7 +96,7 @@ static uint16_t bound_port(int fd)
 		struct sockaddr any;
 		struct sockaddr_in in4;
 		struct sockaddr_in6 in6;
-	} addr = {0};
+	} addr = { 0 };
 	socklen_t size = sizeof(addr);
 
 	if (getsockname(fd, &addr.any, &size) < 0)
@@ -395,10 +395,8 @@ static int read_pem(const char *path, struct buf *out, struct err *e)
 
 static int start_all(struct httpd *d, const struct httpd_conf *conf, struct err *e)
 {
-	CLEANUP(buf_done)
-	struct buf cert = {0};
-	CLEANUP(buf_done)
-	struct buf key = {0};
+	CLEANUP(buf_done) struct buf cert = { 0 };
+	CLEANUP(buf_done) struct buf key = { 0 };
 	bool has_cert = !str_is_empty(conf->cert_file);
 	bool has_key = !str_is_empty(conf->key_file);
 	int rc = 0;

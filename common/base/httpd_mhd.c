@@ -22,16 +22,16 @@
 /* As in <netinet/tcp.h>, which does not go with <linux/tcp.h>. */
 #define TCP_STATE_ESTABLISHED 1
 
-static struct metric n_requests = {METRIC_COUNTER, "ucloud_http_requests_total",
-	"Answered HTTP requests.", .label = "status"};
-static struct metric n_conns = {
-	METRIC_GAUGE, "ucloud_http_connections", "Open connections of HTTP clients."};
+static struct metric n_requests = { METRIC_COUNTER, "ucloud_http_requests_total",
+	"Answered HTTP requests.", .label = "status" };
+static struct metric n_conns = { METRIC_GAUGE, "ucloud_http_connections",
+	"Open connections of HTTP clients." };
 
 /* ------------------------------------------------------------- connections */
 
 uint64_t httpd_conn_bytes(const struct httpd_conn *c)
 {
-	struct tcp_info info = {0};
+	struct tcp_info info = { 0 };
 	socklen_t size = sizeof(info);
 
 	if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
@@ -41,7 +41,7 @@ uint64_t httpd_conn_bytes(const struct httpd_conn *c)
 
 bool httpd_conn_is_left(const struct httpd_conn *c)
 {
-	struct tcp_info info = {0};
+	struct tcp_info info = { 0 };
 	socklen_t size = sizeof(info);
 
 	return getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
@@ -50,7 +50,7 @@ bool httpd_conn_is_left(const struct httpd_conn *c)
 
 static struct httpd_net net_of(const struct sockaddr *sa)
 {
-	struct httpd_net net = {0};
+	struct httpd_net net = { 0 };
 
 	if (sa && sa->sa_family == AF_INET6) {
 		const struct in6_addr *a = &((const struct sockaddr_in6 *)sa)->sin6_addr;
@@ -394,9 +394,9 @@ int httpd_mhd_start(struct httpd *d, const struct httpd_conf *conf,
 	struct httpd_listen *l, const char *cert, const char *key, struct err *e)
 {
 	struct MHD_OptionItem tls[] = {
-		{MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)cert},
-		{MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)key},
-		{MHD_OPTION_END, 0, NULL},
+		{ MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)cert },
+		{ MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)key },
+		{ MHD_OPTION_END, 0, NULL },
 	};
 	unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
 			 MHD_USE_ITC | MHD_USE_ERROR_LOG | (cert ? MHD_USE_TLS : 0);

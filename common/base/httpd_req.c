@@ -12,7 +12,7 @@
 void httpd_pairs_add(struct httpd_pairs *p, const char *name, const char *value)
 {
 	p->v = xreallocarray(p->v, p->len + 1, sizeof(*p->v));
-	p->v[p->len++] = (struct httpd_pair){xstrdup(name), xstrdup(value)};
+	p->v[p->len++] = (struct httpd_pair){ xstrdup(name), xstrdup(value) };
 }
 
 static void pairs_done(struct httpd_pairs *p)
@@ -22,7 +22,7 @@ static void pairs_done(struct httpd_pairs *p)
 		free(p->v[i].value);
 	}
 	free(p->v);
-	*p = (struct httpd_pairs){0};
+	*p = (struct httpd_pairs){ 0 };
 }
 
 /* ---------------------------------------------------------------- counting */

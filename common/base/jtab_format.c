@@ -15,7 +15,7 @@ static json_t *format_str(const struct jtab_field *f, const char *s)
 	bool multi_line = f->flags & JT_TEXT;
 	size_t size = s ? strlen(s) : 0;
 	size_t limit = f->kind == JT_STR && jtab_has_max(f) ? (size_t)f->max : SIZE_MAX;
-	struct buf clean = {0};
+	struct buf clean = { 0 };
 	json_t *json;
 
 	if (size <= limit && str_is_text(s, size, multi_line))

@@ -42,7 +42,7 @@ static int PRINTF_LIKE(3, 4)
 	refuse(const struct reading *r, const struct place *at, const char *fmt, ...)
 {
 	char text[ERR_MSG_SIZE];
-	struct buf path = {0};
+	struct buf path = { 0 };
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -128,7 +128,7 @@ static int read_text(const struct reading *r, const struct place *at,
 static int run_check(const struct reading *r, const struct place *at,
 	const struct jtab_field *f, const char *s)
 {
-	struct err why = {0};
+	struct err why = { 0 };
 
 	if (f->check && f->check(s, &why) != 0)
 		return refuse_as(r, at, &why);
@@ -176,7 +176,7 @@ static int read_bool(
 static int read_time(const struct reading *r, const struct place *at,
 	const struct jtab_field *f, const json_t *j, int64_t *out)
 {
-	struct err why = {0};
+	struct err why = { 0 };
 	const char *s = "";
 
 	if (read_text(r, at, f, j, &s) != 0)
@@ -198,8 +198,7 @@ static bool add_name(struct buf *b, const char *name)
 static int read_enum(const struct reading *r, const struct place *at,
 	const struct jtab_field *f, const json_t *j, int *out)
 {
-	CLEANUP(buf_done)
-	struct buf known = {0};
+	CLEANUP(buf_done) struct buf known = { 0 };
 	const char *s = "";
 	int value;
 
@@ -225,7 +224,7 @@ static int read_strv(const struct reading *r, const struct place *at,
 	if (check_range(r, at, f, (int64_t)json_array_size(j), " elements") != 0)
 		return -1;
 	for (size_t i = 0; i < json_array_size(j); i++) {
-		struct place here = {at, NULL, i};
+		struct place here = { at, NULL, i };
 
 		if (read_text(r, &here, f, json_array_get(j, i), &s) != 0 ||
 			run_check(r, &here, f, s) != 0)
@@ -250,7 +249,7 @@ static int read_list(const struct reading *r, const struct place *at,
 	if (check_range(r, at, f, (int64_t)json_array_size(j), " elements") != 0)
 		return -1;
 	for (size_t i = 0; i < json_array_size(j); i++) {
-		struct place here = {at, NULL, i};
+		struct place here = { at, NULL, i };
 		void *element = jtab_list_add(f->sub, out);
 
 		if (read_obj(&whole, &here, f->sub, json_array_get(j, i), element) != 0)
@@ -293,7 +292,7 @@ static int read_member(const struct reading *r, const struct place *up,
 	const struct jtab_field *f, json_t *obj, void *out)
 {
 	json_t *value = json_object_get(obj, f->name);
-	struct place at = {up, f->name, 0};
+	struct place at = { up, f->name, 0 };
 	bool is_there = value && !json_is_null(value);
 
 	if (!value && r->is_patch)
@@ -316,9 +315,8 @@ static bool is_known(const struct jtab *t, const char *name)
 static int refuse_unknown(const struct reading *r, const struct place *at,
 	const struct jtab *t, const char *name)
 {
-	CLEANUP(buf_done)
-	struct buf known = {0};
-	struct place here = {at, name, 0};
+	CLEANUP(buf_done) struct buf known = { 0 };
+	struct place here = { at, name, 0 };
 
 	for (const struct jtab_field *f = t->fields; f->name && add_name(&known, f->name);
 		f++)
@@ -366,7 +364,7 @@ static int read_obj(const struct reading *r, const struct place *at, const struc
 /* Reads into a struct of its own, so that *out changes only when all is well. */
 static int read_into(const struct reading *r, const struct jtab *t, json_t *j, void *out)
 {
-	struct place root = {NULL, "", 0};
+	struct place root = { NULL, "", 0 };
 	void *made = xcalloc(1, t->size);
 	int rc;
 
@@ -385,14 +383,14 @@ static int read_into(const struct reading *r, const struct jtab *t, json_t *j, v
 int jtab_parse(
 	const struct jtab *t, json_t *json, enum jtab_mode mode, void *out, struct err *e)
 {
-	struct reading r = {mode, false, t->name, e};
+	struct reading r = { mode, false, t->name, e };
 
 	return read_into(&r, t, json, out);
 }
 
 int jtab_patch(const struct jtab *t, json_t *json, void *io, struct err *e)
 {
-	struct reading r = {JTAB_INPUT, true, t->name, e};
+	struct reading r = { JTAB_INPUT, true, t->name, e };
 
 	return read_into(&r, t, json, io);
 }
@@ -400,8 +398,7 @@ int jtab_patch(const struct jtab *t, json_t *json, void *io, struct err *e)
 int jtab_parse_text(const struct jtab *t, const char *text, size_t size,
 	enum jtab_mode mode, void *out, struct err *e)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *json = NULL;
+	CLEANUP(json_decref_ptr) json_t *json = NULL;
 
 	if (json_parse(text, size, &json, e) != 0)
 		return err_wrap(e, "%s", t->name);

@@ -21,10 +21,10 @@ static const struct {
 	const char *word, *shown;
 	int priority;
 } levels[] = {
-	[LOG_ERROR] = {"error", "ERROR", 3},
-	[LOG_WARN] = {"warn", "WARN", 4},
-	[LOG_INFO] = {"info", "INFO", 6},
-	[LOG_DEBUG] = {"debug", "DEBUG", 7},
+	[LOG_ERROR] = { "error", "ERROR", 3 },
+	[LOG_WARN] = { "warn", "WARN", 4 },
+	[LOG_INFO] = { "info", "INFO", 6 },
+	[LOG_DEBUG] = { "debug", "DEBUG", 7 },
 };
 
 /* Set before there are threads. */
@@ -242,7 +242,7 @@ void log_repeat_end(struct log_repeat *r, const char *fmt, ...)
 		text[0] = '\0';
 	va_end(ap);
 	log_counted(LOG_INFO, text, r->n_held);
-	*r = (struct log_repeat){0};
+	*r = (struct log_repeat){ 0 };
 }
 
 void log_set_sink(log_sink_fn *fn, void *aux)

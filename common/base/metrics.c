@@ -9,8 +9,8 @@
 #define CELLS_MAX 64
 #define OTHER	  "other"
 
-static const double bounds[] = {
-	0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60};
+static const double bounds[] = { 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1,
+	2, 5, 10, 30, 60 };
 #define N_BOUNDS (ARRAY_LEN(bounds))
 
 /* Immutable but for its numbers once it is linked; never freed: readers take no lock. */
@@ -234,8 +234,8 @@ static void add_histogram(
 
 static void add_metric(struct buf *out, const struct metric *m)
 {
-	static const char *const kinds[] = {"counter", "gauge", "histogram"};
-	static const struct metric_cell zero = {0};
+	static const char *const kinds[] = { "counter", "gauge", "histogram" };
+	static const struct metric_cell zero = { 0 };
 	const struct metric_cell *c = __atomic_load_n(&m->cells, __ATOMIC_ACQUIRE);
 
 	buf_addf(out, "# HELP %s ", m->name);

@@ -10,7 +10,7 @@
 int notify_send(const char *text, struct err *e)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	socklen_t size;
 	int fd, rc = 0;
 

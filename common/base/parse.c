@@ -38,8 +38,8 @@ int parse_int64(const char *s, int64_t min, int64_t max, int64_t *out, struct er
 
 int parse_bool(const char *s, bool *out, struct err *e)
 {
-	static const char *const words[][2] = {
-		{"no", "yes"}, {"false", "true"}, {"off", "on"}, {"0", "1"}};
+	static const char *const words[][2] = { { "no", "yes" }, { "false", "true" },
+		{ "off", "on" }, { "0", "1" } };
 
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
 		for (int value = 0; value < 2; value++) {
@@ -57,7 +57,7 @@ static int split_number(const char *s, int64_t *n, const char **unit)
 {
 	char digits[24];
 	size_t len = strspn(s, "0123456789");
-	struct err ignored = {0}; /* the callers' own message says more */
+	struct err ignored = { 0 }; /* the callers' own message says more */
 
 	if (len == 0 || len >= sizeof(digits))
 		return -1;
@@ -94,9 +94,8 @@ int parse_size(const char *s, int64_t unit_bytes, int64_t *bytes, struct err *e)
 
 	if (split_number(s, &n, &unit) != 0 || (each = size_unit(unit, unit_bytes)) == 0)
 		return err_set(e, ERR_INVALID,
-			QUOTE
-			" is not a size; give a whole number and a unit, like 512MiB, "
-			"20GiB or 1TiB",
+			QUOTE " is not a size; give a whole number and a unit, like "
+			      "512MiB, 20GiB or 1TiB",
 			QUOTED(s));
 	if (__builtin_mul_overflow(n, each, &total))
 		return err_set(e, ERR_INVALID, QUOTE " is too large a size", QUOTED(s));
@@ -124,9 +123,8 @@ int parse_duration(const char *s, int64_t *sec, struct err *e)
 
 	if (split_number(s, &n, &unit) != 0 || (each = duration_unit(unit)) == 0)
 		return err_set(e, ERR_INVALID,
-			QUOTE
-			" is not a duration; give a whole number and a unit, like 90s, "
-			"10m, 2h or 1d",
+			QUOTE " is not a duration; give a whole number and a unit, like "
+			      "90s, 10m, 2h or 1d",
 			QUOTED(s));
 	if (__builtin_mul_overflow(n, each, &total))
 		return err_set(
@@ -141,7 +139,7 @@ int parse_duration(const char *s, int64_t *sec, struct err *e)
 
 void time_format(int64_t unix_sec, char out[TIME_STR_SIZE])
 {
-	struct tm tm = {0};
+	struct tm tm = { 0 };
 	time_t t = unix_sec < TIME_MIN	 ? TIME_MIN
 		   : unix_sec > TIME_MAX ? TIME_MAX
 					 : unix_sec;
@@ -162,7 +160,7 @@ int time_parse(const char *s, int64_t *unix_sec, struct err *e)
 {
 	static const char shape[] = "0000-00-00T00:00:00Z";
 	char again[TIME_STR_SIZE];
-	struct tm tm = {0};
+	struct tm tm = { 0 };
 	int64_t t;
 	size_t i;
 
@@ -241,9 +239,8 @@ int parse_host_port(
 			e, ERR_INVALID, QUOTE " lacks the closing bracket", QUOTED(s));
 	if (!in_brackets && *end != '\0' && strchr(end + 1, ':'))
 		return err_set(e, ERR_INVALID,
-			QUOTE
-			": an IPv6 address is written in brackets, like [2001:db8::1] or "
-			"[2001:db8::1]:8080",
+			QUOTE ": an IPv6 address is written in brackets, like "
+			      "[2001:db8::1] or [2001:db8::1]:8080",
 			QUOTED(s));
 	name = xstrndup(begin, (size_t)(end - begin));
 	if (in_brackets ? !is_ipv6(name) : !is_host_name(name))

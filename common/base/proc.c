@@ -31,8 +31,7 @@ struct plan {
 
 static int find_program(const char *name, char **path, struct err *e)
 {
-	CLEANUP(strv_done)
-	struct strv dirs = {0};
+	CLEANUP(strv_done) struct strv dirs = { 0 };
 	const char *in = getenv("PATH");
 
 	if (strchr(name, '/')) {
@@ -70,7 +69,7 @@ static void make_env(const struct proc *p, struct strv *env)
 
 static int limit(int what, uint64_t value)
 {
-	const struct rlimit r = {value, value};
+	const struct rlimit r = { value, value };
 
 	return value ? setrlimit((__rlimit_resource_t)what, &r) : 0;
 }
@@ -180,15 +179,15 @@ static int fork_it(struct plan *plan, struct run *r, struct err *e)
 
 static int start(const struct proc *p, struct run *r, struct err *e)
 {
-	struct plan plan = {.p = p,
+	struct plan plan = { .p = p,
 		.null = -1,
 		.out = -1,
 		.err_out = -1,
 		.failed = -1,
-		.parent = getpid()};
+		.parent = getpid() };
 	int rc = -1;
 
-	*r = (struct run){.pidfd = -1, .out = -1, .err_out = -1, .failed = -1};
+	*r = (struct run){ .pidfd = -1, .out = -1, .err_out = -1, .failed = -1 };
 	if (find_program(p->argv[0], &plan.path, e) == 0) {
 		make_env(p, &plan.env);
 		rc = fork_it(&plan, r, e);
@@ -244,9 +243,9 @@ static bool wait_end(
 	struct run *r, int64_t deadline, struct buf *out, struct buf *err_out)
 {
 	for (;;) {
-		struct pollfd fds[] = {{.fd = r->pidfd, .events = POLLIN},
-			{.fd = r->out, .events = POLLIN},
-			{.fd = r->err_out, .events = POLLIN}};
+		struct pollfd fds[] = { { .fd = r->pidfd, .events = POLLIN },
+			{ .fd = r->out, .events = POLLIN },
+			{ .fd = r->err_out, .events = POLLIN } };
 		int64_t left = deadline - now_msec();
 
 		if (left <= 0)
@@ -303,8 +302,7 @@ int proc_run(const struct proc *p, int *status, struct buf *out, struct buf *err
 /* The last line that is not empty, cut to something an error can hold. The caller's. */
 static char *last_line(const struct buf *text)
 {
-	CLEANUP(strv_done)
-	struct strv lines = {0};
+	CLEANUP(strv_done) struct strv lines = { 0 };
 
 	strv_split(&lines, buf_str(text), '\n');
 	return lines.len > 0 ? xstrndup(lines.v[lines.len - 1], 400) : NULL;
@@ -312,8 +310,7 @@ static char *last_line(const struct buf *text)
 
 int proc_run_ok(const struct proc *p, struct buf *out, struct err *e)
 {
-	CLEANUP(buf_done)
-	struct buf err_out = {0};
+	CLEANUP(buf_done) struct buf err_out = { 0 };
 	CLEANUP_STR char *why = NULL;
 	int status = 0;
 

@@ -16,10 +16,8 @@
 /* The n-th number (from 0) of a file in /proc; 0 when there is none. */
 static double proc_number(const char *path, size_t n)
 {
-	CLEANUP(buf_done)
-	struct buf text = {0};
-	CLEANUP(strv_done)
-	struct strv words = {0};
+	CLEANUP(buf_done) struct buf text = { 0 };
+	CLEANUP(strv_done) struct strv words = { 0 };
 	struct err ignored; /* a gauge that cannot be read is 0 */
 	int64_t value = 0;
 
@@ -39,7 +37,7 @@ static double read_resident(void *aux)
 
 static double read_cpu(void *aux)
 {
-	struct timespec ts = {0};
+	struct timespec ts = { 0 };
 
 	(void)aux;
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
@@ -60,7 +58,7 @@ static double read_open_fds(void *aux)
 
 static double read_max_fds(void *aux)
 {
-	struct rlimit r = {0};
+	struct rlimit r = { 0 };
 
 	(void)aux;
 	getrlimit(RLIMIT_NOFILE, &r);
@@ -68,19 +66,19 @@ static double read_max_fds(void *aux)
 }
 
 static struct metric self[] = {
-	{METRIC_GAUGE, "process_resident_memory_bytes", "Memory that is in RAM.",
-		.read = read_resident},
-	{METRIC_COUNTER, "process_cpu_seconds_total", "Processor time used.",
-		.read = read_cpu},
-	{METRIC_GAUGE, "process_open_fds", "Open file descriptors.",
-		.read = read_open_fds},
-	{METRIC_GAUGE, "process_max_fds", "File descriptors that may be open.",
-		.read = read_max_fds},
+	{ METRIC_GAUGE, "process_resident_memory_bytes", "Memory that is in RAM.",
+		.read = read_resident },
+	{ METRIC_COUNTER, "process_cpu_seconds_total", "Processor time used.",
+		.read = read_cpu },
+	{ METRIC_GAUGE, "process_open_fds", "Open file descriptors.",
+		.read = read_open_fds },
+	{ METRIC_GAUGE, "process_max_fds", "File descriptors that may be open.",
+		.read = read_max_fds },
 };
-static struct metric start_time = {METRIC_GAUGE, "process_start_time_seconds",
-	"When the process started, in seconds since 1970."};
-static struct metric build = {METRIC_GAUGE, "ucloud_build_info",
-	"Always 1; the label says which version runs.", .label = "version"};
+static struct metric start_time = { METRIC_GAUGE, "process_start_time_seconds",
+	"When the process started, in seconds since 1970." };
+static struct metric build = { METRIC_GAUGE, "ucloud_build_info",
+	"Always 1; the label says which version runs.", .label = "version" };
 
 void selfmetrics_register(void)
 {

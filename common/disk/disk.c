@@ -135,8 +135,7 @@ int disk_check_fits(
 		return 0;
 	return err_set(e, ERR_INVALID,
 		"image \"%s\" has %jd bytes and needs a disk of at least %jd GiB; %jd "
-		"GiB were "
-		"ordered",
+		"GiB were ordered",
 		im->name, (intmax_t)virtual_bytes,
 		(intmax_t)(virtual_bytes / GIB + (virtual_bytes % GIB != 0)),
 		(intmax_t)size_gib);
@@ -149,8 +148,7 @@ int disk_check_existing(
 		return 0;
 	return err_set(e, ERR_CONFLICT,
 		"disk %u of VM %s exists with %jd bytes, fewer than the %jd GiB ordered; "
-		"it "
-		"is left as it is",
+		"it is left as it is",
 		spec->index, spec->vm_uuid, (intmax_t)virtual_bytes,
 		(intmax_t)spec->size_gib);
 }

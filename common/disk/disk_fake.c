@@ -36,7 +36,7 @@ struct fake_store {
 static struct {
 	pthread_mutex_t lock;
 	struct fake_content *stores;
-} world = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} world = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static struct fake_content *world_lock(const char *name)
 {
@@ -121,7 +121,8 @@ static void disk_add(struct fake_content *c, const struct disk_spec *spec)
 	c->disks = xreallocarray(c->disks, c->n_disks + 1, sizeof(c->disks[0]));
 	d = &c->disks[at];
 	memmove(d + 1, d, (c->n_disks - at) * sizeof(*d));
-	*d = (struct fake_disk){.index = spec->index, .size_bytes = spec->size_gib * GIB};
+	*d = (struct fake_disk){ .index = spec->index,
+		.size_bytes = spec->size_gib * GIB };
 	snprintf(d->vm_uuid, sizeof(d->vm_uuid), "%s", spec->vm_uuid);
 	c->n_disks++;
 	c->n_made++;

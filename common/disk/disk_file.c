@@ -151,7 +151,7 @@ static bool is_our_name(const char *name)
 /* Waits for the lock in small steps: flock(2) itself knows no time limit. */
 static int lock_dir(struct file_store *f, int fd, const char *uuid, struct err *e)
 {
-	const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+	const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
 
 	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; i++) {
 		if (errno != EWOULDBLOCK && errno != EINTR)
@@ -224,7 +224,7 @@ static int file_stat(struct disk_store *s, const char *vm_uuid, unsigned index,
 {
 	struct file_store *f = file_store(s);
 	char name[FILE_NAME_SIZE], path[UUID_STR_SIZE + FILE_NAME_SIZE];
-	struct image_header h = {0};
+	struct image_header h = { 0 };
 	int64_t file_size = 0;
 
 	disk_name(name, index);
@@ -449,8 +449,7 @@ static int list_names(int dir_fd, struct strv *out)
 
 static int remove_files(struct file_store *f, int dir_fd, const char *uuid, struct err *e)
 {
-	CLEANUP(strv_done)
-	struct strv names = {0};
+	CLEANUP(strv_done) struct strv names = { 0 };
 	const char *foreign = NULL;
 
 	if (list_names(dir_fd, &names) != 0)
@@ -470,9 +469,8 @@ static int remove_files(struct file_store *f, int dir_fd, const char *uuid, stru
 	if (foreign)
 		return err_set(e, ERR_CONFLICT,
 			"store \"%s\": the directory of VM %s holds \"%.80s\", which is "
-			"not a disk "
-			"of ours and is left alone: move it away, then delete the VM "
-			"again",
+			"not a disk of ours and is left alone: move it away, then delete "
+			"the VM again",
 			f->name, uuid, foreign);
 	return 0;
 }
@@ -503,8 +501,7 @@ static int file_remove_all(struct disk_store *s, const char *vm_uuid, struct err
 static int file_list(struct disk_store *s, struct strv *vm_uuids, struct err *e)
 {
 	struct file_store *f = file_store(s);
-	CLEANUP(strv_done)
-	struct strv names = {0};
+	CLEANUP(strv_done) struct strv names = { 0 };
 
 	if (list_names(f->vms_fd, &names) != 0)
 		return err_errno(

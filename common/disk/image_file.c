@@ -54,8 +54,7 @@ static int read_beginning(int fd, struct buf *out, struct err *e)
 
 int image_header_read(int fd, struct image_header *out, int64_t *file_size, struct err *e)
 {
-	CLEANUP(buf_done)
-	struct buf b = {0};
+	CLEANUP(buf_done) struct buf b = { 0 };
 	struct stat st;
 
 	if (fstat(fd, &st) != 0)
@@ -81,8 +80,7 @@ static int refuse_open(const struct image *im, int errnum, struct err *e)
 	case EXDEV:
 		return err_set(e, ERR_INVALID,
 			"the file of image \"%s\" is or lies behind a symbolic link, "
-			"which is "
-			"not followed: put the file itself into store \"%s\"",
+			"which is not followed: put the file itself into store \"%s\"",
 			im->name, im->store);
 	case ENOSYS:
 		return err_set(e, ERR_UNSUPPORTED,
@@ -123,8 +121,7 @@ static int check_raw(const struct image *im, const struct image_header *h, struc
 	if (h->is_qcow2)
 		return err_set(e, ERR_INVALID,
 			"image \"%s\" was registered as raw, but it is a qcow2 image: "
-			"register it "
-			"as qcow2",
+			"register it as qcow2",
 			im->name);
 	if (h->virtual_bytes == 0)
 		return err_set(e, ERR_INVALID,
@@ -132,8 +129,7 @@ static int check_raw(const struct image *im, const struct image_header *h, struc
 	if (h->virtual_bytes % 512 != 0)
 		return err_set(e, ERR_INVALID,
 			"image \"%s\" is not a disk image: its %jd bytes are not a whole "
-			"number "
-			"of sectors of 512 bytes",
+			"number of sectors of 512 bytes",
 			im->name, (intmax_t)h->virtual_bytes);
 	return 0;
 }
@@ -143,7 +139,7 @@ int image_file_check(
 {
 	CLEANUP(close_fd)
 	int fd = open_beneath(dir_fd, im->path);
-	struct image_header h = {0};
+	struct image_header h = { 0 };
 	int64_t file_size = 0;
 	int rc;
 
@@ -154,8 +150,7 @@ int image_file_check(
 	if (im->size_bytes > 0 && im->size_bytes != file_size)
 		return err_set(e, ERR_INVALID,
 			"the file of image \"%s\" has %jd bytes, not the %jd it had when "
-			"it was "
-			"registered: it was changed, or not copied to the end",
+			"it was registered: it was changed, or not copied to the end",
 			im->name, (intmax_t)file_size, (intmax_t)im->size_bytes);
 	rc = im->format == IMAGE_QCOW2 ? check_qcow2(im, &h, e) : check_raw(im, &h, e);
 	if (rc == 0)

@@ -85,9 +85,8 @@ static int check_numbers(const struct bytes *b, uint64_t file_size, struct err *
 		return malformed(e, "its cluster table lies behind the end of the file, "
 				    "which was perhaps not copied to the end");
 	if (!is_inside(be64(b, AT_REFCOUNT_OFFSET), 8, file_size))
-		return malformed(e,
-			"its reference table lies behind the end of the file, "
-			"which was perhaps not copied to the end");
+		return malformed(e, "its reference table lies behind the end of the "
+				    "file, which was perhaps not copied to the end");
 	return 0;
 }
 
@@ -130,8 +129,7 @@ static int read_version3(const struct bytes *b, struct image_header *out, struct
 	if (features & ~FEATURES_KNOWN)
 		return err_set(e, ERR_INVALID,
 			"the image needs features of qcow2 that are unknown here: "
-			"convert it "
-			"with \"qemu-img convert -O qcow2\"");
+			"convert it with \"qemu-img convert -O qcow2\"");
 	if (be32(b, AT_REFCOUNT_ORDER) > REFCOUNT_ORDER_MAX)
 		return malformed(e, "its reference counts are impossibly wide");
 	if (header_size < V3_SIZE || header_size > 1u << be32(b, AT_CLUSTER_BITS))
@@ -168,8 +166,8 @@ static int read_qcow2(
 int image_header_parse(const void *p, size_t size, int64_t file_size,
 	struct image_header *out, struct err *e)
 {
-	struct bytes b = {p, size};
-	struct image_header h = {.virtual_bytes = file_size};
+	struct bytes b = { p, size };
+	struct image_header h = { .virtual_bytes = file_size };
 
 	if (file_size < 0 || (uint64_t)file_size < size)
 		return err_set(e, ERR_INVALID, "the file changed while it was read");

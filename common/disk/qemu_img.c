@@ -20,7 +20,7 @@
 /* text with every `from` in it replaced, the caller's. */
 static char *replace_all(const char *text, const char *from, const char *to)
 {
-	struct buf b = {0};
+	struct buf b = { 0 };
 	const char *hit;
 
 	while ((hit = strstr(text, from))) {
@@ -73,12 +73,11 @@ int qemu_img_create(const char *path, int64_t size_bytes, const char *backing,
 	const char *backing_format, struct err *e)
 {
 	CLEANUP_STR char *size = xasprintf("%" PRId64, size_bytes);
-	CLEANUP(buf_done)
-	struct buf text = {0};
-	const char *plain[] = {
-		"qemu-img", "create", "-q", "-f", "qcow2", "--", path, size, NULL};
-	const char *overlay[] = {"qemu-img", "create", "-q", "-f", "qcow2", "-b", backing,
-		"-F", backing_format, "--", path, size, NULL};
+	CLEANUP(buf_done) struct buf text = { 0 };
+	const char *plain[] = { "qemu-img", "create", "-q", "-f", "qcow2", "--", path,
+		size, NULL };
+	const char *overlay[] = { "qemu-img", "create", "-q", "-f", "qcow2", "-b",
+		backing, "-F", backing_format, "--", path, size, NULL };
 	struct proc p = {
 		.argv = backing ? overlay : plain,
 		.limit_msec = LIMIT_MSEC,

@@ -14,16 +14,16 @@ const char *const host_status_names[] = {
 #define STORE(member) offsetof(struct host_store, member)
 
 static const struct jtab_field host_store_fields[] = {
-	{"name", JT_STR, STORE(name), JT_NEED, .min = 1, .check = name_check,
-		.help = "of the image store"},
-	{"total_gib", JT_INT, STORE(total_gib), JT_ALWAYS, .min = -1, .max = INT64_MAX,
-		.help = "size of the store in GiB; -1: unknown"},
-	{"free_gib", JT_INT, STORE(free_gib), JT_ALWAYS, .min = -1, .max = INT64_MAX,
-		.help = "free space in GiB; -1: unknown"},
-	{0},
+	{ "name", JT_STR, STORE(name), JT_NEED, .min = 1, .check = name_check,
+		.help = "of the image store" },
+	{ "total_gib", JT_INT, STORE(total_gib), JT_ALWAYS, .min = -1, .max = INT64_MAX,
+		.help = "size of the store in GiB; -1: unknown" },
+	{ "free_gib", JT_INT, STORE(free_gib), JT_ALWAYS, .min = -1, .max = INT64_MAX,
+		.help = "free space in GiB; -1: unknown" },
+	{ 0 },
 };
-const struct jtab host_store_jtab = {
-	"store", sizeof(struct host_store), host_store_fields};
+const struct jtab host_store_jtab = { "store", sizeof(struct host_store),
+	host_store_fields };
 
 #define AT(member) offsetof(struct host, member)
 
@@ -31,36 +31,37 @@ const struct jtab host_store_jtab = {
 #define OVERCOMMIT .min = 1, .max = 10000
 
 static const struct jtab_field host_fields[] = {
-	{"hostname", JT_STR, AT(hostname), JT_NEED, .min = 1, .check = hostname_check,
-		.help = "its name, unique"},
-	{"labels", JT_JSON, AT(labels), 0, .help = "an object of strings"},
-	{"cpu_overcommit", JT_INT, AT(cpu_overcommit), 0, OVERCOMMIT,
-		.help = "percent of its CPUs that VMs may be given; 100 when missing"},
-	{"ram_overcommit", JT_INT, AT(ram_overcommit), 0, OVERCOMMIT,
-		.help = "percent of its RAM that VMs may be given; 100 when missing"},
-	{"disk_overcommit", JT_INT, AT(disk_overcommit), 0, OVERCOMMIT,
-		.help = "percent of its stores that VMs may be given; 100 when missing"},
-	{"reserved_ram_mib", JT_INT, AT(reserved_ram_mib), 0, .max = 1 << 30,
-		.help = "RAM in MiB that is kept for the host itself"},
-	{"draining", JT_BOOL, AT(is_draining), JT_ALWAYS,
-		.help = "no VM is placed there any more"},
-	{"status", JT_ENUM, AT(status), JT_ALWAYS, .names = host_status_names,
-		.help = "is it alive?"},
-	{"status_since", JT_TIME, AT(status_since), 0, .help = "when the status changed"},
-	{"cpus", JT_INT, AT(cpus), JT_ALWAYS, .max = 1 << 20,
-		.help = "CPUs; 0 until the host reported"},
-	{"ram_mib", JT_INT, AT(ram_mib), JT_ALWAYS, .max = 1LL << 40,
-		.help = "RAM in MiB; 0 until the host reported"},
-	{"stores", JT_LIST, AT(stores), JT_ALWAYS, .max = 256, .sub = &host_store_jtab,
-		.help = "the image stores that it reaches"},
-	{"accel", JT_STR, AT(accel), 0, .max = 32,
-		.help = "how it runs VMs: \"kvm\" or \"tcg\""},
-	{"version", JT_STR, AT(version), 0, .max = 128, .help = "of ucloud-host on it"},
-	{"created", JT_TIME, AT(created), 0, .help = "when it was registered"},
-	{0},
+	{ "hostname", JT_STR, AT(hostname), JT_NEED, .min = 1, .check = hostname_check,
+		.help = "its name, unique" },
+	{ "labels", JT_JSON, AT(labels), 0, .help = "an object of strings" },
+	{ "cpu_overcommit", JT_INT, AT(cpu_overcommit), 0, OVERCOMMIT,
+		.help = "percent of its CPUs that VMs may be given; 100 when missing" },
+	{ "ram_overcommit", JT_INT, AT(ram_overcommit), 0, OVERCOMMIT,
+		.help = "percent of its RAM that VMs may be given; 100 when missing" },
+	{ "disk_overcommit", JT_INT, AT(disk_overcommit), 0, OVERCOMMIT,
+		.help = "percent of its stores that VMs may be given; 100 when missing" },
+	{ "reserved_ram_mib", JT_INT, AT(reserved_ram_mib), 0, .max = 1 << 30,
+		.help = "RAM in MiB that is kept for the host itself" },
+	{ "draining", JT_BOOL, AT(is_draining), JT_ALWAYS,
+		.help = "no VM is placed there any more" },
+	{ "status", JT_ENUM, AT(status), JT_ALWAYS, .names = host_status_names,
+		.help = "is it alive?" },
+	{ "status_since", JT_TIME, AT(status_since), 0,
+		.help = "when the status changed" },
+	{ "cpus", JT_INT, AT(cpus), JT_ALWAYS, .max = 1 << 20,
+		.help = "CPUs; 0 until the host reported" },
+	{ "ram_mib", JT_INT, AT(ram_mib), JT_ALWAYS, .max = 1LL << 40,
+		.help = "RAM in MiB; 0 until the host reported" },
+	{ "stores", JT_LIST, AT(stores), JT_ALWAYS, .max = 256, .sub = &host_store_jtab,
+		.help = "the image stores that it reaches" },
+	{ "accel", JT_STR, AT(accel), 0, .max = 32,
+		.help = "how it runs VMs: \"kvm\" or \"tcg\"" },
+	{ "version", JT_STR, AT(version), 0, .max = 128, .help = "of ucloud-host on it" },
+	{ "created", JT_TIME, AT(created), 0, .help = "when it was registered" },
+	{ 0 },
 };
-const struct jtab host_jtab = {
-	"host", sizeof(struct host), host_fields, .rest_off = AT(rest), .has_rest = true};
+const struct jtab host_jtab = { "host", sizeof(struct host), host_fields,
+	.rest_off = AT(rest), .has_rest = true };
 
 static int host_check(void *entry, struct err *e)
 {
@@ -72,8 +73,8 @@ static int host_check(void *entry, struct err *e)
 	return labels_check_at(h->labels, "labels", e);
 }
 
-static const struct entry_class host_class = {
-	&host_jtab, AT(hostname), false, host_check};
+static const struct entry_class host_class = { &host_jtab, AT(hostname), false,
+	host_check };
 
 int host_parse(const char *json, size_t size, struct host *out, struct err *e)
 {
@@ -121,17 +122,17 @@ struct alive {
 #define ALIVE(member) offsetof(struct alive, member)
 
 static const struct jtab_field alive_fields[] = {
-	{"host", JT_STR, ALIVE(host), JT_ALWAYS, .help = "its name"},
-	{"machine", JT_STR, ALIVE(machine), JT_ALWAYS, .help = "its machine-id"},
-	{"instance", JT_STR, ALIVE(instance), JT_ALWAYS, .help = "uuid of this run"},
-	{"since", JT_TIME, ALIVE(since), JT_ALWAYS, .help = "when this run began"},
-	{0},
+	{ "host", JT_STR, ALIVE(host), JT_ALWAYS, .help = "its name" },
+	{ "machine", JT_STR, ALIVE(machine), JT_ALWAYS, .help = "its machine-id" },
+	{ "instance", JT_STR, ALIVE(instance), JT_ALWAYS, .help = "uuid of this run" },
+	{ "since", JT_TIME, ALIVE(since), JT_ALWAYS, .help = "when this run began" },
+	{ 0 },
 };
-static const struct jtab alive_jtab = {"alive", sizeof(struct alive), alive_fields};
+static const struct jtab alive_jtab = { "alive", sizeof(struct alive), alive_fields };
 
 char *alive_new(const char *host, const char *machine, const char *instance, int64_t now)
 {
-	struct alive a = {xstrdup(host), xstrdup(machine), xstrdup(instance), now};
+	struct alive a = { xstrdup(host), xstrdup(machine), xstrdup(instance), now };
 	char *text = jtab_format_text(&alive_jtab, &a);
 
 	jtab_done(&alive_jtab, &a);

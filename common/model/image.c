@@ -23,43 +23,43 @@ const char *const image_format_names[] = {
 #define AT(member) offsetof(struct image, member)
 
 static const struct jtab_field image_fields[] = {
-	{"uuid", JT_STR, AT(uuid), JT_NEED, .min = 1, .check = uuid_check,
-		.help = "never changes"},
-	{"name", JT_STR, AT(name), JT_NEED, .min = 1, .check = name_check,
-		.help = "unique among the owner's images"},
-	{"owner", JT_STR, AT(owner), JT_NEED, .min = 1, .check = user_name_check,
-		.help = "name of the user it belongs to"},
-	{"owner_realm", JT_STR, AT(owner_realm), JT_NEED, .min = 1, .check = realm_check,
-		.help = "realm of the user it belongs to"},
-	{"description", JT_STR, AT(description), JT_TEXT, .max = 4096,
-		.help = "for people"},
-	{"store", JT_STR, AT(store), JT_NEED, .min = 1, .check = name_check,
-		.help = "the image store it is in"},
-	{"path", JT_STR, AT(path), JT_ALWAYS, .check = rel_path_check,
-		.help = "where it is in the store"},
-	{"format", JT_ENUM, AT(format), JT_NEED | JT_ALWAYS, .names = image_format_names,
-		.help = "as stated by who made it, never guessed"},
-	{"public", JT_BOOL, AT(is_public), JT_ALWAYS, .help = "may everybody use it?"},
-	{"status", JT_ENUM, AT(status), JT_NEED | JT_ALWAYS, .names = image_status_names,
-		.help = "can it be used?"},
-	{"progress", JT_INT, AT(progress), 0, .max = 100,
-		.help = "percent, while it is being made"},
-	{"size_bytes", JT_INT, AT(size_bytes), 0, .max = INT64_MAX,
-		.help = "size of the file; missing: unknown"},
-	{"virtual_bytes", JT_INT, AT(virtual_bytes), 0, .max = INT64_MAX,
-		.help = "size of the disk that a VM sees; missing: unknown"},
-	{"sha512", JT_STR, AT(sha512), 0, .max = 128,
-		.help = "SHA-512 of the file it was made from, in hexadecimal"},
-	{"file_uuid", JT_STR, AT(file_uuid), 0, .check = uuid_check,
-		.help = "the uploaded file it was made from"},
-	{"created", JT_TIME, AT(created), 0, .help = "when it was ordered"},
-	{"reason", JT_STR, AT(reason), 0, .max = 2048, .help = "why it is in ERROR"},
-	{0},
+	{ "uuid", JT_STR, AT(uuid), JT_NEED, .min = 1, .check = uuid_check,
+		.help = "never changes" },
+	{ "name", JT_STR, AT(name), JT_NEED, .min = 1, .check = name_check,
+		.help = "unique among the owner's images" },
+	{ "owner", JT_STR, AT(owner), JT_NEED, .min = 1, .check = user_name_check,
+		.help = "name of the user it belongs to" },
+	{ "owner_realm", JT_STR, AT(owner_realm), JT_NEED, .min = 1, .check = realm_check,
+		.help = "realm of the user it belongs to" },
+	{ "description", JT_STR, AT(description), JT_TEXT, .max = 4096,
+		.help = "for people" },
+	{ "store", JT_STR, AT(store), JT_NEED, .min = 1, .check = name_check,
+		.help = "the image store it is in" },
+	{ "path", JT_STR, AT(path), JT_ALWAYS, .check = rel_path_check,
+		.help = "where it is in the store" },
+	{ "format", JT_ENUM, AT(format), JT_NEED | JT_ALWAYS, .names = image_format_names,
+		.help = "as stated by who made it, never guessed" },
+	{ "public", JT_BOOL, AT(is_public), JT_ALWAYS, .help = "may everybody use it?" },
+	{ "status", JT_ENUM, AT(status), JT_NEED | JT_ALWAYS, .names = image_status_names,
+		.help = "can it be used?" },
+	{ "progress", JT_INT, AT(progress), 0, .max = 100,
+		.help = "percent, while it is being made" },
+	{ "size_bytes", JT_INT, AT(size_bytes), 0, .max = INT64_MAX,
+		.help = "size of the file; missing: unknown" },
+	{ "virtual_bytes", JT_INT, AT(virtual_bytes), 0, .max = INT64_MAX,
+		.help = "size of the disk that a VM sees; missing: unknown" },
+	{ "sha512", JT_STR, AT(sha512), 0, .max = 128,
+		.help = "SHA-512 of the file it was made from, in hexadecimal" },
+	{ "file_uuid", JT_STR, AT(file_uuid), 0, .check = uuid_check,
+		.help = "the uploaded file it was made from" },
+	{ "created", JT_TIME, AT(created), 0, .help = "when it was ordered" },
+	{ "reason", JT_STR, AT(reason), 0, .max = 2048, .help = "why it is in ERROR" },
+	{ 0 },
 };
-const struct jtab image_jtab = {"image", sizeof(struct image), image_fields,
-	.rest_off = AT(rest), .has_rest = true};
+const struct jtab image_jtab = { "image", sizeof(struct image), image_fields,
+	.rest_off = AT(rest), .has_rest = true };
 
-static const struct entry_class image_class = {&image_jtab, AT(uuid), false, NULL};
+static const struct entry_class image_class = { &image_jtab, AT(uuid), false, NULL };
 
 int image_parse(const char *json, size_t size, struct image *out, struct err *e)
 {
@@ -97,28 +97,28 @@ const char *const store_type_names[] = {
 #define AT(member) offsetof(struct image_store, member)
 
 static const struct jtab_field image_store_fields[] = {
-	{"name", JT_STR, AT(name), JT_NEED, .min = 1, .check = name_check,
-		.help = "its name, unique"},
-	{"type", JT_ENUM, AT(type), JT_NEED | JT_ALWAYS, .names = store_type_names,
-		.help = "what kind of store it is"},
-	{"path", JT_STR, AT(path), 0, .max = 512,
+	{ "name", JT_STR, AT(name), JT_NEED, .min = 1, .check = name_check,
+		.help = "its name, unique" },
+	{ "type", JT_ENUM, AT(type), JT_NEED | JT_ALWAYS, .names = store_type_names,
+		.help = "what kind of store it is" },
+	{ "path", JT_STR, AT(path), 0, .max = 512,
 		.help = "of type filesystem: its directory, the same on all hosts that "
-			"have it"},
-	{"pool", JT_STR, AT(pool), 0, .max = 128,
-		.help = "of type ceph: the pool of images; \"images\" when missing"},
-	{"vm_pool", JT_STR, AT(vm_pool), 0, .max = 128,
-		.help = "of type ceph: the pool of disks; \"uservms\" when missing"},
-	{"ceph_conf", JT_STR, AT(ceph_conf), 0, .max = 512,
-		.help = "of type ceph: its configuration file on the hosts"},
-	{"ceph_user", JT_STR, AT(ceph_user), 0, .max = 128,
-		.help = "of type ceph: the client name, without \"client.\""},
-	{"max_image_gib", JT_INT, AT(max_image_gib), 0, .max = 65536,
-		.help = "the largest image, as VMs see it, in GiB; 2048 when missing"},
-	{"created", JT_TIME, AT(created), 0, .help = "when it was registered"},
-	{0},
+			"have it" },
+	{ "pool", JT_STR, AT(pool), 0, .max = 128,
+		.help = "of type ceph: the pool of images; \"images\" when missing" },
+	{ "vm_pool", JT_STR, AT(vm_pool), 0, .max = 128,
+		.help = "of type ceph: the pool of disks; \"uservms\" when missing" },
+	{ "ceph_conf", JT_STR, AT(ceph_conf), 0, .max = 512,
+		.help = "of type ceph: its configuration file on the hosts" },
+	{ "ceph_user", JT_STR, AT(ceph_user), 0, .max = 128,
+		.help = "of type ceph: the client name, without \"client.\"" },
+	{ "max_image_gib", JT_INT, AT(max_image_gib), 0, .max = 65536,
+		.help = "the largest image, as VMs see it, in GiB; 2048 when missing" },
+	{ "created", JT_TIME, AT(created), 0, .help = "when it was registered" },
+	{ 0 },
 };
-const struct jtab image_store_jtab = {"image_store", sizeof(struct image_store),
-	image_store_fields, .rest_off = AT(rest), .has_rest = true};
+const struct jtab image_store_jtab = { "image_store", sizeof(struct image_store),
+	image_store_fields, .rest_off = AT(rest), .has_rest = true };
 
 /* Absolute, and else as a relative one. */
 static bool is_abs_path(const char *s)
@@ -132,9 +132,8 @@ static int check_filesystem(const struct image_store *s, struct err *e)
 		return 0;
 	return err_set_field(e, ERR_INVALID, "path",
 		"a store of type filesystem needs the path of its directory, absolute "
-		"and "
-		"without \".\", \"..\" and \"//\", like \"/var/lib/ucloud/store\"; got "
-		"\"%.80s\"",
+		"and without \".\", \"..\" and \"//\", like \"/var/lib/ucloud/store\"; "
+		"got \"%.80s\"",
 		s->path ? s->path : "");
 }
 
@@ -147,8 +146,7 @@ static int check_pool(const char *name, const char *field, struct err *e)
 		return 0;
 	return err_set_field(e, ERR_INVALID, field,
 		"a store of type ceph needs the name of a pool, without \"/\", \"@\", "
-		"\":\" and "
-		"blanks; got \"%.80s\"",
+		"\":\" and blanks; got \"%.80s\"",
 		name ? name : "");
 }
 
@@ -196,8 +194,8 @@ static int check_store_entry(void *entry, struct err *e)
 	return image_store_check(entry, e);
 }
 
-static const struct entry_class image_store_class = {
-	&image_store_jtab, AT(name), false, check_store_entry};
+static const struct entry_class image_store_class = { &image_store_jtab, AT(name), false,
+	check_store_entry };
 
 int image_store_parse(
 	const char *json, size_t size, struct image_store *out, struct err *e)

@@ -30,12 +30,12 @@ const struct conf_opt keys_opts[] = {
 	PREFIX_OPT(file, "where the entries of uploaded files are in etcd"),
 	PREFIX_OPT(image, "where the entries of images are in etcd"),
 	PREFIX_OPT(network, "where the entries of networks are in etcd"),
-	{0},
+	{ 0 },
 };
 
-static const char *const fixed_prefixes[] = {KEY_VM_NAME, KEY_PLACEMENT, KEY_ALIVE,
+static const char *const fixed_prefixes[] = { KEY_VM_NAME, KEY_PLACEMENT, KEY_ALIVE,
 	KEY_LOCK, KEY_IMAGE_NAME, KEY_IMAGE_PUBLIC, KEY_IMAGE_STORE, KEY_USER, KEY_OTP,
-	KEY_SESSION, KEY_IDEMPOTENCY, KEY_CONSOLE, KEY_PORT};
+	KEY_SESSION, KEY_IDEMPOTENCY, KEY_CONSOLE, KEY_PORT };
 
 static char **prefix_at(struct keys *k, const struct conf_opt *opt)
 {
@@ -54,8 +54,8 @@ static int prefix_check(const char *s, struct err *e)
 		return 0;
 	return err_set(e, ERR_INVALID,
 		"\"%.80s\" is not a valid prefix of keys: use one like \"/v1/vm/\", "
-		"beginning "
-		"with \"/\", of A-Z, a-z, 0-9, \".\", \"_\", \"-\" and \"/\", at most %d",
+		"beginning with \"/\", of A-Z, a-z, 0-9, \".\", \"_\", \"-\" and \"/\", "
+		"at most %d",
 		s, PREFIX_MAX);
 }
 
@@ -279,8 +279,8 @@ char *key_port(const char *network_uuid, const char *mac)
 	return xasprintf(KEY_PORT "%s/%s", UUID(network_uuid), MAC(mac));
 }
 
-static const char *const request_kinds[] = {
-	"scheduler", "host", "network", "image", NULL};
+static const char *const request_kinds[] = { "scheduler", "host", "network", "image",
+	NULL };
 
 /* Takes the part up to the next "/" (or the end) off *s. False when it does not fit. */
 static bool take_part(const char **s, char *out, size_t out_size)
@@ -319,7 +319,7 @@ static bool parse_behind_prefix(const char *s, struct request_key *r)
 int request_key_parse(
 	const struct keys *k, const char *key, struct request_key *out, struct err *e)
 {
-	struct request_key r = {0};
+	struct request_key r = { 0 };
 
 	if (!str_has_prefix(key, k->request) ||
 		!parse_behind_prefix(key + strlen(k->request), &r))

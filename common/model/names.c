@@ -52,9 +52,8 @@ int name_check(const char *s, struct err *e)
 	if (is_rfc1123_label(s, strlen(s)))
 		return 0;
 	return err_set(e, ERR_INVALID,
-		QUOTE
-		" is not a valid name: use 1 to 63 of a-z, 0-9 and \"-\", with a letter "
-		"or digit at both ends",
+		QUOTE " is not a valid name: use 1 to 63 of a-z, 0-9 and \"-\", with a "
+		      "letter or digit at both ends",
 		QUOTED(s));
 }
 
@@ -78,10 +77,9 @@ int hostname_check(const char *s, struct err *e)
 	if (is_hostname(s))
 		return 0;
 	return err_set(e, ERR_INVALID,
-		QUOTE
-		" is not a valid host name: use parts of 1 to 63 of a-z, 0-9 and \"-\", "
-		"each with a letter or digit at both ends, joined by \".\", at most 253 "
-		"in all",
+		QUOTE " is not a valid host name: use parts of 1 to 63 of a-z, 0-9 and "
+		      "\"-\", each with a letter or digit at both ends, joined by \".\", "
+		      "at most 253 in all",
 		QUOTED(s));
 }
 
@@ -94,8 +92,7 @@ static int user_part_check(const char *s, const char *what, struct err *e)
 		return 0;
 	return err_set(e, ERR_INVALID,
 		QUOTE " is not a valid %s: use 1 to 64 of A-Z, a-z, 0-9, \".\", \"_\" "
-		      "and \"-\", "
-		      "beginning with a letter or digit",
+		      "and \"-\", beginning with a letter or digit",
 		QUOTED(s), what);
 }
 
@@ -137,9 +134,8 @@ static int label_part_check(const char *s, const char *what, struct err *e)
 	if (is_made_of(s, strlen(s), LABEL_MAX, ALNUM "._-", ALNUM))
 		return 0;
 	return err_set(e, ERR_INVALID,
-		QUOTE
-		" is not a valid %s of a label: use 1 to 63 of A-Z, a-z, 0-9, \".\", "
-		"\"_\" and \"-\", with a letter or digit at both ends",
+		QUOTE " is not a valid %s of a label: use 1 to 63 of A-Z, a-z, 0-9, "
+		      "\".\", \"_\" and \"-\", with a letter or digit at both ends",
 		QUOTED(s), what);
 }
 
@@ -193,8 +189,7 @@ int ssh_key_check(const char *s, struct err *e)
 	if (strstr(s, "PRIVATE KEY"))
 		return err_set(e, ERR_INVALID,
 			"this is a private key, which nobody else must see: use the "
-			"public one, "
-			"the line in the file that ends in \".pub\"");
+			"public one, the line in the file that ends in \".pub\"");
 	if (len > SSH_KEY_MAX)
 		return err_set(e, ERR_INVALID,
 			"an SSH key has at most %d characters, not %zu", SSH_KEY_MAX,
@@ -202,23 +197,20 @@ int ssh_key_check(const char *s, struct err *e)
 	if (!str_is_text(s, len, false))
 		return err_set(e, ERR_INVALID,
 			"an SSH key is one line of text, without line breaks, tabs or "
-			"other "
-			"control characters");
+			"other control characters");
 	type = ssh_key_type(s, strcspn(s, " "));
 	if (!type)
 		return err_set(e, ERR_INVALID,
 			"an SSH key begins with its type, \"ssh-ed25519\", \"ssh-rsa\", "
 			"\"ecdsa-sha2-nistp256\" or the like, as in the file that ends "
-			"in "
-			"\".pub\"");
+			"in \".pub\"");
 	key = s + strlen(type);
 	key += *key == ' ';
 	if (base64_parse(key, strcspn(key, " "), &blob, &size, NULL) != 0 ||
 		!is_blob_of(blob, size, type))
 		return err_set(e, ERR_INVALID,
 			"the SSH key of type %s is damaged: copy the whole line of the "
-			"file "
-			"that ends in \".pub\"",
+			"file that ends in \".pub\"",
 			type);
 	return 0;
 }
@@ -268,9 +260,8 @@ int mac_check(const char *s, struct err *e)
 	if (is_mac(s))
 		return 0;
 	return err_set(e, ERR_INVALID,
-		QUOTE
-		" is not the MAC of an interface: use lower case hexadecimal digits like "
-		"\"42:00:0a:1b:2c:3d\", not a multicast address",
+		QUOTE " is not the MAC of an interface: use lower case hexadecimal "
+		      "digits like \"42:00:0a:1b:2c:3d\", not a multicast address",
 		QUOTED(s));
 }
 
@@ -295,8 +286,8 @@ void uuid_new(char out[UUID_STR_SIZE])
 void uuid_of_name(const char *name, char out[UUID_STR_SIZE])
 {
 	/* Chosen once at random; another one would give every name another uuid. */
-	static const uuid_t name_space = {0x9d, 0x0e, 0x6c, 0x35, 0x71, 0xb8, 0x4f, 0x52,
-		0xa4, 0x1b, 0x5c, 0x83, 0xe2, 0x60, 0x97, 0xfd};
+	static const uuid_t name_space = { 0x9d, 0x0e, 0x6c, 0x35, 0x71, 0xb8, 0x4f, 0x52,
+		0xa4, 0x1b, 0x5c, 0x83, 0xe2, 0x60, 0x97, 0xfd };
 	uuid_t u;
 
 	uuid_generate_sha1(u, name_space, name, strlen(name));

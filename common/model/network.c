@@ -46,33 +46,33 @@ static int prefix64_check(const char *s, struct err *e)
 #define AT(member) offsetof(struct network, member)
 
 static const struct jtab_field network_fields[] = {
-	{"uuid", JT_STR, AT(uuid), JT_NEED, .min = 1, .check = uuid_check,
-		.help = "never changes"},
-	{"name", JT_STR, AT(name), JT_NEED, .min = 1, .check = name_check,
-		.help = "unique among the owner's networks"},
-	{"owner", JT_STR, AT(owner), JT_NEED, .min = 1, .check = user_name_check,
-		.help = "name of the user it belongs to"},
-	{"owner_realm", JT_STR, AT(owner_realm), JT_NEED, .min = 1, .check = realm_check,
-		.help = "realm of the user it belongs to"},
-	{"ipam", JT_ENUM, AT(ipam), JT_NEED | JT_ALWAYS, .names = network_ipam_names,
-		.help = "who gives addresses"},
-	{"status", JT_ENUM, AT(status), JT_NEED | JT_ALWAYS,
-		.names = network_status_names, .help = "can it be used?"},
-	{"vni", JT_INT, AT(vni), 0, .max = 16777215,
-		.help = "VXLAN id; missing: not yet"},
-	{"prefix", JT_STR, AT(prefix), 0, .check = prefix64_check,
-		.help = "its IPv6 prefix; missing: none"},
-	{"dns", JT_STRV, AT(dns), 0, .max = 8, .check = ipv6_check,
-		.help = "DNS servers that are announced"},
-	{"mtu", JT_INT, AT(mtu), 0, .max = 65535, .help = "missing: not known yet"},
-	{"created", JT_TIME, AT(created), 0, .help = "when it was ordered"},
-	{"reason", JT_STR, AT(reason), 0, .max = 2048, .help = "why it is in ERROR"},
-	{0},
+	{ "uuid", JT_STR, AT(uuid), JT_NEED, .min = 1, .check = uuid_check,
+		.help = "never changes" },
+	{ "name", JT_STR, AT(name), JT_NEED, .min = 1, .check = name_check,
+		.help = "unique among the owner's networks" },
+	{ "owner", JT_STR, AT(owner), JT_NEED, .min = 1, .check = user_name_check,
+		.help = "name of the user it belongs to" },
+	{ "owner_realm", JT_STR, AT(owner_realm), JT_NEED, .min = 1, .check = realm_check,
+		.help = "realm of the user it belongs to" },
+	{ "ipam", JT_ENUM, AT(ipam), JT_NEED | JT_ALWAYS, .names = network_ipam_names,
+		.help = "who gives addresses" },
+	{ "status", JT_ENUM, AT(status), JT_NEED | JT_ALWAYS,
+		.names = network_status_names, .help = "can it be used?" },
+	{ "vni", JT_INT, AT(vni), 0, .max = 16777215,
+		.help = "VXLAN id; missing: not yet" },
+	{ "prefix", JT_STR, AT(prefix), 0, .check = prefix64_check,
+		.help = "its IPv6 prefix; missing: none" },
+	{ "dns", JT_STRV, AT(dns), 0, .max = 8, .check = ipv6_check,
+		.help = "DNS servers that are announced" },
+	{ "mtu", JT_INT, AT(mtu), 0, .max = 65535, .help = "missing: not known yet" },
+	{ "created", JT_TIME, AT(created), 0, .help = "when it was ordered" },
+	{ "reason", JT_STR, AT(reason), 0, .max = 2048, .help = "why it is in ERROR" },
+	{ 0 },
 };
-const struct jtab network_jtab = {"network", sizeof(struct network), network_fields,
-	.rest_off = AT(rest), .has_rest = true};
+const struct jtab network_jtab = { "network", sizeof(struct network), network_fields,
+	.rest_off = AT(rest), .has_rest = true };
 
-static const struct entry_class network_class = {&network_jtab, AT(uuid), false, NULL};
+static const struct entry_class network_class = { &network_jtab, AT(uuid), false, NULL };
 
 int network_parse(const char *json, size_t size, struct network *out, struct err *e)
 {

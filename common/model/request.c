@@ -24,32 +24,32 @@ const char *const request_type_names[] = {
 #define AT(member) offsetof(struct request, member)
 
 static const struct jtab_field request_fields[] = {
-	{"type", JT_ENUM, AT(type), JT_NEED | JT_ALWAYS, .names = request_type_names,
-		.help = "what is to be done"},
-	{"uuid", JT_STR, AT(uuid), JT_NEED, .min = 1, .check = uuid_check,
-		.help = "of the VM, network or image it is about"},
-	{"hostname", JT_STR, AT(hostname), JT_ALWAYS, .check = hostname_check,
-		.help = "the host that it is addressed to, \"\" for a service"},
-	{"destination", JT_STR, AT(destination), 0, .check = hostname_check,
-		.help = "the host that a VM moves to"},
-	{"force", JT_BOOL, AT(is_force), 0,
-		.help = "do not wait for the guest: pull the plug"},
-	{"migration", JT_STR, AT(migration), 0, .max = 64, .help = "how a VM moves"},
-	{"created", JT_TIME, AT(created), 0, .help = "when it was ordered"},
-	{"deadline", JT_TIME, AT(deadline), 0,
-		.help = "when it is given up; missing: never"},
-	{"attempts", JT_INT, AT(attempts), JT_ALWAYS, .max = INT32_MAX,
-		.help = "attempts that failed"},
-	{"not_before", JT_TIME, AT(not_before), 0, .help = "when it is tried (again)"},
-	{"last_error", JT_STR, AT(last_error), 0, .max = LAST_ERROR_MAX,
-		.help = "why the last attempt failed"},
-	{0},
+	{ "type", JT_ENUM, AT(type), JT_NEED | JT_ALWAYS, .names = request_type_names,
+		.help = "what is to be done" },
+	{ "uuid", JT_STR, AT(uuid), JT_NEED, .min = 1, .check = uuid_check,
+		.help = "of the VM, network or image it is about" },
+	{ "hostname", JT_STR, AT(hostname), JT_ALWAYS, .check = hostname_check,
+		.help = "the host that it is addressed to, \"\" for a service" },
+	{ "destination", JT_STR, AT(destination), 0, .check = hostname_check,
+		.help = "the host that a VM moves to" },
+	{ "force", JT_BOOL, AT(is_force), 0,
+		.help = "do not wait for the guest: pull the plug" },
+	{ "migration", JT_STR, AT(migration), 0, .max = 64, .help = "how a VM moves" },
+	{ "created", JT_TIME, AT(created), 0, .help = "when it was ordered" },
+	{ "deadline", JT_TIME, AT(deadline), 0,
+		.help = "when it is given up; missing: never" },
+	{ "attempts", JT_INT, AT(attempts), JT_ALWAYS, .max = INT32_MAX,
+		.help = "attempts that failed" },
+	{ "not_before", JT_TIME, AT(not_before), 0, .help = "when it is tried (again)" },
+	{ "last_error", JT_STR, AT(last_error), 0, .max = LAST_ERROR_MAX,
+		.help = "why the last attempt failed" },
+	{ 0 },
 };
 
-const struct jtab request_jtab = {"request", sizeof(struct request), request_fields,
-	.rest_off = AT(rest), .has_rest = true};
+const struct jtab request_jtab = { "request", sizeof(struct request), request_fields,
+	.rest_off = AT(rest), .has_rest = true };
 
-static const struct entry_class request_class = {&request_jtab, AT(uuid), true, NULL};
+static const struct entry_class request_class = { &request_jtab, AT(uuid), true, NULL };
 
 int request_parse(const char *json, size_t size, struct request *out, struct err *e)
 {

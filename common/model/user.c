@@ -11,50 +11,50 @@
 #define AMOUNT(member) offsetof(struct amounts, member)
 
 static const struct jtab_field amounts_fields[] = {
-	{"vms", JT_INT, AMOUNT(vms), JT_ALWAYS, .max = AMOUNT_MAX, .help = "VMs"},
-	{"cpu", JT_INT, AMOUNT(cpu), JT_ALWAYS, .max = AMOUNT_MAX,
-		.help = "virtual CPUs"},
-	{"ram_mib", JT_INT, AMOUNT(ram_mib), JT_ALWAYS, .max = AMOUNT_MAX,
-		.help = "RAM in MiB"},
-	{"disk_gib", JT_INT, AMOUNT(disk_gib), JT_ALWAYS, .max = AMOUNT_MAX,
-		.help = "space of disks in GiB"},
-	{0},
+	{ "vms", JT_INT, AMOUNT(vms), JT_ALWAYS, .max = AMOUNT_MAX, .help = "VMs" },
+	{ "cpu", JT_INT, AMOUNT(cpu), JT_ALWAYS, .max = AMOUNT_MAX,
+		.help = "virtual CPUs" },
+	{ "ram_mib", JT_INT, AMOUNT(ram_mib), JT_ALWAYS, .max = AMOUNT_MAX,
+		.help = "RAM in MiB" },
+	{ "disk_gib", JT_INT, AMOUNT(disk_gib), JT_ALWAYS, .max = AMOUNT_MAX,
+		.help = "space of disks in GiB" },
+	{ 0 },
 };
-const struct jtab amounts_jtab = {"amounts", sizeof(struct amounts), amounts_fields};
+const struct jtab amounts_jtab = { "amounts", sizeof(struct amounts), amounts_fields };
 
 #define KEY(member) offsetof(struct ssh_key, member)
 
 static const struct jtab_field ssh_key_fields[] = {
-	{"name", JT_STR, KEY(name), JT_NEED, .min = 1, .check = name_check,
-		.help = "unique among the user's keys"},
-	{"key", JT_STR, KEY(key), JT_NEED, .min = 1, .check = ssh_key_check,
-		.help = "an OpenSSH public key, like \"ssh-ed25519 AAAA... comment\""},
-	{0},
+	{ "name", JT_STR, KEY(name), JT_NEED, .min = 1, .check = name_check,
+		.help = "unique among the user's keys" },
+	{ "key", JT_STR, KEY(key), JT_NEED, .min = 1, .check = ssh_key_check,
+		.help = "an OpenSSH public key, like \"ssh-ed25519 AAAA... comment\"" },
+	{ 0 },
 };
-const struct jtab ssh_key_jtab = {"ssh_key", sizeof(struct ssh_key), ssh_key_fields};
+const struct jtab ssh_key_jtab = { "ssh_key", sizeof(struct ssh_key), ssh_key_fields };
 
 #define AT(member) offsetof(struct user, member)
 
 static const struct jtab_field user_fields[] = {
-	{"name", JT_STR, AT(name), JT_NEED, .min = 1, .check = user_name_check,
-		.help = "user name"},
-	{"realm", JT_STR, AT(realm), JT_NEED, .min = 1, .check = realm_check,
-		.help = "realm that the user belongs to"},
-	{"ssh_keys", JT_LIST, AT(ssh_keys), JT_ALWAYS, .max = 64, .sub = &ssh_key_jtab,
-		.help = "SSH public keys that new VMs get"},
-	{"quota", JT_OBJ, AT(quota), 0, .sub = &amounts_jtab,
-		.help = "how much may be used, when has_own_quota is true"},
-	{"has_own_quota", JT_BOOL, AT(has_own_quota), JT_ALWAYS,
-		.help = "was the quota set by an admin? Else the API's default applies"},
-	{"use", JT_OBJ, AT(use), JT_ALWAYS, .sub = &amounts_jtab,
-		.help = "how much is used by the VMs that exist"},
-	{"created", JT_TIME, AT(created), 0, .help = "when the user came first"},
-	{0},
+	{ "name", JT_STR, AT(name), JT_NEED, .min = 1, .check = user_name_check,
+		.help = "user name" },
+	{ "realm", JT_STR, AT(realm), JT_NEED, .min = 1, .check = realm_check,
+		.help = "realm that the user belongs to" },
+	{ "ssh_keys", JT_LIST, AT(ssh_keys), JT_ALWAYS, .max = 64, .sub = &ssh_key_jtab,
+		.help = "SSH public keys that new VMs get" },
+	{ "quota", JT_OBJ, AT(quota), 0, .sub = &amounts_jtab,
+		.help = "how much may be used, when has_own_quota is true" },
+	{ "has_own_quota", JT_BOOL, AT(has_own_quota), JT_ALWAYS,
+		.help = "was the quota set by an admin? Else the API's default applies" },
+	{ "use", JT_OBJ, AT(use), JT_ALWAYS, .sub = &amounts_jtab,
+		.help = "how much is used by the VMs that exist" },
+	{ "created", JT_TIME, AT(created), 0, .help = "when the user came first" },
+	{ 0 },
 };
-const struct jtab user_jtab = {
-	"user", sizeof(struct user), user_fields, .rest_off = AT(rest), .has_rest = true};
+const struct jtab user_jtab = { "user", sizeof(struct user), user_fields,
+	.rest_off = AT(rest), .has_rest = true };
 
-static const struct entry_class user_class = {&user_jtab, AT(name), true, NULL};
+static const struct entry_class user_class = { &user_jtab, AT(name), true, NULL };
 
 int user_parse(const char *json, size_t size, struct user *out, struct err *e)
 {
@@ -113,10 +113,10 @@ static const struct {
 	size_t off;
 	const char *what;
 } amount_names[] = {
-	{AMOUNT(vms), "VMs"},
-	{AMOUNT(cpu), "CPUs"},
-	{AMOUNT(ram_mib), "MiB of RAM"},
-	{AMOUNT(disk_gib), "GiB of disk"},
+	{ AMOUNT(vms), "VMs" },
+	{ AMOUNT(cpu), "CPUs" },
+	{ AMOUNT(ram_mib), "MiB of RAM" },
+	{ AMOUNT(disk_gib), "GiB of disk" },
 };
 
 static int64_t *amount_at(struct amounts *a, size_t i)
@@ -132,8 +132,7 @@ static int64_t amount_of(const struct amounts *a, size_t i)
 int user_take(struct user *u, const struct amounts *quota, const struct amounts *a,
 	struct err *e)
 {
-	CLEANUP(buf_done)
-	struct buf lacks = {0};
+	CLEANUP(buf_done) struct buf lacks = { 0 };
 
 	for (size_t i = 0; i < ARRAY_LEN(amount_names); i++) {
 		int64_t asked = amount_of(a, i), limit = amount_of(quota, i);

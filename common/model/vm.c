@@ -34,117 +34,118 @@ const char *const vm_want_names[] = {
 #define DISK(member) offsetof(struct vm_disk, member)
 
 static const struct jtab_field vm_disk_fields[] = {
-	{"size_gib", JT_INT, DISK(size_gib), JT_NEED, .min = 1, .max = 65536,
-		.help = "size in GiB"},
-	{"class", JT_STR, DISK(class), 0, .max = 63, .check = name_check,
-		.help = "kind of storage, like \"ssd\"; missing: any"},
-	{0},
+	{ "size_gib", JT_INT, DISK(size_gib), JT_NEED, .min = 1, .max = 65536,
+		.help = "size in GiB" },
+	{ "class", JT_STR, DISK(class), 0, .max = 63, .check = name_check,
+		.help = "kind of storage, like \"ssd\"; missing: any" },
+	{ 0 },
 };
-const struct jtab vm_disk_jtab = {"disk", sizeof(struct vm_disk), vm_disk_fields};
+const struct jtab vm_disk_jtab = { "disk", sizeof(struct vm_disk), vm_disk_fields };
 
 #define SPECS(member) offsetof(struct vm_specs, member)
 
 static const struct jtab_field vm_specs_fields[] = {
-	{"cpu", JT_INT, SPECS(cpu), JT_NEED, .min = 1, .max = 256,
-		.help = "number of virtual CPUs"},
-	{"ram_mib", JT_INT, SPECS(ram_mib), JT_NEED, .min = 16, .max = 16777216,
-		.help = "RAM in MiB"},
-	{"disks", JT_LIST, SPECS(disks), JT_ALWAYS, .max = VM_DISKS_MAX,
-		.sub = &vm_disk_jtab, .help = "disks; the first one is booted from"},
-	{0},
+	{ "cpu", JT_INT, SPECS(cpu), JT_NEED, .min = 1, .max = 256,
+		.help = "number of virtual CPUs" },
+	{ "ram_mib", JT_INT, SPECS(ram_mib), JT_NEED, .min = 16, .max = 16777216,
+		.help = "RAM in MiB" },
+	{ "disks", JT_LIST, SPECS(disks), JT_ALWAYS, .max = VM_DISKS_MAX,
+		.sub = &vm_disk_jtab, .help = "disks; the first one is booted from" },
+	{ 0 },
 };
-const struct jtab vm_specs_jtab = {"specs", sizeof(struct vm_specs), vm_specs_fields};
+const struct jtab vm_specs_jtab = { "specs", sizeof(struct vm_specs), vm_specs_fields };
 
 #define NIC(member) offsetof(struct vm_nic, member)
 
 static const struct jtab_field vm_nic_fields[] = {
-	{"network", JT_STR, NIC(network), JT_NEED, .min = 1, .check = uuid_check,
-		.help = "uuid of the network"},
-	{"mac", JT_STR, NIC(mac), 0, .check = mac_check, .help = "MAC of the interface"},
-	{"address", JT_STR, NIC(address), 0, .check = ipv6_check,
-		.help = "IPv6 address; missing: not known"},
-	{0},
+	{ "network", JT_STR, NIC(network), JT_NEED, .min = 1, .check = uuid_check,
+		.help = "uuid of the network" },
+	{ "mac", JT_STR, NIC(mac), 0, .check = mac_check,
+		.help = "MAC of the interface" },
+	{ "address", JT_STR, NIC(address), 0, .check = ipv6_check,
+		.help = "IPv6 address; missing: not known" },
+	{ 0 },
 };
-const struct jtab vm_nic_jtab = {"network", sizeof(struct vm_nic), vm_nic_fields};
+const struct jtab vm_nic_jtab = { "network", sizeof(struct vm_nic), vm_nic_fields };
 
 #define LOG(member) offsetof(struct vm_log_line, member)
 
 static const struct jtab_field vm_log_fields[] = {
-	{"time", JT_TIME, LOG(time), 0, .help = "when"},
-	{"text", JT_STR, LOG(text), JT_ALWAYS, .max = 2048, .help = "what happened"},
-	{0},
+	{ "time", JT_TIME, LOG(time), 0, .help = "when" },
+	{ "text", JT_STR, LOG(text), JT_ALWAYS, .max = 2048, .help = "what happened" },
+	{ 0 },
 };
-const struct jtab vm_log_jtab = {"log", sizeof(struct vm_log_line), vm_log_fields};
+const struct jtab vm_log_jtab = { "log", sizeof(struct vm_log_line), vm_log_fields };
 
 #define AFFINITY(member) offsetof(struct vm_affinity, member)
 
 static const struct jtab_field vm_affinity_fields[] = {
-	{"host_labels", JT_JSON, AFFINITY(host_labels), 0,
-		.help = "labels that the host must carry"},
-	{"near", JT_JSON, AFFINITY(near), 0,
+	{ "host_labels", JT_JSON, AFFINITY(host_labels), 0,
+		.help = "labels that the host must carry" },
+	{ "near", JT_JSON, AFFINITY(near), 0,
 		.help = "only on a host with another VM of the owner that carries these "
-			"labels"},
-	{"apart", JT_JSON, AFFINITY(apart), 0,
+			"labels" },
+	{ "apart", JT_JSON, AFFINITY(apart), 0,
 		.help = "never on a host with another VM of the owner that carries these "
-			"labels"},
-	{0},
+			"labels" },
+	{ 0 },
 };
-const struct jtab vm_affinity_jtab = {
-	"affinity", sizeof(struct vm_affinity), vm_affinity_fields};
+const struct jtab vm_affinity_jtab = { "affinity", sizeof(struct vm_affinity),
+	vm_affinity_fields };
 
 #define AT(member) offsetof(struct vm, member)
 
 /* The newest of log lines, disks and so on are limited where they are made; what another
  * version of ucloud stored may be more, within reason. */
 static const struct jtab_field vm_fields[] = {
-	{"uuid", JT_STR, AT(uuid), JT_NEED, .min = 1, .check = uuid_check,
-		.help = "never changes"},
-	{"name", JT_STR, AT(name), JT_NEED, .min = 1, .check = name_check,
-		.help = "unique among the owner's VMs"},
-	{"owner", JT_STR, AT(owner), JT_NEED, .min = 1, .check = user_name_check,
-		.help = "name of the user it belongs to"},
-	{"owner_realm", JT_STR, AT(owner_realm), JT_NEED, .min = 1, .check = realm_check,
-		.help = "realm of the user it belongs to"},
-	{"specs", JT_OBJ, AT(specs), JT_NEED, .sub = &vm_specs_jtab,
-		.help = "CPUs, RAM and disks"},
-	{"labels", JT_JSON, AT(labels), 0, .help = "an object of strings"},
-	{"affinity", JT_OBJ, AT(affinity), 0, .sub = &vm_affinity_jtab,
-		.help = "where it may be placed"},
-	{"image_uuid", JT_STR, AT(image_uuid), JT_ALWAYS, .check = uuid_check,
-		.help = "the image that its first disk was made from; \"\": none"},
-	{"store", JT_STR, AT(store), JT_ALWAYS, .check = name_check,
-		.help = "the image store that holds its disks"},
-	{"networks", JT_LIST, AT(networks), JT_ALWAYS, .max = VM_NICS_MAX,
-		.sub = &vm_nic_jtab, .help = "its interfaces"},
-	{"ssh_keys", JT_STRV, AT(ssh_keys), JT_ALWAYS, .max = 64, .check = ssh_key_check,
-		.help = "SSH public keys that may log in"},
-	{"user_data", JT_STR, AT(user_data), JT_TEXT, .max = 65536,
-		.help = "for cloud-init in the guest"},
-	{"want", JT_ENUM, AT(want), JT_NEED | JT_ALWAYS, .names = vm_want_names,
-		.help = "what its owner ordered"},
-	{"status", JT_ENUM, AT(status), JT_NEED | JT_ALWAYS, .names = vm_status_names,
-		.help = "what it is doing"},
-	{"hostname", JT_STR, AT(hostname), JT_ALWAYS, .check = hostname_check,
-		.help = "the host it is placed on; \"\": none"},
-	{"disk_host", JT_STR, AT(disk_host), JT_ALWAYS, .check = hostname_check,
+	{ "uuid", JT_STR, AT(uuid), JT_NEED, .min = 1, .check = uuid_check,
+		.help = "never changes" },
+	{ "name", JT_STR, AT(name), JT_NEED, .min = 1, .check = name_check,
+		.help = "unique among the owner's VMs" },
+	{ "owner", JT_STR, AT(owner), JT_NEED, .min = 1, .check = user_name_check,
+		.help = "name of the user it belongs to" },
+	{ "owner_realm", JT_STR, AT(owner_realm), JT_NEED, .min = 1, .check = realm_check,
+		.help = "realm of the user it belongs to" },
+	{ "specs", JT_OBJ, AT(specs), JT_NEED, .sub = &vm_specs_jtab,
+		.help = "CPUs, RAM and disks" },
+	{ "labels", JT_JSON, AT(labels), 0, .help = "an object of strings" },
+	{ "affinity", JT_OBJ, AT(affinity), 0, .sub = &vm_affinity_jtab,
+		.help = "where it may be placed" },
+	{ "image_uuid", JT_STR, AT(image_uuid), JT_ALWAYS, .check = uuid_check,
+		.help = "the image that its first disk was made from; \"\": none" },
+	{ "store", JT_STR, AT(store), JT_ALWAYS, .check = name_check,
+		.help = "the image store that holds its disks" },
+	{ "networks", JT_LIST, AT(networks), JT_ALWAYS, .max = VM_NICS_MAX,
+		.sub = &vm_nic_jtab, .help = "its interfaces" },
+	{ "ssh_keys", JT_STRV, AT(ssh_keys), JT_ALWAYS, .max = 64, .check = ssh_key_check,
+		.help = "SSH public keys that may log in" },
+	{ "user_data", JT_STR, AT(user_data), JT_TEXT, .max = 65536,
+		.help = "for cloud-init in the guest" },
+	{ "want", JT_ENUM, AT(want), JT_NEED | JT_ALWAYS, .names = vm_want_names,
+		.help = "what its owner ordered" },
+	{ "status", JT_ENUM, AT(status), JT_NEED | JT_ALWAYS, .names = vm_status_names,
+		.help = "what it is doing" },
+	{ "hostname", JT_STR, AT(hostname), JT_ALWAYS, .check = hostname_check,
+		.help = "the host it is placed on; \"\": none" },
+	{ "disk_host", JT_STR, AT(disk_host), JT_ALWAYS, .check = hostname_check,
 		.help = "the host that holds its disks; \"\": any host of the store can "
-			"reach them"},
-	{"in_migration", JT_BOOL, AT(in_migration), 0, .help = "moves to another host"},
-	{"created", JT_TIME, AT(created), 0, .help = "when it was ordered"},
-	{"boot", JT_INT, AT(boot), 0, .max = INT64_MAX,
-		.help = "how many boots were ordered"},
-	{"n_crashes", JT_INT, AT(n_crashes), 0, .max = INT32_MAX,
-		.help = "how often it crashed in a row"},
-	{"last_crash", JT_TIME, AT(last_crash), 0, .help = "when it crashed last"},
-	{"last_start", JT_TIME, AT(last_start), 0, .help = "when it became RUNNING"},
-	{"why", JT_STR, AT(why), 0, .max = 4096,
-		.help = "why it was placed there, or why it still waits"},
-	{"log", JT_LIST, AT(log), JT_ALWAYS, .max = 10 * VM_LOG_MAX, .sub = &vm_log_jtab,
-		.help = "what happened to it, newest last"},
-	{0},
+			"reach them" },
+	{ "in_migration", JT_BOOL, AT(in_migration), 0, .help = "moves to another host" },
+	{ "created", JT_TIME, AT(created), 0, .help = "when it was ordered" },
+	{ "boot", JT_INT, AT(boot), 0, .max = INT64_MAX,
+		.help = "how many boots were ordered" },
+	{ "n_crashes", JT_INT, AT(n_crashes), 0, .max = INT32_MAX,
+		.help = "how often it crashed in a row" },
+	{ "last_crash", JT_TIME, AT(last_crash), 0, .help = "when it crashed last" },
+	{ "last_start", JT_TIME, AT(last_start), 0, .help = "when it became RUNNING" },
+	{ "why", JT_STR, AT(why), 0, .max = 4096,
+		.help = "why it was placed there, or why it still waits" },
+	{ "log", JT_LIST, AT(log), JT_ALWAYS, .max = 10 * VM_LOG_MAX, .sub = &vm_log_jtab,
+		.help = "what happened to it, newest last" },
+	{ 0 },
 };
-const struct jtab vm_jtab = {
-	"vm", sizeof(struct vm), vm_fields, .rest_off = AT(rest), .has_rest = true};
+const struct jtab vm_jtab = { "vm", sizeof(struct vm), vm_fields, .rest_off = AT(rest),
+	.has_rest = true };
 
 int labels_check(json_t *labels, struct err *e)
 {
@@ -212,7 +213,7 @@ static int vm_check(void *entry, struct err *e)
 	return vm_affinity_check(&vm->affinity, e);
 }
 
-static const struct entry_class vm_class = {&vm_jtab, AT(uuid), false, vm_check};
+static const struct entry_class vm_class = { &vm_jtab, AT(uuid), false, vm_check };
 
 int vm_parse(const char *json, size_t size, struct vm *out, struct err *e)
 {
@@ -304,25 +305,25 @@ void vm_log(struct vm *vm, int64_t now, const char *fmt, ...)
  */
 #define TO(status) [VM_##status] = true
 static const bool moves[VM_N_STATUS][VM_N_STATUS] = {
-	[VM_REQUESTED_NEW] = {TO(SCHEDULED), TO(STOPPED), TO(REQUESTED_DELETE),
-		TO(ERROR)},
-	[VM_SCHEDULED] = {TO(RUNNING), TO(REQUESTED_SHUTDOWN), TO(STOPPED), TO(KILLED),
-		TO(REQUESTED_DELETE), TO(ERROR)},
-	[VM_RUNNING] = {TO(REQUESTED_SHUTDOWN), TO(REQUESTED_MIGRATE), TO(STOPPED),
-		TO(KILLED), TO(REQUESTED_DELETE), TO(ERROR)},
-	[VM_REQUESTED_SHUTDOWN] = {TO(REQUESTED_SHUTDOWN), TO(STOPPED), TO(KILLED),
-		TO(REQUESTED_DELETE), TO(ERROR)},
-	[VM_STOPPED] = {TO(STOPPED), TO(REQUESTED_START), TO(REQUESTED_DELETE),
-		TO(ERROR)},
-	[VM_REQUESTED_START] = {TO(SCHEDULED), TO(STOPPED), TO(REQUESTED_DELETE),
-		TO(ERROR)},
-	[VM_REQUESTED_MIGRATE] = {TO(RUNNING), TO(REQUESTED_SHUTDOWN), TO(STOPPED),
-		TO(KILLED), TO(REQUESTED_DELETE), TO(ERROR)},
-	[VM_REQUESTED_DELETE] = {TO(REQUESTED_DELETE), TO(ERROR)},
-	[VM_KILLED] = {TO(KILLED), TO(SCHEDULED), TO(RUNNING), TO(REQUESTED_SHUTDOWN),
-		TO(STOPPED), TO(REQUESTED_START), TO(REQUESTED_DELETE), TO(ERROR)},
-	[VM_ERROR] = {TO(ERROR), TO(SCHEDULED), TO(RUNNING), TO(REQUESTED_START),
-		TO(REQUESTED_SHUTDOWN), TO(STOPPED), TO(REQUESTED_DELETE)},
+	[VM_REQUESTED_NEW] = { TO(SCHEDULED), TO(STOPPED), TO(REQUESTED_DELETE),
+		TO(ERROR) },
+	[VM_SCHEDULED] = { TO(RUNNING), TO(REQUESTED_SHUTDOWN), TO(STOPPED), TO(KILLED),
+		TO(REQUESTED_DELETE), TO(ERROR) },
+	[VM_RUNNING] = { TO(REQUESTED_SHUTDOWN), TO(REQUESTED_MIGRATE), TO(STOPPED),
+		TO(KILLED), TO(REQUESTED_DELETE), TO(ERROR) },
+	[VM_REQUESTED_SHUTDOWN] = { TO(REQUESTED_SHUTDOWN), TO(STOPPED), TO(KILLED),
+		TO(REQUESTED_DELETE), TO(ERROR) },
+	[VM_STOPPED] = { TO(STOPPED), TO(REQUESTED_START), TO(REQUESTED_DELETE),
+		TO(ERROR) },
+	[VM_REQUESTED_START] = { TO(SCHEDULED), TO(STOPPED), TO(REQUESTED_DELETE),
+		TO(ERROR) },
+	[VM_REQUESTED_MIGRATE] = { TO(RUNNING), TO(REQUESTED_SHUTDOWN), TO(STOPPED),
+		TO(KILLED), TO(REQUESTED_DELETE), TO(ERROR) },
+	[VM_REQUESTED_DELETE] = { TO(REQUESTED_DELETE), TO(ERROR) },
+	[VM_KILLED] = { TO(KILLED), TO(SCHEDULED), TO(RUNNING), TO(REQUESTED_SHUTDOWN),
+		TO(STOPPED), TO(REQUESTED_START), TO(REQUESTED_DELETE), TO(ERROR) },
+	[VM_ERROR] = { TO(ERROR), TO(SCHEDULED), TO(RUNNING), TO(REQUESTED_START),
+		TO(REQUESTED_SHUTDOWN), TO(STOPPED), TO(REQUESTED_DELETE) },
 };
 #undef TO
 

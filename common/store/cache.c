@@ -36,7 +36,7 @@ struct cache {
 	bool is_synced, is_started;
 };
 
-static const struct cache_class text_class = {.keep_value = true};
+static const struct cache_class text_class = { .keep_value = true };
 
 /* -------------------------------------------------------------------------- items */
 
@@ -70,9 +70,8 @@ static const struct cache_item *item_get(const struct cache_item *it)
 
 static void parse_value(struct cache_item *item, const struct kv_pair *pair)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *json = NULL;
-	struct err e = {0};
+	CLEANUP(json_decref_ptr) json_t *json = NULL;
+	struct err e = { 0 };
 
 	if (json_parse(pair->value, pair->value_size, &json, &e) == 0)
 		item->obj = item->class->parse(item->name, json, &e);
@@ -224,7 +223,7 @@ static void sweep(struct cache *c, struct cache_items *gone)
 static void on_list_end(void *aux, int64_t rev)
 {
 	struct cache *c = aux;
-	struct cache_items gone = {0};
+	struct cache_items gone = { 0 };
 
 	sweep(c, &gone);
 	for (size_t i = 0; i < gone.len; i++)
@@ -284,7 +283,7 @@ static const struct watch_sink sink = {
 struct cache *cache_new(struct kv *kv, const char *prefix,
 	const struct cache_class *class, cache_change_fn *fn, void *aux)
 {
-	struct watch_conf conf = {.prefix = prefix};
+	struct watch_conf conf = { .prefix = prefix };
 	struct cache *c = xcalloc(1, sizeof(*c));
 
 	c->prefix = xstrdup(prefix);
@@ -388,7 +387,7 @@ size_t cache_len(struct cache *c)
 
 void cache_items_get(struct cache *c, struct cache_items *out)
 {
-	struct cache_items items = {0};
+	struct cache_items items = { 0 };
 
 	pthread_mutex_lock(&c->lock);
 	items.v = xcalloc(HASH_COUNT(c->entries) + 1, sizeof(struct cache_item *));
@@ -403,5 +402,5 @@ void cache_items_done(struct cache_items *items)
 	for (size_t i = 0; i < items->len; i++)
 		cache_item_put(items->v[i]);
 	free(items->v);
-	*items = (struct cache_items){0};
+	*items = (struct cache_items){ 0 };
 }

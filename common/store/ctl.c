@@ -52,12 +52,12 @@ struct ctl {
 	struct key_log *key_logs;
 };
 
-static struct metric n_results = {
-	METRIC_COUNTER, "ucloud_reconcile_total", "Reconciles, by result.", "result"};
-static struct metric seconds = {METRIC_HISTOGRAM, "ucloud_reconcile_seconds",
-	"How long one look at a key took.", "controller"};
-static struct metric queue_len = {METRIC_GAUGE, "ucloud_queue_length",
-	"Keys that wait or are being worked on.", "controller"};
+static struct metric n_results = { METRIC_COUNTER, "ucloud_reconcile_total",
+	"Reconciles, by result.", "result" };
+static struct metric seconds = { METRIC_HISTOGRAM, "ucloud_reconcile_seconds",
+	"How long one look at a key took.", "controller" };
+static struct metric queue_len = { METRIC_GAUGE, "ucloud_queue_length",
+	"Keys that wait or are being worked on.", "controller" };
 
 struct ctl *ctl_new(const struct ctl_conf *conf)
 {
@@ -252,7 +252,7 @@ static void log_result(
 static void reconcile(struct ctl *c, const char *key)
 {
 	int64_t start_usec = clock_mono_usec(), after_msec = 0;
-	struct err e = {0};
+	struct err e = { 0 };
 	enum wq_result result;
 
 	result = c->conf.reconcile(c->conf.aux, key, &after_msec, &e);

@@ -12,16 +12,16 @@
 /* How often a list of the newest state begins anew because its revision was compacted. */
 #define MAX_COMPACTED 3
 
-static struct metric n_reads = {METRIC_COUNTER, "ucloud_etcd_read_total",
-	"Reads of etcd, by outcome.", "outcome"};
-static struct metric n_txns = {METRIC_COUNTER, "ucloud_etcd_txn_total",
-	"Transactions sent to etcd, by outcome.", "outcome"};
-static struct metric n_leases = {METRIC_COUNTER, "ucloud_etcd_lease_total",
-	"Lease calls to etcd, by outcome.", "outcome"};
-static struct metric n_watches = {METRIC_COUNTER, "ucloud_etcd_watch_end_total",
-	"Watches that ended, by reason.", "reason"};
-static struct metric call_seconds = {METRIC_HISTOGRAM, "ucloud_etcd_call_seconds",
-	"How long calls of etcd took.", "call"};
+static struct metric n_reads = { METRIC_COUNTER, "ucloud_etcd_read_total",
+	"Reads of etcd, by outcome.", "outcome" };
+static struct metric n_txns = { METRIC_COUNTER, "ucloud_etcd_txn_total",
+	"Transactions sent to etcd, by outcome.", "outcome" };
+static struct metric n_leases = { METRIC_COUNTER, "ucloud_etcd_lease_total",
+	"Lease calls to etcd, by outcome.", "outcome" };
+static struct metric n_watches = { METRIC_COUNTER, "ucloud_etcd_watch_end_total",
+	"Watches that ended, by reason.", "reason" };
+static struct metric call_seconds = { METRIC_HISTOGRAM, "ucloud_etcd_call_seconds",
+	"How long calls of etcd took.", "call" };
 
 void kv_metrics_register(void)
 {
@@ -62,7 +62,7 @@ void kv_pair_done(struct kv_pair *p)
 {
 	free(p->key);
 	free(p->value);
-	*p = (struct kv_pair){0};
+	*p = (struct kv_pair){ 0 };
 }
 
 void kv_list_done(struct kv_list *l)
@@ -70,7 +70,7 @@ void kv_list_done(struct kv_list *l)
 	for (size_t i = 0; i < l->len; i++)
 		kv_pair_done(&l->v[i]);
 	free(l->v);
-	*l = (struct kv_list){0};
+	*l = (struct kv_list){ 0 };
 }
 
 void kv_events_done(struct kv_events *ev)
@@ -80,7 +80,7 @@ void kv_events_done(struct kv_events *ev)
 		kv_pair_done(&ev->v[i].prev);
 	}
 	free(ev->v);
-	*ev = (struct kv_events){0};
+	*ev = (struct kv_events){ 0 };
 }
 
 static void list_append(struct kv_list *to, struct kv_list *from)
@@ -91,7 +91,7 @@ static void list_append(struct kv_list *to, struct kv_list *from)
 		to->len += from->len;
 	}
 	free(from->v);
-	*from = (struct kv_list){0};
+	*from = (struct kv_list){ 0 };
 }
 
 /* ---------------------------------------------------------------- reading */
@@ -126,18 +126,17 @@ static int read_range(struct kv *kv, const struct kv_range_req *req, struct kv_l
 int kv_get(
 	struct kv *kv, const char *key, struct kv_pair *out, int64_t *rev, struct err *e)
 {
-	struct kv_range_req req = {.key = key};
-	CLEANUP(kv_list_done)
-	struct kv_list list = {0};
+	struct kv_range_req req = { .key = key };
+	CLEANUP(kv_list_done) struct kv_list list = { 0 };
 	int64_t count;
 	int r = read_range(kv, &req, &list, &count, e);
 
 	if (r)
 		return r;
-	*out = (struct kv_pair){0};
+	*out = (struct kv_pair){ 0 };
 	if (list.len > 0) {
 		*out = list.v[0];
-		list.v[0] = (struct kv_pair){0};
+		list.v[0] = (struct kv_pair){ 0 };
 	}
 	if (rev)
 		*rev = list.rev;
@@ -147,9 +146,8 @@ int kv_get(
 int kv_get_many(struct kv *kv, const char *const *keys, size_t n, struct kv_list *out,
 	struct err *e)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct kv_txn_result res = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct kv_txn_result res = { 0 };
 	int64_t since = clock_mono_usec();
 	int r;
 
@@ -187,7 +185,7 @@ int kv_range_page(struct kv *kv, const char *prefix, const char *after, size_t l
 {
 	CLEANUP_STR char *end = kv_prefix_end(prefix);
 	CLEANUP_STR char *begin = NULL;
-	struct kv_range_req req = {.end = end, .limit = (int64_t)limit, .rev = at_rev};
+	struct kv_range_req req = { .end = end, .limit = (int64_t)limit, .rev = at_rev };
 
 	assert(limit > 0);
 	/* Keys are text: nothing lies between a key and the key followed by 0x01. */
@@ -204,13 +202,12 @@ int kv_range_page(struct kv *kv, const char *prefix, const char *after, size_t l
 static int range_once(struct kv *kv, const char *prefix, int64_t at_rev,
 	struct kv_list *out, struct err *e)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list all = {.rev = at_rev};
+	CLEANUP(kv_list_done) struct kv_list all = { .rev = at_rev };
 	bool has_more = true;
 
 	while (has_more) {
 		const char *after = all.len > 0 ? all.v[all.len - 1].key : NULL;
-		struct kv_list page = {0};
+		struct kv_list page = { 0 };
 		int r = kv_range_page(kv, prefix, after, PAGE_LEN, all.rev, &page, e);
 
 		if (r)
@@ -226,7 +223,7 @@ static int range_once(struct kv *kv, const char *prefix, int64_t at_rev,
 		list_append(&all, &page);
 	}
 	*out = all;
-	all = (struct kv_list){0};
+	all = (struct kv_list){ 0 };
 	return 0;
 }
 
@@ -241,18 +238,17 @@ int kv_range(struct kv *kv, const char *prefix, int64_t at_rev, struct kv_list *
 	}
 	return err_set(e, ERR_UNAVAILABLE,
 		"etcd compacts faster than \"%s\" can be listed: give its "
-		"auto-compaction a "
-		"longer retention",
+		"auto-compaction a longer retention",
 		prefix);
 }
 
 int kv_count(struct kv *kv, const char *prefix, int64_t *count, struct err *e)
 {
 	CLEANUP_STR char *end = kv_prefix_end(prefix);
-	CLEANUP(kv_list_done)
-	struct kv_list list = {0};
+	CLEANUP(kv_list_done) struct kv_list list = { 0 };
 	struct kv_range_req req = {
-		.key = kv_prefix_begin(prefix), .end = end, .count_only = true};
+		.key = kv_prefix_begin(prefix), .end = end, .count_only = true
+	};
 
 	return read_range(kv, &req, &list, count, e);
 }
@@ -278,7 +274,7 @@ static int check_size(const struct kv_txn *t, struct err *e)
 
 int kv_txn_commit(struct kv *kv, const struct kv_txn *t, int64_t *rev, struct err *e)
 {
-	struct kv_txn_result res = {0};
+	struct kv_txn_result res = { 0 };
 	int64_t since = clock_mono_usec();
 	int r;
 
@@ -317,7 +313,7 @@ int kv_lease_keepalive(struct kv *kv, int64_t lease, int64_t *ttl_sec, struct er
 int kv_lease_revoke(struct kv *kv, int64_t lease, struct err *e)
 {
 	int64_t since = clock_mono_usec();
-	struct err why = {0};
+	struct err why = { 0 };
 	int r;
 
 	CRASH_POINT("kv.lease_revoke.before");

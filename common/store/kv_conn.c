@@ -45,7 +45,7 @@ static kv_token_fn log_in;
 
 static void conf_copy(const struct etcd_conf *from, struct etcd_conf *to)
 {
-	*to = (struct etcd_conf){.limit_sec = from->limit_sec};
+	*to = (struct etcd_conf){ .limit_sec = from->limit_sec };
 	to->ca_file = str_is_empty(from->ca_file) ? NULL : xstrdup(from->ca_file);
 	to->cert_file = str_is_empty(from->cert_file) ? NULL : xstrdup(from->cert_file);
 	to->key_file = str_is_empty(from->key_file) ? NULL : xstrdup(from->key_file);
@@ -253,11 +253,9 @@ void kv_conn_failed(struct kv_conn *c, size_t endpoint, const struct err *e)
 static int log_in(void *aux, int64_t end_msec, char **token, struct err *e)
 {
 	struct kv_conn *c = aux;
-	CLEANUP(buf_done)
-	struct buf body = {0};
-	CLEANUP(buf_done)
-	struct buf answer = {0};
-	struct kv_call call = {.path = KV_WIRE_LOGIN, .body = &body};
+	CLEANUP(buf_done) struct buf body = { 0 };
+	CLEANUP(buf_done) struct buf answer = { 0 };
+	struct kv_call call = { .path = KV_WIRE_LOGIN, .body = &body };
 	int r;
 
 	kv_wire_format_login(c->conf.user, c->conf.password, &body);
@@ -336,11 +334,11 @@ static int post_once(struct attempt *a, size_t end, int64_t limit_msec, struct e
 {
 	CLEANUP_STR char *url = xasprintf("%s%s", a->c->ends[end].url, a->call->path);
 	CLEANUP_STR char *token = NULL;
-	struct kv_post post = {.url = url,
+	struct kv_post post = { .url = url,
 		.body = buf_str(a->call->body),
 		.size = a->call->body->size,
 		.is_once = a->call->is_write,
-		.limit_msec = limit_msec};
+		.limit_msec = limit_msec };
 	int status;
 
 	if (a->want_token && kv_conn_token(a->c, a->end_msec, &token, &a->serial, e) < 0)
@@ -390,15 +388,14 @@ static int64_t share_of(const struct attempt *a, size_t n_left)
  * with e naming each endpoint. */
 static int try_all(struct attempt *a, struct err *e)
 {
-	CLEANUP(buf_done)
-	struct buf why = {0};
+	CLEANUP(buf_done) struct buf why = { 0 };
 	size_t n = a->c->n_ends;
 	uint32_t tried = 0;
 	int result = TRY_NEXT;
 
 	for (size_t k = 0; k < n && (k == 0 || clock_mono_msec() < a->end_msec); k++) {
 		size_t end = kv_conn_pick(a->c, &tried);
-		struct err one = {0};
+		struct err one = { 0 };
 		int r;
 
 		r = try_endpoint(a, end, share_of(a, n - k), &one);
@@ -422,17 +419,17 @@ static int try_all(struct attempt *a, struct err *e)
 static int call_until(struct kv_conn *c, const struct kv_call *call, bool want_token,
 	int64_t end_msec, struct buf *answer, struct err *e)
 {
-	struct attempt a = {c, call, want_token, end_msec, answer, 0};
+	struct attempt a = { c, call, want_token, end_msec, answer, 0 };
 
 	for (int i = 0; i < MAX_ROUNDS; i++) {
-		struct err one = {0};
+		struct err one = { 0 };
 		int r = try_all(&a, &one);
 
 		if (r != 0)
 			*e = one;
 		if (r != TRY_LATER || clock_mono_msec() + ROUND_MSEC >= end_msec)
 			return r < 0 ? -1 : r;
-		nanosleep(&(struct timespec){.tv_nsec = ROUND_MSEC * 1000000}, NULL);
+		nanosleep(&(struct timespec){ .tv_nsec = ROUND_MSEC * 1000000 }, NULL);
 	}
 	return -1;
 }

@@ -228,8 +228,7 @@ int kv_curl_set_err(struct err *e, CURLcode code, const char *error_text)
 	case CURLE_GOT_NOTHING:
 		return err_set(e, ERR_UNAVAILABLE,
 			"the connection was closed without an answer (is it HTTPS that "
-			"is "
-			"spoken there?)");
+			"is spoken there?)");
 	default:
 		return err_set(e, ERR_UNAVAILABLE, "%s", text);
 	}
@@ -247,8 +246,7 @@ static void set_failed(struct kv_curl *p, const struct kv_post *post, CURLcode c
 		code == CURLE_GOT_NOTHING || code == CURLE_SSL_CONNECT_ERROR)
 		(void)err_set(e, e->kind,
 			"TLS: %s (does it ask for a client certificate? Then set "
-			"etcd_cert "
-			"and etcd_key)",
+			"etcd_cert and etcd_key)",
 			text[0] ? text : curl_easy_strerror(code));
 }
 
@@ -257,8 +255,8 @@ static enum kv_fate perform(struct kv_curl *p, CURL *easy, const struct kv_post 
 {
 	CLEANUP(kv_curl_headers_free_ptr)
 	struct curl_slist *headers = kv_curl_headers_new(post->token);
-	struct body body = {.p = post->body, .left = post->size};
-	struct answer to = {.buf = answer};
+	struct body body = { .p = post->body, .left = post->size };
+	struct answer to = { .buf = answer };
 	char text[CURL_ERROR_SIZE] = "";
 	CURLcode code;
 	long http_status = 0;

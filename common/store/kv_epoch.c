@@ -76,10 +76,9 @@ static void see(struct kv_epoch *ep, const struct kv_epoch_mark *before,
 	}
 	pthread_mutex_unlock(&ep->lock);
 	if (is_other)
-		log_error(
-			"etcd is another store than before, or an older one: everything "
-			"is read again cluster_id=%s before=%s rev=%" PRId64
-			" before=%" PRId64,
+		log_error("etcd is another store than before, or an older one: "
+			  "everything is read again cluster_id=%s before=%s rev=%" PRId64
+			  " before=%" PRId64,
 			head->cluster_id, id[0] ? id : head->cluster_id, head->rev,
 			before->rev);
 }

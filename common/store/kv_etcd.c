@@ -4,23 +4,22 @@
 #include "common/store/kv_wire.h"
 
 const struct conf_opt etcd_opts[] = {
-	{"etcd_url", CONF_STRV, offsetof(struct etcd_conf, url), CONF_NEED, NULL, "URL",
+	{ "etcd_url", CONF_STRV, offsetof(struct etcd_conf, url), CONF_NEED, NULL, "URL",
 		"address of etcd, for example [::1] or https://etcd1.example.com:2379; "
-		"give "
-		"it once for each member of the cluster"},
-	{"etcd_ca", CONF_STR, offsetof(struct etcd_conf, ca_file), 0, NULL, "FILE",
-		"certificate of the authority that signed etcd's certificate"},
-	{"etcd_cert", CONF_STR, offsetof(struct etcd_conf, cert_file), 0, NULL, "FILE",
-		"client certificate for etcd, without a common name (CN)"},
-	{"etcd_key", CONF_STR, offsetof(struct etcd_conf, key_file), 0, NULL, "FILE",
-		"private key of the client certificate"},
-	{"etcd_user", CONF_STR, offsetof(struct etcd_conf, user), 0, NULL, "NAME",
-		"user name for etcd's authentication"},
-	{"etcd_password", CONF_STR, offsetof(struct etcd_conf, password), CONF_SECRET,
-		NULL, "PASSWORD", "password for etcd's authentication"},
-	{"etcd_timeout", CONF_DURATION, offsetof(struct etcd_conf, limit_sec), 0, "5s",
-		"TIME", "time limit of one call of etcd", 1, 60},
-	{0},
+		"give it once for each member of the cluster" },
+	{ "etcd_ca", CONF_STR, offsetof(struct etcd_conf, ca_file), 0, NULL, "FILE",
+		"certificate of the authority that signed etcd's certificate" },
+	{ "etcd_cert", CONF_STR, offsetof(struct etcd_conf, cert_file), 0, NULL, "FILE",
+		"client certificate for etcd, without a common name (CN)" },
+	{ "etcd_key", CONF_STR, offsetof(struct etcd_conf, key_file), 0, NULL, "FILE",
+		"private key of the client certificate" },
+	{ "etcd_user", CONF_STR, offsetof(struct etcd_conf, user), 0, NULL, "NAME",
+		"user name for etcd's authentication" },
+	{ "etcd_password", CONF_STR, offsetof(struct etcd_conf, password), CONF_SECRET,
+		NULL, "PASSWORD", "password for etcd's authentication" },
+	{ "etcd_timeout", CONF_DURATION, offsetof(struct etcd_conf, limit_sec), 0, "5s",
+		"TIME", "time limit of one call of etcd", 1, 60 },
+	{ 0 },
 };
 
 static struct kv_etcd *etcd_of(struct kv *kv)
@@ -32,11 +31,9 @@ static int etcd_range(struct kv *kv, const struct kv_range_req *req, struct kv_l
 	int64_t *count, struct err *e)
 {
 	struct kv_etcd *d = etcd_of(kv);
-	CLEANUP(buf_done)
-	struct buf body = {0};
-	CLEANUP(buf_done)
-	struct buf answer = {0};
-	struct kv_call call = {.path = KV_WIRE_RANGE, .body = &body};
+	CLEANUP(buf_done) struct buf body = { 0 };
+	CLEANUP(buf_done) struct buf answer = { 0 };
+	struct kv_call call = { .path = KV_WIRE_RANGE, .body = &body };
 	struct kv_epoch_mark before = kv_epoch_mark(d->epoch);
 	struct kv_wire_head head;
 	int r;
@@ -55,12 +52,11 @@ static int etcd_txn(
 	struct kv *kv, const struct kv_txn *t, struct kv_txn_result *out, struct err *e)
 {
 	struct kv_etcd *d = etcd_of(kv);
-	CLEANUP(buf_done)
-	struct buf body = {0};
-	CLEANUP(buf_done)
-	struct buf answer = {0};
+	CLEANUP(buf_done) struct buf body = { 0 };
+	CLEANUP(buf_done) struct buf answer = { 0 };
 	struct kv_call call = {
-		.path = KV_WIRE_TXN, .body = &body, .is_write = !kv_txn_is_read(t)};
+		.path = KV_WIRE_TXN, .body = &body, .is_write = !kv_txn_is_read(t)
+	};
 	struct kv_epoch_mark before = kv_epoch_mark(d->epoch);
 	struct kv_wire_head head;
 	int r;
@@ -79,7 +75,7 @@ static int lease_call(struct kv *kv, const char *path, struct buf *body,
 	struct buf *answer, struct err *e)
 {
 	/* Granting or revoking twice does no harm: what nobody keeps alive ends. */
-	struct kv_call call = {.path = path, .body = body};
+	struct kv_call call = { .path = path, .body = body };
 	int r = kv_conn_call(etcd_of(kv)->conn, &call, answer, e);
 
 	return r > 0 ? -1 : r;
@@ -87,10 +83,8 @@ static int lease_call(struct kv *kv, const char *path, struct buf *body,
 
 static int etcd_lease_grant(struct kv *kv, int64_t ttl_sec, int64_t *lease, struct err *e)
 {
-	CLEANUP(buf_done)
-	struct buf body = {0};
-	CLEANUP(buf_done)
-	struct buf answer = {0};
+	CLEANUP(buf_done) struct buf body = { 0 };
+	CLEANUP(buf_done) struct buf answer = { 0 };
 
 	kv_wire_format_grant(ttl_sec, &body);
 	if (lease_call(kv, KV_WIRE_GRANT, &body, &answer, e) < 0)
@@ -101,10 +95,8 @@ static int etcd_lease_grant(struct kv *kv, int64_t ttl_sec, int64_t *lease, stru
 static int etcd_lease_keepalive(
 	struct kv *kv, int64_t lease, int64_t *ttl_sec, struct err *e)
 {
-	CLEANUP(buf_done)
-	struct buf body = {0};
-	CLEANUP(buf_done)
-	struct buf answer = {0};
+	CLEANUP(buf_done) struct buf body = { 0 };
+	CLEANUP(buf_done) struct buf answer = { 0 };
 
 	kv_wire_format_lease(lease, &body);
 	if (lease_call(kv, KV_WIRE_KEEPALIVE, &body, &answer, e) < 0)
@@ -114,10 +106,8 @@ static int etcd_lease_keepalive(
 
 static int etcd_lease_revoke(struct kv *kv, int64_t lease, struct err *e)
 {
-	CLEANUP(buf_done)
-	struct buf body = {0};
-	CLEANUP(buf_done)
-	struct buf answer = {0};
+	CLEANUP(buf_done) struct buf body = { 0 };
+	CLEANUP(buf_done) struct buf answer = { 0 };
 
 	kv_wire_format_lease(lease, &body);
 	return lease_call(kv, KV_WIRE_REVOKE, &body, &answer, e);

@@ -55,9 +55,8 @@ static int set_broken(struct etcd_watch *w, struct err *e)
  * does not know it has been restored. */
 static int check_behind(struct etcd_watch *w, int64_t member_rev, struct err *e)
 {
-	struct kv_range_req req = {.key = "\x01", .count_only = true};
-	CLEANUP(kv_list_done)
-	struct kv_list list = {0};
+	struct kv_range_req req = { .key = "\x01", .count_only = true };
+	CLEANUP(kv_list_done) struct kv_list list = { 0 };
 	int64_t count;
 
 	if (member_rev + 1 >= w->from_rev)
@@ -67,8 +66,7 @@ static int check_behind(struct etcd_watch *w, int64_t member_rev, struct err *e)
 	if (list.rev + 1 >= w->from_rev)
 		return NOTHING;
 	log_warn("etcd is older than what was read from it before, listing again "
-		 "prefix=%s "
-		 "rev=%" PRId64 " before=%" PRId64,
+		 "prefix=%s rev=%" PRId64 " before=%" PRId64,
 		w->prefix, list.rev, w->from_rev - 1);
 	return set_void(w);
 }
@@ -98,7 +96,7 @@ static int deliver(struct etcd_watch *w, struct kv_wire_watch *m, struct kv_even
 		return NOTHING;
 	w->rev = m->events.rev;
 	*out = m->events;
-	m->events = (struct kv_events){0};
+	m->events = (struct kv_events){ 0 };
 	return 0;
 }
 
@@ -129,8 +127,7 @@ static int take_message(struct etcd_watch *w, struct kv_wire_watch *m,
 static int take_line(
 	struct etcd_watch *w, bool *is_line, struct kv_events *out, struct err *e)
 {
-	CLEANUP(kv_wire_watch_done)
-	struct kv_wire_watch m = {0};
+	CLEANUP(kv_wire_watch_done) struct kv_wire_watch m = { 0 };
 	size_t size;
 	const char *line = kv_stream_line(w->stream, &size);
 
@@ -161,7 +158,7 @@ static int etcd_watch_next(
 	bool has_waited = false;
 
 	while (w->state == WATCH_OPEN) {
-		struct err why = {0};
+		struct err why = { 0 };
 		bool is_line;
 		int64_t left;
 		int r = is_of_old_store(w) ? set_void(w) : take_line(w, &is_line, out, e);
@@ -221,8 +218,8 @@ static const struct kv_watch_ops etcd_watch_ops = {
 static int wait_created(
 	struct etcd_watch *w, size_t endpoint, int64_t end_msec, struct err *e)
 {
-	struct kv_events none = {0};
-	struct err why = {0};
+	struct kv_events none = { 0 };
+	struct err why = { 0 };
 	bool is_line = false;
 
 	while (w->state == WATCH_OPENING) {
@@ -278,7 +275,7 @@ static int open_at(struct etcd_watch *w, const struct buf *body, size_t endpoint
 	int r = open_once(w, body, endpoint, end_msec, &serial, e);
 
 	if (r != NOTHING && needs_login(w)) {
-		struct err why = {0};
+		struct err why = { 0 };
 
 		if (kv_conn_renew(conn, end_msec, serial, &why) < 0) {
 			*e = why;
@@ -299,14 +296,13 @@ static int open_anywhere(struct etcd_watch *w, const struct buf *body, struct er
 	int64_t end_msec = clock_mono_msec() + kv_conn_limit_msec(conn);
 	size_t n = kv_conn_n_endpoints(conn);
 	uint32_t tried = 0;
-	CLEANUP(buf_done)
-	struct buf why = {0};
+	CLEANUP(buf_done) struct buf why = { 0 };
 
 	for (size_t k = 0; k < n; k++) {
 		int64_t now = clock_mono_msec();
 		int64_t left = end_msec > now ? (end_msec - now) / (int64_t)(n - k) : 1;
 		size_t endpoint = kv_conn_pick(conn, &tried);
-		struct err one = {0};
+		struct err one = { 0 };
 
 		if (open_at(w, body, endpoint, now + left, &one) == 0)
 			return 0;
@@ -323,8 +319,7 @@ int kv_etcd_watch_open(struct kv *kv, const struct kv_watch_req *req,
 {
 	struct kv_etcd *d = (struct kv_etcd *)kv;
 	struct etcd_watch *w = xcalloc(1, sizeof(*w));
-	CLEANUP(buf_done)
-	struct buf body = {0};
+	CLEANUP(buf_done) struct buf body = { 0 };
 	bool is_void = kv_epoch_is_void(d->epoch, req->prefix);
 
 	w->watch.ops = &etcd_watch_ops;

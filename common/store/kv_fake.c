@@ -145,7 +145,7 @@ void kv_fake_set_fault(struct kv *kv, const struct kv_fault *fault)
 	struct fake_client *c = client_of(kv);
 
 	fake_lock(c->f);
-	c->fault = fault ? *fault : (struct kv_fault){0};
+	c->fault = fault ? *fault : (struct kv_fault){ 0 };
 	for (struct fake_watch *w = c->f->watches; w; w = w->next)
 		if (w->client == c && c->fault.is_cut)
 			w->is_broken = true;
@@ -208,7 +208,7 @@ static int fake_range(struct kv *kv, const struct kv_range_req *req, struct kv_l
 {
 	struct fake_client *c = client_of(kv);
 	struct mvcc *m = c->f->m;
-	struct kv_list list = {0};
+	struct kv_list list = { 0 };
 	int64_t n = 0, limit = req->limit, page_len = fault_of(c).page_len;
 	int rc = fake_before_read(c, e);
 
@@ -282,7 +282,7 @@ static void get_one(struct mvcc *m, const char *key, struct kv_list *got)
 static int apply(struct fake_etcd *f, const struct kv_txn *t, struct kv_txn_result *out,
 	struct err *e)
 {
-	struct kv_txn_result r = {.succeeded = true};
+	struct kv_txn_result r = { .succeeded = true };
 
 	for (size_t i = 0; i < t->n_cmps; i++)
 		r.succeeded = r.succeeded && cmp_holds(f->m, &t->cmps[i]);
@@ -328,7 +328,7 @@ static int fake_txn(
 	struct kv *kv, const struct kv_txn *t, struct kv_txn_result *out, struct err *e)
 {
 	struct fake_client *c = client_of(kv);
-	struct kv_txn_result r = {0};
+	struct kv_txn_result r = { 0 };
 	enum write_fault what = PASS;
 	int rc = writes(t) ? before_write(c, &what, e) : fake_before_read(c, e);
 

@@ -45,7 +45,7 @@ static void add_event(struct kv_events *out, const struct mvcc_change *ch, bool 
 static void show(struct fake_watch *w, size_t max, struct kv_events *out)
 {
 	const struct mvcc *m = w->client->f->m;
-	struct kv_events got = {0};
+	struct kv_events got = { 0 };
 
 	for (size_t i = mvcc_seek(m, w->next_rev); i < mvcc_n_changes(m); i++) {
 		struct mvcc_change ch = mvcc_change(m, i);

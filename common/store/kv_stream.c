@@ -38,7 +38,7 @@ static void end_with(struct kv_stream *s, const struct err *why)
 static size_t take_bytes(char *p, size_t size, size_t n, void *aux)
 {
 	struct kv_stream *s = aux;
-	struct err why = {0};
+	struct err why = { 0 };
 	long status = 0;
 
 	curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -158,7 +158,7 @@ static void probe_begin(struct kv_stream *s)
 /* Any answer will do: an etcd that refuses is alive. */
 static void probe_ended(struct kv_stream *s, CURLcode code)
 {
-	struct err why = {0};
+	struct err why = { 0 };
 
 	if (code == CURLE_OK) {
 		s->heard_msec = clock_mono_msec();
@@ -175,7 +175,7 @@ static void probe_ended(struct kv_stream *s, CURLcode code)
 
 static void stream_ended(struct kv_stream *s, CURLcode code)
 {
-	struct err why = {0};
+	struct err why = { 0 };
 	long status = 0;
 
 	curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &status);

@@ -51,7 +51,7 @@ static void add_compare(
 		return;
 	assert(t->n_cmps < KV_TXN_MAX_OPS);
 	t->cmps = xreallocarray(t->cmps, t->n_cmps + 1, sizeof(*t->cmps));
-	t->cmps[t->n_cmps++] = (struct kv_cmp){kind, xstrdup(key), rev};
+	t->cmps[t->n_cmps++] = (struct kv_cmp){ kind, xstrdup(key), rev };
 }
 
 static bool is_written(const struct kv_txn *t, const char *key)
@@ -69,7 +69,7 @@ static void add_op(struct kv_txn *t, enum kv_op_kind kind, const char *key,
 	assert(t->n_ops < KV_TXN_MAX_OPS);
 	assert(kind == KV_OP_GET || !is_written(t, key));
 	t->ops = xreallocarray(t->ops, t->n_ops + 1, sizeof(*t->ops));
-	t->ops[t->n_ops++] = (struct kv_op){kind, xstrdup(key), xstrdup(value), lease};
+	t->ops[t->n_ops++] = (struct kv_op){ kind, xstrdup(key), xstrdup(value), lease };
 }
 
 void kv_txn_if_rev(struct kv_txn *t, const char *key, int64_t mod_rev)

@@ -71,9 +71,9 @@ static void add_compare(struct buf *out, const struct kv_cmp *c)
 
 static void add_op(struct buf *out, const struct kv_op *o)
 {
-	static const char *const names[] = {[KV_OP_PUT] = "request_put",
+	static const char *const names[] = { [KV_OP_PUT] = "request_put",
 		[KV_OP_DEL] = "request_delete_range",
-		[KV_OP_GET] = "request_range"};
+		[KV_OP_GET] = "request_range" };
 
 	buf_addf(out, "{\"%s\":{", names[o->kind]);
 	add_bytes(out, "key", o->key);
@@ -158,30 +158,30 @@ struct rule {
 };
 
 static const struct rule rules[] = {
-	{11, "revision", KV_VERDICT_COMPACTED, ERR_CONFLICT},
-	{11, NULL, KV_VERDICT_REFUSED, ERR_INVALID},
-	{16, NULL, KV_VERDICT_LOGIN, ERR_UNAUTHENTICATED},
-	{3, "user name is empty", KV_VERDICT_LOGIN, ERR_UNAUTHENTICATED},
-	{3, "auth store is old", KV_VERDICT_LOGIN, ERR_UNAUTHENTICATED},
-	{3, "authentication failed", KV_VERDICT_REFUSED, ERR_UNAUTHENTICATED},
-	{3, "too large", KV_VERDICT_REFUSED, ERR_TOO_LARGE},
-	{3, NULL, KV_VERDICT_REFUSED, ERR_INVALID},
-	{5, NULL, KV_VERDICT_REFUSED, ERR_NOT_FOUND},
-	{6, NULL, KV_VERDICT_REFUSED, ERR_EXISTS},
-	{7, NULL, KV_VERDICT_REFUSED, ERR_DENIED},
-	{8, "too many requests", KV_VERDICT_ELSEWHERE, ERR_TOO_MANY},
+	{ 11, "revision", KV_VERDICT_COMPACTED, ERR_CONFLICT },
+	{ 11, NULL, KV_VERDICT_REFUSED, ERR_INVALID },
+	{ 16, NULL, KV_VERDICT_LOGIN, ERR_UNAUTHENTICATED },
+	{ 3, "user name is empty", KV_VERDICT_LOGIN, ERR_UNAUTHENTICATED },
+	{ 3, "auth store is old", KV_VERDICT_LOGIN, ERR_UNAUTHENTICATED },
+	{ 3, "authentication failed", KV_VERDICT_REFUSED, ERR_UNAUTHENTICATED },
+	{ 3, "too large", KV_VERDICT_REFUSED, ERR_TOO_LARGE },
+	{ 3, NULL, KV_VERDICT_REFUSED, ERR_INVALID },
+	{ 5, NULL, KV_VERDICT_REFUSED, ERR_NOT_FOUND },
+	{ 6, NULL, KV_VERDICT_REFUSED, ERR_EXISTS },
+	{ 7, NULL, KV_VERDICT_REFUSED, ERR_DENIED },
+	{ 8, "too many requests", KV_VERDICT_ELSEWHERE, ERR_TOO_MANY },
 	/* A write that crosses the quota may be applied and answered with this all the same. */
-	{8, "space exceeded", KV_VERDICT_UNSURE, ERR_NO_SPACE},
-	{8, NULL, KV_VERDICT_UNSURE, ERR_TOO_MANY},
-	{9, NULL, KV_VERDICT_REFUSED, ERR_CONFLICT},
-	{12, NULL, KV_VERDICT_REFUSED, ERR_UNSUPPORTED},
+	{ 8, "space exceeded", KV_VERDICT_UNSURE, ERR_NO_SPACE },
+	{ 8, NULL, KV_VERDICT_UNSURE, ERR_TOO_MANY },
+	{ 9, NULL, KV_VERDICT_REFUSED, ERR_CONFLICT },
+	{ 12, NULL, KV_VERDICT_REFUSED, ERR_UNSUPPORTED },
 	/* Asked for by the header Grpc-Metadata-Hasleader, before anything else is done. */
-	{14, "etcdserver: no leader", KV_VERDICT_ELSEWHERE, ERR_UNAVAILABLE},
-	{14, "etcdserver: not capable", KV_VERDICT_ELSEWHERE, ERR_UNAVAILABLE},
-	{14, "learner", KV_VERDICT_ELSEWHERE, ERR_UNAVAILABLE},
-	{4, NULL, KV_VERDICT_LOST, ERR_TIMEOUT},
-	{14, "timed out", KV_VERDICT_LOST, ERR_TIMEOUT},
-	{-1, NULL, KV_VERDICT_LOST, ERR_UNAVAILABLE},
+	{ 14, "etcdserver: no leader", KV_VERDICT_ELSEWHERE, ERR_UNAVAILABLE },
+	{ 14, "etcdserver: not capable", KV_VERDICT_ELSEWHERE, ERR_UNAVAILABLE },
+	{ 14, "learner", KV_VERDICT_ELSEWHERE, ERR_UNAVAILABLE },
+	{ 4, NULL, KV_VERDICT_LOST, ERR_TIMEOUT },
+	{ 14, "timed out", KV_VERDICT_LOST, ERR_TIMEOUT },
+	{ -1, NULL, KV_VERDICT_LOST, ERR_UNAVAILABLE },
 };
 
 static enum kv_verdict judge_code(int code, const char *text, struct err *e)
@@ -204,8 +204,7 @@ static enum kv_verdict judge_text(
 	if (strstr(text, "CommonName")) {
 		(void)err_set(e, ERR_DENIED,
 			"etcd refuses the client certificate because it has a common "
-			"name (CN); "
-			"make one without");
+			"name (CN); make one without");
 		return KV_VERDICT_REFUSED;
 	}
 	(void)err_set(e, ERR_UNAVAILABLE,
@@ -235,8 +234,7 @@ static bool parse_error(json_t *j, int *code, const char **text)
 enum kv_verdict kv_wire_judge(
 	int http_status, const char *body, size_t size, struct err *e)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *j = NULL;
+	CLEANUP(json_decref_ptr) json_t *j = NULL;
 	const char *text;
 	int code;
 

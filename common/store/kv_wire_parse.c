@@ -11,13 +11,13 @@
 static void pair_move(struct kv_pair *from, struct kv_pair *to)
 {
 	*to = *from;
-	*from = (struct kv_pair){0};
+	*from = (struct kv_pair){ 0 };
 }
 
 static void list_move(struct kv_list *from, struct kv_list *to)
 {
 	*to = *from;
-	*from = (struct kv_list){0};
+	*from = (struct kv_list){ 0 };
 }
 
 static int not_understood(struct err *e, const char *what)
@@ -97,8 +97,7 @@ static int get_head(json_t *j, struct kv_wire_head *out, struct err *e)
 /* 0 with *out filled; 1: a key with NUL bytes, which is not for us. */
 static int get_pair(json_t *j, struct kv_pair *out, struct err *e)
 {
-	CLEANUP(kv_pair_done)
-	struct kv_pair p = {0};
+	CLEANUP(kv_pair_done) struct kv_pair p = { 0 };
 	size_t key_size = 0;
 
 	if (!json_is_object(j))
@@ -117,8 +116,7 @@ static int get_pair(json_t *j, struct kv_pair *out, struct err *e)
 
 static int get_list(json_t *j, struct kv_list *out, struct err *e)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list list = {0};
+	CLEANUP(kv_list_done) struct kv_list list = { 0 };
 	json_t *kvs;
 	size_t n;
 
@@ -141,8 +139,7 @@ static int get_list(json_t *j, struct kv_list *out, struct err *e)
 int kv_wire_parse_range(const char *s, size_t size, struct kv_wire_head *head,
 	struct kv_list *out, int64_t *count, struct err *e)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *j = NULL;
+	CLEANUP(json_decref_ptr) json_t *j = NULL;
 	struct kv_wire_head h;
 	int64_t n;
 
@@ -163,8 +160,7 @@ int kv_wire_parse_range(const char *s, size_t size, struct kv_wire_head *head,
 static int get_got(json_t *response, struct kv_pair *out, struct err *e)
 {
 	json_t *range = json_object_get(response, "response_range");
-	CLEANUP(kv_list_done)
-	struct kv_list list = {0};
+	CLEANUP(kv_list_done) struct kv_list list = { 0 };
 
 	if (!json_is_object(range))
 		return not_understood(e, "responses");
@@ -179,8 +175,7 @@ static int get_got(json_t *response, struct kv_pair *out, struct err *e)
 static int get_responses(
 	json_t *j, const struct kv_txn *t, struct kv_list *out, struct err *e)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list got = {0};
+	CLEANUP(kv_list_done) struct kv_list got = { 0 };
 	json_t *responses;
 
 	if (get_array(j, "responses", &responses, e) < 0)
@@ -201,9 +196,8 @@ static int get_responses(
 int kv_wire_parse_txn(const char *s, size_t size, const struct kv_txn *t,
 	struct kv_wire_head *head, struct kv_txn_result *out, struct err *e)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *j = NULL;
-	struct kv_txn_result res = {0};
+	CLEANUP(json_decref_ptr) json_t *j = NULL;
+	struct kv_txn_result res = { 0 };
 	struct kv_wire_head h;
 
 	if (load(s, size, &j, e) < 0 || get_head(j, &h, e) < 0)
@@ -222,8 +216,7 @@ int kv_wire_parse_txn(const char *s, size_t size, const struct kv_txn *t,
 
 int kv_wire_parse_grant(const char *s, size_t size, int64_t *lease, struct err *e)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *j = NULL;
+	CLEANUP(json_decref_ptr) json_t *j = NULL;
 	int64_t id;
 
 	if (load(s, size, &j, e) < 0 || get_int(j, "ID", &id, e) < 0)
@@ -236,8 +229,7 @@ int kv_wire_parse_grant(const char *s, size_t size, int64_t *lease, struct err *
 
 int kv_wire_parse_keepalive(const char *s, size_t size, int64_t *ttl_sec, struct err *e)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *j = NULL;
+	CLEANUP(json_decref_ptr) json_t *j = NULL;
 	json_t *result;
 	int64_t ttl;
 
@@ -254,8 +246,7 @@ int kv_wire_parse_keepalive(const char *s, size_t size, int64_t *ttl_sec, struct
 
 int kv_wire_parse_login(const char *s, size_t size, char **token, struct err *e)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *j = NULL;
+	CLEANUP(json_decref_ptr) json_t *j = NULL;
 	const char *t;
 
 	if (load(s, size, &j, e) < 0)
@@ -274,7 +265,7 @@ void kv_wire_watch_done(struct kv_wire_watch *w)
 {
 	free(w->reason);
 	kv_events_done(&w->events);
-	*w = (struct kv_wire_watch){0};
+	*w = (struct kv_wire_watch){ 0 };
 }
 
 static void event_done(struct kv_event *ev)
@@ -286,14 +277,13 @@ static void event_done(struct kv_event *ev)
 static void event_move(struct kv_event *from, struct kv_event *to)
 {
 	*to = *from;
-	*from = (struct kv_event){0};
+	*from = (struct kv_event){ 0 };
 }
 
 /* As get_pair(). */
 static int get_event(json_t *j, struct kv_event *out, struct err *e)
 {
-	CLEANUP(event_done)
-	struct kv_event ev = {0};
+	CLEANUP(event_done) struct kv_event ev = { 0 };
 	const char *type = json_string_value(json_object_get(j, "type"));
 	json_t *prev = json_object_get(j, "prev_kv");
 	int r;
@@ -343,10 +333,8 @@ static int get_events(json_t *result, struct kv_wire_watch *out, struct err *e)
 int kv_wire_parse_watch(
 	const char *s, size_t size, struct kv_wire_watch *out, struct err *e)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *j = NULL;
-	CLEANUP(kv_wire_watch_done)
-	struct kv_wire_watch w = {0};
+	CLEANUP(json_decref_ptr) json_t *j = NULL;
+	CLEANUP(kv_wire_watch_done) struct kv_wire_watch w = { 0 };
 	json_t *result;
 
 	if (load(s, size, &j, e) < 0)
@@ -366,6 +354,6 @@ int kv_wire_parse_watch(
 		get_events(result, &w, e) < 0)
 		return -1;
 	*out = w;
-	w = (struct kv_wire_watch){0};
+	w = (struct kv_wire_watch){ 0 };
 	return 0;
 }

@@ -181,13 +181,13 @@ static struct mvcc_version *add_version(struct mvcc *m, struct key *k)
 	assert(k->len == 0 || k->v[k->len - 1].mod_rev <= m->rev);
 	k->v = xreallocarray(k->v, k->len + 1, sizeof(*k->v));
 	v = &k->v[k->len++];
-	*v = (struct mvcc_version){.mod_rev = m->rev + 1};
+	*v = (struct mvcc_version){ .mod_rev = m->rev + 1 };
 	if (m->n_changes == m->cap_changes) {
 		m->cap_changes = m->cap_changes ? 2 * m->cap_changes : 256;
 		m->changes =
 			xreallocarray(m->changes, m->cap_changes, sizeof(*m->changes));
 	}
-	m->changes[m->n_changes++] = (struct change){m->rev + 1, k};
+	m->changes[m->n_changes++] = (struct change){ m->rev + 1, k };
 	return v;
 }
 

@@ -61,8 +61,7 @@ struct session {
 /* The value's "machine" member, the caller's; NULL when there is none. */
 static char *machine_of(const char *value)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *json = NULL;
+	CLEANUP(json_decref_ptr) json_t *json = NULL;
 	struct err e;
 
 	if (!value || json_parse(value, strlen(value), &json, &e) < 0)
@@ -108,11 +107,11 @@ static void unlock(struct session *s)
 
 static void set_timer(struct session *s, int64_t wait_msec)
 {
-	struct itimerspec when = {.it_value = {.tv_sec = wait_msec / 1000,
-					  .tv_nsec = wait_msec % 1000 * 1000000}};
+	struct itimerspec when = { .it_value = { .tv_sec = wait_msec / 1000,
+					   .tv_nsec = wait_msec % 1000 * 1000000 } };
 
 	if (wait_msec <= 0)
-		when.it_value = (struct timespec){.tv_nsec = 1}; /* 0 would be never */
+		when.it_value = (struct timespec){ .tv_nsec = 1 }; /* 0 would be never */
 	if (s->timer_fd >= 0)
 		timerfd_settime(s->timer_fd, 0, &when, NULL);
 }
@@ -201,11 +200,11 @@ static struct now get_now(struct session *s)
 
 	lock(s);
 	lose_when_late(s);
-	now = (struct now){.state = s->state,
+	now = (struct now){ .state = s->state,
 		.must_tell = must_tell_loss(s),
 		.epoch = s->epoch,
 		.lease = s->lease,
-		.stale_lease = s->stale_lease};
+		.stale_lease = s->stale_lease };
 	unlock(s);
 	return now;
 }
@@ -337,9 +336,8 @@ static bool is_same_machine(const struct session *s, const struct kv_pair *pair)
 /* The key is absent, or is another instance's of this machine. */
 static bool take(struct session *s, const struct now *now, const struct kv_pair *pair)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct err e = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct err e = { 0 };
 	int64_t rev;
 	int rc;
 
@@ -372,8 +370,7 @@ static void wait_for_other(struct session *s, const struct kv_pair *pair)
 	if (s->conf.kind == SESSION_ALIVE)
 		log_repeat(&s->other_log, LOG_WARN,
 			"%s belongs to another machine (%s); waiting until it is gone: "
-			"do two "
-			"machines have one name?",
+			"do two machines have one name?",
 			s->key, pair->value);
 	else if (!s->said_waiting)
 		log_info("waiting for %s, which another one holds", s->key);
@@ -403,7 +400,7 @@ static bool look_at(struct session *s, const struct now *now, const struct kv_pa
 static bool look(struct session *s, const struct now *now)
 {
 	struct kv_pair pair;
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t rev;
 	bool did;
 
@@ -440,9 +437,10 @@ static void close_watch(struct session *s)
 static bool open_watch(struct session *s)
 {
 	struct kv_watch_req req = {
-		.prefix = s->key, .is_single_key = true, .from_rev = s->watch_rev};
+		.prefix = s->key, .is_single_key = true, .from_rev = s->watch_rev
+	};
 	struct kv_watch *watch;
-	struct err e = {0};
+	struct err e = { 0 };
 	int rc = kv_watch_open(s->kv, &req, &watch, &e);
 
 	s->watch_rev = 0;
@@ -458,8 +456,8 @@ static bool open_watch(struct session *s)
 /* Waits, at most wait_msec. Our own writes are no news. */
 static bool follow(struct session *s, const struct now *now, int64_t wait_msec)
 {
-	struct kv_events ev = {0};
-	struct err e = {0};
+	struct kv_events ev = { 0 };
+	struct err e = { 0 };
 	int rc = kv_watch_next(s->watch, wait_msec, &ev, &e);
 
 	if (rc == KV_IDLE)

@@ -116,7 +116,7 @@ static void failed(struct watch *w, const struct err *e)
 
 static int list_nothing(struct watch *w, struct err *e)
 {
-	struct kv_pair pair = {0};
+	struct kv_pair pair = { 0 };
 	int64_t rev;
 	int rc = kv_get(w->kv, w->prefix, &pair, &rev, e);
 
@@ -130,8 +130,8 @@ static int list_nothing(struct watch *w, struct err *e)
 
 static int list_one(struct watch *w, struct err *e)
 {
-	struct kv_pair pair = {0};
-	struct kv_list page = {.v = &pair};
+	struct kv_pair pair = { 0 };
+	struct kv_list page = { .v = &pair };
 	int rc = kv_get(w->kv, w->prefix, &pair, &page.rev, e);
 
 	if (rc)
@@ -153,7 +153,7 @@ static int list_pages(struct watch *w, struct err *e)
 
 	w->sink.list_begin(w->aux);
 	while (has_more) {
-		struct kv_list page = {0};
+		struct kv_list page = { 0 };
 		int rc = kv_range_page(w->kv, w->prefix, after, PAGE_LEN, rev, &page, e);
 
 		if (rc)
@@ -200,10 +200,10 @@ static int list(struct watch *w, struct err *e)
 /* 0, KV_COMPACTED or < 0. */
 static int open_stream(struct watch *w, struct err *e)
 {
-	struct kv_watch_req req = {.prefix = w->prefix,
+	struct kv_watch_req req = { .prefix = w->prefix,
 		.is_single_key = w->conf.is_single_key,
 		.want_prev = w->conf.want_prev,
-		.from_rev = w->rev + 1};
+		.from_rev = w->rev + 1 };
 	struct kv_watch *stream;
 	int rc = kv_watch_open(w->kv, &req, &stream, e);
 
@@ -217,7 +217,7 @@ static int open_stream(struct watch *w, struct err *e)
 /* 0: told something; KV_IDLE; KV_COMPACTED; < 0. */
 static int follow(struct watch *w, int64_t wait_msec, struct err *e)
 {
-	struct kv_events ev = {0};
+	struct kv_events ev = { 0 };
 	int rc = kv_watch_next(w->stream, wait_msec, &ev, e);
 
 	if (rc)
@@ -275,7 +275,7 @@ static bool list_again(struct watch *w)
 static bool step(struct watch *w, int64_t wait_msec)
 {
 	bool was_up = w->state == FOLLOW;
-	struct err e = {0};
+	struct err e = { 0 };
 	int rc = step_once(w, wait_msec, &e);
 
 	if (rc == KV_COMPACTED)

@@ -52,7 +52,7 @@ static void start_api(void)
 	strv_add(&b.conf.listen, "[::1]:0");
 	strv_add(&b.conf.realm_allowed, "users");
 	strv_copy(&b.conf.etcd.url, &etcd->url);
-	b.conf.quota = (struct amounts){1000000, 1000000, 1000000000, 1000000000};
+	b.conf.quota = (struct amounts){ 1000000, 1000000, 1000000000, 1000000000 };
 	if (api_conf_check(&b.conf, &e) < 0 || api_open(&b.conf, &b.api, &e) < 0)
 		die(&e);
 	b.url = xasprintf("http://[::1]:%u", (unsigned)api_port(b.api, 0));
@@ -75,11 +75,9 @@ static void log_in_all(void)
 
 static void make_image(void)
 {
-	static const struct who admin = {"root", "ungleich-admin", true};
-	CLEANUP(image_store_done)
-	struct image_store store = {0};
-	CLEANUP(image_done)
-	struct image image = {0};
+	static const struct who admin = { "root", "ungleich-admin", true };
+	CLEANUP(image_store_done) struct image_store store = { 0 };
+	CLEANUP(image_done) struct image image = { 0 };
 	CLEANUP(json_decref_ptr)
 	json_t *s = json_pack("{s:s, s:s, s:s}", "name", "local", "type", "filesystem",
 		"path", "/srv/ucloud");
@@ -107,21 +105,20 @@ struct client {
 static void *create_loop(void *aux)
 {
 	struct client *c = aux;
-	struct http_conf conf = {.limit_msec = 10000};
+	struct http_conf conf = { .limit_msec = 10000 };
 	CLEANUP_STR char *url = xasprintf("%s/v1/vms", b.url);
 	struct http *h = http_new(&conf);
 
 	while (!atomic_load(&b.is_over)) {
-		CLEANUP(http_resp_done)
-		struct http_resp resp = {0};
+		CLEANUP(http_resp_done) struct http_resp resp = { 0 };
 		CLEANUP_STR char *body =
 			xasprintf("{\"name\":\"n%d\",\"image\":\"debian\"}",
 				atomic_fetch_add(&b.n_names, 1));
-		struct http_req req = {.method = "POST",
+		struct http_req req = { .method = "POST",
 			.url = url,
 			.authorization = b.bearer[c->is_one_user ? 0 : c->id % USERS],
 			.body = body,
-			.body_size = strlen(body)};
+			.body_size = strlen(body) };
 
 		if (http_call(h, &req, &resp, &c->err) < 0)
 			break;
@@ -148,8 +145,7 @@ static void *raw_loop(void *aux)
 	int64_t user_rev = 0;
 
 	while (!atomic_load(&b.is_over)) {
-		CLEANUP(kv_txn_free_ptr)
-		struct kv_txn *t = kv_txn_new();
+		CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 		int n = atomic_fetch_add(&b.n_names, 1);
 		CLEANUP_STR char *name = xasprintf("/bench/vm-name/users/user/n%d", n);
 		CLEANUP_STR char *vm = xasprintf("/bench/vm/%036d", n);
@@ -181,11 +177,11 @@ static double run(void *(*loop)(void *), int n, bool is_one_user, int64_t msec)
 
 	atomic_store(&b.is_over, false);
 	for (int i = 0; i < n; i++) {
-		clients[i] = (struct client){.id = i, .is_one_user = is_one_user};
+		clients[i] = (struct client){ .id = i, .is_one_user = is_one_user };
 		pthread_create(&clients[i].thread, NULL, loop, &clients[i]);
 	}
 	while (clock_mono_usec() - begun < msec * 1000) {
-		struct timespec t = {.tv_nsec = 10 * 1000 * 1000};
+		struct timespec t = { .tv_nsec = 10 * 1000 * 1000 };
 
 		nanosleep(&t, NULL);
 	}
@@ -202,7 +198,7 @@ static double run(void *(*loop)(void *), int n, bool is_one_user, int64_t msec)
 
 static void bench_creates(int64_t msec)
 {
-	static const int n_clients[] = {1, 8, 64};
+	static const int n_clients[] = { 1, 8, 64 };
 
 	for (size_t i = 0; i < ARRAY_LEN(n_clients); i++) {
 		int n = n_clients[i];
@@ -226,16 +222,14 @@ static void bench_creates(int64_t msec)
 /* n VMs of "lister", 40 in a transaction. */
 static void fill_store(int n)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	struct err e;
 
 	if (vm_parse(b.vm_value, strlen(b.vm_value), &vm, &e) < 0)
 		die(&e);
 	str_set(&vm.owner, xstrdup("lister"));
 	for (int i = 0; i < n;) {
-		CLEANUP(kv_txn_free_ptr)
-		struct kv_txn *t = kv_txn_new();
+		CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 
 		for (int k = 0; k < 40 && i < n; k++, i++) {
 			CLEANUP_STR char *name = xasprintf("vm-%06d", i);
@@ -266,16 +260,16 @@ static int compare_times(const void *x, const void *y)
 static void bench_list(const char *what, const char *path, const char *bearer, int n_vms)
 {
 	static int64_t usec[LIST_CALLS];
-	struct http_conf conf = {.limit_msec = 10000};
+	struct http_conf conf = { .limit_msec = 10000 };
 	CLEANUP_STR char *url = xasprintf("%s%s", b.url, path);
 	struct http *h = http_new(&conf);
 	struct err e;
 
 	for (int i = 0; i < LIST_CALLS; i++) {
-		CLEANUP(http_resp_done)
-		struct http_resp resp = {0};
+		CLEANUP(http_resp_done) struct http_resp resp = { 0 };
 		struct http_req req = {
-			.method = "GET", .url = url, .authorization = bearer};
+			.method = "GET", .url = url, .authorization = bearer
+		};
 		int64_t begun = clock_mono_usec();
 
 		if (http_call(h, &req, &resp, &e) < 0)
@@ -318,9 +312,8 @@ static void bench_lists(int n_vms)
 /* A stored VM to copy. */
 static char *sample_vm(void)
 {
-	static const struct who user = {"sample", "users", false};
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	static const struct who user = { "sample", "users", false };
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	CLEANUP(json_decref_ptr)
 	json_t *body = json_pack("{s:s, s:s}", "name", "sample", "image", "debian");
 	struct err e;

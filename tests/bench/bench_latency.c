@@ -73,13 +73,13 @@ static void need(bool ok, const char *what, const char *why)
 static json_t *call(struct http *h, const char *auth, const char *method, const char *url,
 	const char *body, int want)
 {
-	struct http_req req = {.method = method,
+	struct http_req req = { .method = method,
 		.url = url,
 		.authorization = auth,
 		.body = body,
 		.body_size = body ? strlen(body) : 0,
-		.limit_msec = WAIT_MSEC};
-	struct http_resp resp = {0};
+		.limit_msec = WAIT_MSEC };
+	struct http_resp resp = { 0 };
 	struct err e;
 	json_t *json = NULL;
 	need(!http_call(h, &req, &resp, &e), url, e.msg);
@@ -124,8 +124,8 @@ int main(int argc, char **argv)
 	mem_init();
 	need(argc == 6 && !parse_int64(argv[5], 1, 10000, &n, &e), "usage",
 		"bench_latency API_URL SESSION_TOKEN LIBVIRT_URI IMAGE ROUNDS");
-	static struct seen seen = {
-		PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
+	static struct seen seen = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER,
+		0 };
 	pthread_t thread;
 	virEventRegisterDefaultImpl();
 	virConnectPtr conn = virConnectOpen(argv[3]);
@@ -134,15 +134,14 @@ int main(int argc, char **argv)
 		VIR_DOMAIN_EVENT_CALLBACK(on_event), &seen, NULL);
 	pthread_create(&thread, NULL, event_loop, NULL);
 
-	struct http *h = http_new(&(struct http_conf){0});
+	struct http *h = http_new(&(struct http_conf){ 0 });
 	CLEANUP_STR char *auth = xasprintf("Bearer %s", argv[2]);
 	double *msec = xcalloc((size_t)n, sizeof(*msec));
 	for (int64_t i = 0; i < n; i++)
 		msec[i] = round_msec(h, argv[1], auth, argv[4], i, &seen);
 	qsort(msec, (size_t)n, sizeof(*msec), compare);
 	printf("create accepted to libvirt: p50 %.1f ms, p99 %.1f ms, worst %.1f ms of "
-	       "%lld "
-	       "(aim: p99 below 50 ms)\n",
+	       "%lld (aim: p99 below 50 ms)\n",
 		msec[n / 2], msec[(n * 99 - 1) / 100], msec[n - 1], (long long)n);
 	free(msec);
 	http_free(h);

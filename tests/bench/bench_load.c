@@ -19,8 +19,7 @@
 static void add_vm(struct kv_txn *t, const struct keys *keys, int64_t i)
 {
 	char uuid[UUID_STR_SIZE];
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	uuid_new(uuid);
 	vm.uuid = xstrdup(uuid);
 	vm.name = xasprintf("load-%lld", (long long)i);
@@ -51,8 +50,8 @@ int main(int argc, char **argv)
 	int64_t n;
 	struct err e;
 	struct kv *kv;
-	struct keys keys = {0};
-	struct etcd_conf conf = {.limit_sec = 30};
+	struct keys keys = { 0 };
+	struct etcd_conf conf = { .limit_sec = 30 };
 	mem_init();
 	crypt_init();
 	if (argc != 3 || parse_int64(argv[2], 1, 1000000, &n, &e)) {
@@ -63,8 +62,7 @@ int main(int argc, char **argv)
 	strv_add(&conf.url, argv[1]);
 	int r = kv_etcd_open(&conf, &kv, &e);
 	for (int64_t i = 0; !r && i < n; i += PER_TXN) {
-		CLEANUP(kv_txn_free_ptr)
-		struct kv_txn *t = kv_txn_new();
+		CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 		for (int64_t k = i; k < n && k < i + PER_TXN; k++)
 			add_vm(t, &keys, k);
 		r = kv_txn_commit(kv, t, NULL, &e);

@@ -29,10 +29,10 @@ static struct snap *new_snap(const struct run *run)
 	for (int i = 0; i < N_HOSTS; i++) {
 		char name[16];
 		snprintf(name, sizeof(name), "host%d", i);
-		struct fix_host h = {.name = name,
+		struct fix_host h = { .name = name,
 			.cpus = run->is_full ? 1 : 16 + i % 17,
 			.ram_mib = 32768 + 1024 * (i % 33),
-			.store_gib = 2000};
+			.store_gib = 2000 };
 		fix_put_host(s, &h);
 	}
 	return s;
@@ -46,13 +46,13 @@ static struct snap_vm *put_vm(struct snap *s, const struct run *run, int i)
 	snprintf(owner, sizeof(owner), "user%d", i % run->n_owners);
 	snprintf(labels, sizeof(labels), "{\"app\":\"a%d\"}",
 		run->n_groups ? i % run->n_groups : 0);
-	struct fix_vm vm = {.name = name,
+	struct fix_vm vm = { .name = name,
 		.owner = owner,
 		.cpu = 2 + i % 3,
 		.ram_mib = 1024 * (1 + i % 4),
 		.disk_gib = 10 + i % 20,
 		.labels = run->n_groups ? labels : NULL,
-		.apart = run->is_apart ? labels : NULL};
+		.apart = run->is_apart ? labels : NULL };
 	return fix_put_vm(s, &vm, i + 1);
 }
 
@@ -99,12 +99,12 @@ static void place_all(const struct run *run)
 int main(void)
 {
 	static const struct run runs[] = {
-		{"place", N_VMS, .n_owners = 50},
-		{"place, anti-affinity, 100 groups of 100", N_VMS, .n_groups = 100,
-			.n_owners = 1, .is_apart = true},
-		{"place, anti-affinity, one group of 5000", N_HOSTS, .n_groups = 1,
-			.n_owners = 1, .is_apart = true},
-		{"place, nothing fits", N_VMS, .n_owners = 50, .is_full = true},
+		{ "place", N_VMS, .n_owners = 50 },
+		{ "place, anti-affinity, 100 groups of 100", N_VMS, .n_groups = 100,
+			.n_owners = 1, .is_apart = true },
+		{ "place, anti-affinity, one group of 5000", N_HOSTS, .n_groups = 1,
+			.n_owners = 1, .is_apart = true },
+		{ "place, nothing fits", N_VMS, .n_owners = 50, .is_full = true },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(runs); i++)

@@ -70,7 +70,7 @@ struct batch {
 
 static void batch_send(struct batch *batch)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (batch->t && kv_txn_commit(batch->b->kv, batch->t, NULL, &e) != 0)
 		die("loading", &e);
@@ -115,7 +115,7 @@ static char *vm_text(const struct bench *b, int i, char uuid[UUID_STR_SIZE])
 
 static void load(struct bench *b)
 {
-	struct batch batch = {b, NULL};
+	struct batch batch = { b, NULL };
 
 	batch_put(&batch, key_image_store("s"),
 		xstrdup("{\"name\":\"s\",\"type\":\"filesystem\",\"path\":\"/x\"}"));
@@ -176,9 +176,8 @@ static void *raw_main(void *aux)
 	struct raw *r = aux;
 
 	for (int i = 0; clock_mono_msec() < r->end_msec; i++) {
-		CLEANUP(kv_txn_free_ptr)
-		struct kv_txn *t = raw_txn(r, i);
-		struct err e = {0};
+		CLEANUP(kv_txn_free_ptr) struct kv_txn *t = raw_txn(r, i);
+		struct err e = { 0 };
 		if (kv_txn_commit(r->b->kv, t, NULL, &e) != 0)
 			die("raw transaction", &e);
 		atomic_fetch_add(r->n_done, 1);
@@ -194,7 +193,8 @@ static double raw_rate(struct bench *b, int n_clients)
 	int64_t start = clock_mono_msec();
 
 	for (int i = 0; i < n_clients; i++) {
-		raws[i] = (struct raw){b, n_clients * 100 + i, start + RAW_MSEC, &n_done};
+		raws[i] =
+			(struct raw){ b, n_clients * 100 + i, start + RAW_MSEC, &n_done };
 		if (pthread_create(&threads[i], NULL, raw_main, &raws[i]) != 0)
 			die("pthread_create", NULL);
 	}
@@ -238,16 +238,14 @@ static void count_vm(struct host_use **uses, const struct vm *vm)
 
 static void check(struct bench *b)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list list = {0};
+	CLEANUP(kv_list_done) struct kv_list list = { 0 };
 	struct host_use *uses = NULL, *u, *tmp;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (kv_range(b->kv, b->keys.vm, 0, &list, &e) != 0)
 		die("reading the VMs", &e);
 	for (size_t i = 0; i < list.len; i++) {
-		CLEANUP(vm_done)
-		struct vm vm = {0};
+		CLEANUP(vm_done) struct vm vm = { 0 };
 		if (vm_parse(list.v[i].value, list.v[i].value_size, &vm, &e) < 0)
 			die("a VM", &e);
 		if (vm.status != VM_SCHEDULED || !vm_has_host(&vm))
@@ -272,7 +270,7 @@ static bool is_all_placed(void *aux)
 	struct bench *b = aux;
 	CLEANUP_STR char *prefix = key_requests_scheduler(&b->keys);
 	int64_t n = 0;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (kv_count(b->kv, prefix, &n, &e) < 0)
 		die("counting requests", &e);
@@ -281,7 +279,7 @@ static bool is_all_placed(void *aux)
 
 static void run_sched(struct bench *b)
 {
-	struct sched_conf conf = {.keys = b->keys, .grace_sec = 3600};
+	struct sched_conf conf = { .keys = b->keys, .grace_sec = 3600 };
 	struct kv *kv = test_etcd_open(b->etcd);
 	int64_t rss_before = rss_kib();
 	struct sched *s = sched_new(kv, &conf);
@@ -339,8 +337,8 @@ static void run(struct bench *b)
 int main(void)
 {
 	struct bench benches[] = {
-		{.name = "placements"},
-		{.name = "placements, with anti-affinity", .n_groups = 100},
+		{ .name = "placements" },
+		{ .name = "placements, with anti-affinity", .n_groups = 100 },
 	};
 
 	mem_init();

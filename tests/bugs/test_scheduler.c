@@ -27,7 +27,7 @@ static void test_placement_of_nobody(void **state)
 	start(&w);
 	world_put(&w, KEY_PLACEMENT "h1/nobody", "{}");
 	world_run(&w, 1000);
-	world_order_vm(&w, &(struct world_vm){"a"});
+	world_order_vm(&w, &(struct world_vm){ "a" });
 	world_run(&w, 1000);
 	world_assert_vm(&w, "a", VM_SCHEDULED, "h1");
 	world_set_alive(&w, "h1", false);
@@ -84,8 +84,7 @@ static void test_leads_again(void **state)
  * looks there for the open request, and would order the deletion a second time. */
 static void test_who_deletes(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	struct world w;
 
 	(void)state;
@@ -98,8 +97,8 @@ static void test_who_deletes(void **state)
 	world_set_alive(&w, "h2", true);
 	world_run(&w, 1000);
 	world_put_vm(
-		&w, &(struct world_vm){"a", .status = "REQUESTED_DELETE", .store = "c",
-			    .more = ",\"last_start\":\"2026-11-23T04:00:00Z\""});
+		&w, &(struct world_vm){ "a", .status = "REQUESTED_DELETE", .store = "c",
+			    .more = ",\"last_start\":\"2026-11-23T04:00:00Z\"" });
 	world_request(&w, "a", "DeleteVM");
 	world_run(&w, 1000);
 	world_vm_at(&w, "a", &vm);

@@ -69,8 +69,8 @@ static enum httpd_result otp_handler(void *aux, struct httpd_req *req)
 
 static void start_otp(void)
 {
-	struct strv listen = {0};
-	struct httpd_conf conf = {.listen = &listen};
+	struct strv listen = { 0 };
+	struct httpd_conf conf = { .listen = &listen };
 	struct err e;
 
 	strv_add(&listen, "[::1]:0");
@@ -98,19 +98,18 @@ static void answer_done(struct answer *a)
 static void call_with(struct answer *out, const char *method, const char *path,
 	const char *authorization, const char *idem, const char *body)
 {
-	struct http_conf conf = {.limit_msec = LONG_MSEC};
-	CLEANUP(http_resp_done)
-	struct http_resp resp = {0};
+	struct http_conf conf = { .limit_msec = LONG_MSEC };
+	CLEANUP(http_resp_done) struct http_resp resp = { 0 };
 	CLEANUP_STR char *url = xasprintf("%s%s", w.url, path);
 	CLEANUP_STR char *idem_line =
 		idem ? xasprintf("Idempotency-Key: %s", idem) : NULL;
-	const char *headers[] = {idem_line, NULL};
-	struct http_req req = {.method = method,
+	const char *headers[] = { idem_line, NULL };
+	struct http_req req = { .method = method,
 		.url = url,
 		.authorization = authorization,
 		.body = body,
 		.body_size = body ? strlen(body) : 0,
-		.headers = headers};
+		.headers = headers };
 	struct http *h = http_new(&conf);
 	struct err e;
 
@@ -149,8 +148,7 @@ static char *basic(const char *user, const char *token)
 
 static char *log_in(const char *user)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 	CLEANUP_STR char *authorization = basic(user, RIGHT_TOKEN);
 
 	call(&a, "POST", "/v1/session", authorization, NULL);
@@ -175,15 +173,14 @@ static void configure(void)
 	strv_add(&w.conf.listen, "[::1]:0");
 	strv_add(&w.conf.realm_allowed, "users");
 	strv_copy(&w.conf.etcd.url, &etcd->url);
-	w.conf.quota = (struct amounts){1000, 1000, 1000000, 10000};
+	w.conf.quota = (struct amounts){ 1000, 1000, 1000000, 10000 };
 	if (api_conf_check(&w.conf, &e) < 0)
 		fail_msg("%s", e.msg);
 }
 
 static void make_store_and_image(void)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 
 	call(&a, "POST", "/v1/image_stores", w.admin,
 		"{\"name\":\"local\",\"type\":\"filesystem\",\"path\":\"/srv/ucloud\"}");
@@ -233,8 +230,7 @@ static int stop_world(void **state)
 /* Orders a VM of alice's; its uuid is the caller's. */
 static char *create(const char *name)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 	CLEANUP_STR char *body =
 		xasprintf("{\"name\":\"%s\",\"image\":\"debian\"}", name);
 
@@ -246,14 +242,12 @@ static char *create(const char *name)
 /* What the scheduler and a host would do. */
 static void set_vm(const char *uuid, enum vm_status status, const char *host)
 {
-	CLEANUP(kv_pair_done)
-	struct kv_pair pair = {0};
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	CLEANUP_STR char *key = key_vm(&w.conf.keys, uuid);
 	CLEANUP_STR char *request = key_request_scheduler(&w.conf.keys, uuid);
 	CLEANUP_STR char *text = NULL;
-	struct vm vm = {0};
+	struct vm vm = { 0 };
 	struct err e;
 
 	assert_int_equal(kv_get(w.kv, key, &pair, NULL, &e), 0);
@@ -269,8 +263,7 @@ static void set_vm(const char *uuid, enum vm_status status, const char *host)
 
 static void del_vm(const char *uuid)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	CLEANUP_STR char *key = key_vm(&w.conf.keys, uuid);
 	struct err e;
 
@@ -282,8 +275,7 @@ static void del_vm(const char *uuid)
 
 static void test_open_paths(void **state)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 
 	(void)state;
 	call(&a, "GET", "/healthz", NULL, NULL);
@@ -305,8 +297,7 @@ static void test_open_paths(void **state)
 
 static void test_sessions(void **state)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 	CLEANUP_STR char *session = log_in("carol@users");
 	CLEANUP_STR char *foreign = basic("eve@elsewhere", RIGHT_TOKEN);
 	CLEANUP_STR char *bad = basic("eve", RIGHT_TOKEN);
@@ -334,8 +325,7 @@ static void test_sessions(void **state)
 /* A session that ends elsewhere ends here, though it was remembered. */
 static bool is_refused(void *aux)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 
 	call(&a, "GET", "/v1/user", aux, NULL);
 	return a.status == 401;
@@ -343,8 +333,7 @@ static bool is_refused(void *aux)
 
 static void test_session_ends_elsewhere(void **state)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 	CLEANUP_STR char *session = log_in("carol@users");
 	struct sessions *other = sessions_new(w.kv, 60);
 	struct err e;
@@ -360,8 +349,7 @@ static void test_session_ends_elsewhere(void **state)
 /* After a seed was lost, or a user has left. */
 static void test_all_sessions_end(void **state)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 	CLEANUP_STR char *first = log_in("carol@users");
 	CLEANUP_STR char *second = log_in("carol@users");
 	CLEANUP_STR char *third = NULL;
@@ -390,8 +378,7 @@ static void test_all_sessions_end(void **state)
 
 static void test_wrong_tokens_are_slowed(void **state)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 	CLEANUP_STR char *wrong = basic("mallory@users", "000000");
 	int n_asked;
 
@@ -414,8 +401,7 @@ static void test_wrong_tokens_are_slowed(void **state)
 
 static void test_vm(void **state)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 	CLEANUP_STR char *path = NULL;
 
 	(void)state;
@@ -459,8 +445,7 @@ static void test_vm(void **state)
 static void refused(int line, const char *method, const char *path, const char *body,
 	int status, const char *field)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 
 	call(&a, method, path, w.alice, body);
 	expect_at(line, &a, status);
@@ -500,8 +485,7 @@ static void test_refusals(void **state)
 
 static void test_idempotency(void **state)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 	CLEANUP_STR char *location = NULL;
 
 	(void)state;
@@ -521,8 +505,7 @@ static void test_idempotency(void **state)
 
 static void test_lists(void **state)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 	CLEANUP_STR char *dave = log_in("dave@users");
 	CLEANUP_STR char *path = NULL;
 	size_t n = 0;
@@ -582,8 +565,7 @@ static void test_lists(void **state)
 
 static void test_admin_calls(void **state)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 
 	(void)state;
 	call(&a, "POST", "/v1/hosts/h1/drain", w.admin, NULL);
@@ -626,7 +608,7 @@ static void *wait_thread(void *aux)
 /* Takes path. */
 static void begin_wait(struct waiting *t, char *path)
 {
-	*t = (struct waiting){.path = path};
+	*t = (struct waiting){ .path = path };
 	assert_int_equal(pthread_create(&t->thread, NULL, wait_thread, t), 0);
 }
 
@@ -642,8 +624,7 @@ static void end_wait(struct waiting *t, int status, const char *vm_status)
 
 static void test_waits(void **state)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 	CLEANUP_STR char *uuid = create("waits");
 	struct waiting t;
 
@@ -694,10 +675,11 @@ static int on_piece(void *aux, const char *p, size_t size)
 static void *follow_thread(void *aux)
 {
 	struct follower *f = aux;
-	struct http_conf conf = {.limit_msec = LONG_MSEC};
+	struct http_conf conf = { .limit_msec = LONG_MSEC };
 	CLEANUP_STR char *url = xasprintf("%s/v1/events", w.url);
 	struct http_req req = {
-		.method = "GET", .url = url, .authorization = f->authorization};
+		.method = "GET", .url = url, .authorization = f->authorization
+	};
 	struct http *h = http_new(&conf);
 	struct err e;
 	int status = 0;
@@ -725,7 +707,7 @@ static bool has_come(void *aux)
 
 static void expect_event(struct follower *f, const char *text)
 {
-	struct expected x = {f, text};
+	struct expected x = { f, text };
 
 	if (!wait_until(has_come, &x, LONG_MSEC))
 		fail_msg("no \"%s\" in: %s", text, buf_str(&f->got));
@@ -733,7 +715,7 @@ static void expect_event(struct follower *f, const char *text)
 
 static void follow(struct follower *f, const char *authorization)
 {
-	*f = (struct follower){.authorization = authorization};
+	*f = (struct follower){ .authorization = authorization };
 	pthread_mutex_init(&f->lock, NULL);
 	assert_int_equal(pthread_create(&f->thread, NULL, follow_thread, f), 0);
 	expect_event(f, "event: reset\ndata: {}\n\n");
@@ -748,8 +730,7 @@ static void unfollow(struct follower *f)
 
 static void test_events(void **state)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 	CLEANUP_STR char *uuid = NULL;
 	CLEANUP_STR char *deleted = NULL;
 	struct follower mine, others, all;
@@ -786,8 +767,7 @@ static void test_events(void **state)
 /* Who logs out gets no more events, though the connection was there before. */
 static void test_events_end_with_session(void **state)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 	CLEANUP_STR char *session = log_in("carol@users");
 	struct follower f, other;
 
@@ -806,8 +786,7 @@ static void test_events_end_with_session(void **state)
 
 static bool has_all_waits(void *aux)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 	CLEANUP_STR char *line = xasprintf("\nucloud_api_waiting %d\n", WAITS_PER_USER);
 
 	(void)aux;
@@ -817,8 +796,7 @@ static bool has_all_waits(void *aux)
 
 static bool is_wait_refused(void *aux)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 
 	call(&a, "GET", "/v1/vms/awaited?wait=RUNNING&timeout=0", aux, NULL);
 	return a.status == 429;
@@ -832,16 +810,15 @@ static bool is_wait_taken(void *aux)
 /* One user does not take all connections, and who hangs up does not wait any more. */
 static void test_waits_are_bounded(void **state)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 	CLEANUP_STR char *uuid = create("awaited");
 	CLEANUP_STR char *text = xasprintf(
 		"GET /v1/vms/awaited?wait=RUNNING&timeout=60 HTTP/1.1\r\nHost: x\r\n"
 		"Authorization: %s\r\n\r\n",
 		w.alice);
-	struct sockaddr_in6 to = {.sin6_family = AF_INET6,
+	struct sockaddr_in6 to = { .sin6_family = AF_INET6,
 		.sin6_addr = IN6ADDR_LOOPBACK_INIT,
-		.sin6_port = htons(api_port(w.api, 0))};
+		.sin6_port = htons(api_port(w.api, 0)) };
 	int fds[WAITS_PER_USER + 1];
 
 	(void)state;
@@ -864,9 +841,9 @@ static void test_waits_are_bounded(void **state)
 static bool is_stream_given(void *aux)
 {
 	const char *text = aux;
-	struct sockaddr_in6 to = {.sin6_family = AF_INET6,
+	struct sockaddr_in6 to = { .sin6_family = AF_INET6,
 		.sin6_addr = IN6ADDR_LOOPBACK_INIT,
-		.sin6_port = htons(api_port(w.api, 0))};
+		.sin6_port = htons(api_port(w.api, 0)) };
 	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	char answer[16] = "";
 
@@ -894,13 +871,11 @@ static void *host_thread(void *aux)
 {
 	const char *uuid = aux;
 	CLEANUP_STR char *prefix = key_consoles("h1");
-	struct kv_watch_req req = {.prefix = prefix};
-	CLEANUP(kv_events_done)
-	struct kv_events ev = {0};
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	struct kv_watch_req req = { .prefix = prefix };
+	CLEANUP(kv_events_done) struct kv_events ev = { 0 };
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	CLEANUP_STR char *key = key_console("h1", uuid);
-	struct kv_pair pair = {0};
+	struct kv_pair pair = { 0 };
 	struct kv_watch *watch;
 	struct err e;
 
@@ -926,8 +901,7 @@ static void *host_thread(void *aux)
 
 static void test_console(void **state)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 	CLEANUP_STR char *uuid = create("talks");
 	pthread_t host;
 
@@ -951,8 +925,7 @@ static void *create_thread(void *aux)
 	intptr_t n_done = 0;
 
 	for (int i = 0; i < N_EACH; i++) {
-		CLEANUP(answer_done)
-		struct answer a = {0};
+		CLEANUP(answer_done) struct answer a = { 0 };
 		char body[96];
 
 		snprintf(body, sizeof(body), "{\"name\":\"many%d\",\"image\":\"debian\"}",
@@ -966,8 +939,7 @@ static void *create_thread(void *aux)
 /* Many clients of one user, whose use must fit in the end. */
 static void test_many_creates(void **state)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 	CLEANUP_STR char *erin = log_in("erin@users");
 	pthread_t threads[N_THREADS];
 	intptr_t n_done = 0;
@@ -995,8 +967,7 @@ static void test_many_creates(void **state)
 /* The path with something in place of {...}. */
 static char *sample_path(const char *path)
 {
-	CLEANUP(buf_done)
-	struct buf b = {0};
+	CLEANUP(buf_done) struct buf b = { 0 };
 
 	while (*path) {
 		if (*path != '{') {
@@ -1013,8 +984,7 @@ static char *sample_path(const char *path)
  * 404 and 405. */
 static void test_document_and_routes(void **state)
 {
-	CLEANUP(answer_done)
-	struct answer doc = {0};
+	CLEANUP(answer_done) struct answer doc = { 0 };
 	const char *path, *method;
 	json_t *item, *operation;
 	size_t n = 0, n_routes = 0;
@@ -1023,8 +993,7 @@ static void test_document_and_routes(void **state)
 	call(&doc, "GET", "/v1/openapi.json", NULL, NULL);
 	json_object_foreach (json_object_get(doc.json, "paths"), path, item) {
 		json_object_foreach (item, method, operation) {
-			CLEANUP(answer_done)
-			struct answer a = {0};
+			CLEANUP(answer_done) struct answer a = { 0 };
 			CLEANUP_STR char *sample = sample_path(path);
 			char upper[8] = "";
 
@@ -1044,8 +1013,7 @@ static void test_document_and_routes(void **state)
 
 static void test_etcd_gone(void **state)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 	int64_t begun;
 
 	(void)state;
@@ -1080,8 +1048,7 @@ static void test_etcd_gone(void **state)
 /* The OTP service is gone: 503, and that is no wrong guess. */
 static void test_otp_gone(void **state)
 {
-	CLEANUP(answer_done)
-	struct answer a = {0};
+	CLEANUP(answer_done) struct answer a = { 0 };
 	CLEANUP_STR char *frank = basic("frank@users", RIGHT_TOKEN);
 
 	(void)state;

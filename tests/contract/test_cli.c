@@ -102,7 +102,7 @@ static void answer_list(struct httpd_req *req)
 /* The VM's name says what happens to it. */
 static void answer_vm(struct site *s, struct httpd_req *req, const char *name)
 {
-	static const char *const way[] = {"REQUESTED_NEW", "SCHEDULED", "RUNNING"};
+	static const char *const way[] = { "REQUESTED_NEW", "SCHEDULED", "RUNNING" };
 	bool is_wait = httpd_query(req, "wait") != NULL;
 
 	if (str_eq(name, UUID)) /* the one that was ordered last */
@@ -217,7 +217,7 @@ static int cli(struct site *s, const char *line, char **out, char **err)
 	char *out_path = test_path("out"), *err_path = test_path("err");
 	char *command = xasprintf("'%s' --config '%s' %s >'%s' 2>'%s'", s->program,
 		s->conf, line, out_path, err_path);
-	const char *const argv[] = {"sh", "-c", command, NULL};
+	const char *const argv[] = { "sh", "-c", command, NULL };
 	int status = test_run(argv, LIMIT_MSEC, NULL);
 
 	*out = test_read_file(out_path);
@@ -251,7 +251,7 @@ static int configure(struct site *s)
 			s->api);
 	char *command =
 		xasprintf("'%s' --config '%s' --quiet %s", s->program, s->conf, line);
-	const char *const argv[] = {"sh", "-c", command, NULL};
+	const char *const argv[] = { "sh", "-c", command, NULL };
 	int status = test_run(argv, LIMIT_MSEC, NULL);
 
 	free(command);
@@ -464,7 +464,7 @@ static void a_full_disk_is_noticed(void **state)
 	struct site *s = *state;
 	char *command =
 		xasprintf("'%s' --config '%s' vm list >/dev/full", s->program, s->conf);
-	const char *const argv[] = {"sh", "-c", command, NULL};
+	const char *const argv[] = { "sh", "-c", command, NULL };
 	char *out;
 
 	assert_int_equal(test_run(argv, LIMIT_MSEC, &out), 1);
@@ -506,8 +506,8 @@ static char *program_path(void)
 static int open_site(void **state)
 {
 	static struct site s;
-	struct strv listen = {0};
-	struct httpd_conf conf = {.listen = &listen, .n_workers = 2};
+	struct strv listen = { 0 };
+	struct httpd_conf conf = { .listen = &listen, .n_workers = 2 };
 	struct err e;
 
 	setenv("HOME", test_dir(), 1);

@@ -43,7 +43,7 @@ struct lab {
 
 static void open_store(struct lab *lab)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (disk_store_open(&lab->conf, &lab->store, &e) != 0)
 		fail_msg("open: %s", e.msg);
@@ -97,8 +97,7 @@ static int tear_down(void **state)
 /* Runs a command, split at blanks; a tab stands for a blank within an argument. */
 static void PRINTF_LIKE(1, 2) run(const char *fmt, ...)
 {
-	CLEANUP(strv_done)
-	struct strv words = {0};
+	CLEANUP(strv_done) struct strv words = { 0 };
 	CLEANUP_STR char *out = NULL;
 	char line[2048];
 	va_list ap;
@@ -122,12 +121,12 @@ static struct image entry(char *path, enum image_format format, int64_t virtual_
 {
 	static char name[] = "debian", uuid[] = IMAGE, store[] = "local";
 
-	return (struct image){.uuid = uuid,
+	return (struct image){ .uuid = uuid,
 		.name = name,
 		.store = store,
 		.path = path,
 		.format = (int)format,
-		.virtual_bytes = virtual_bytes};
+		.virtual_bytes = virtual_bytes };
 }
 
 /* A sound image of 1 GiB, made when the store is a directory. */
@@ -143,7 +142,7 @@ static struct image good_image(struct lab *lab)
 static int ensure(struct lab *lab, const char *vm, unsigned index, int64_t size_gib,
 	const struct image *im, struct err *e)
 {
-	struct disk_spec spec = {vm, index, size_gib, im};
+	struct disk_spec spec = { vm, index, size_gib, im };
 	int rc;
 
 	memset(e, 0, sizeof(*e));
@@ -169,8 +168,7 @@ static void must_ensure(struct lab *lab, const char *vm, unsigned index, int64_t
 static void must_refuse(
 	struct lab *lab, const struct image *im, enum err_kind kind, const char *words)
 {
-	CLEANUP(strv_done)
-	struct strv vms = {0};
+	CLEANUP(strv_done) struct strv vms = { 0 };
 	struct err e;
 
 	if (ensure(lab, VM1, 0, 2, im, &e) == 0)
@@ -185,7 +183,7 @@ static void must_refuse(
 /* In bytes; -1 when it does not exist. */
 static int64_t size_of(struct lab *lab, const char *vm, unsigned index)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t size = -2;
 	int rc = disk_stat(lab->store, vm, index, &size, &e);
 
@@ -196,9 +194,8 @@ static int64_t size_of(struct lab *lab, const char *vm, unsigned index)
 
 static char *listed(struct lab *lab)
 {
-	CLEANUP(strv_done)
-	struct strv vms = {0};
-	struct err e = {0};
+	CLEANUP(strv_done) struct strv vms = { 0 };
+	struct err e = { 0 };
 
 	if (disk_list(lab->store, &vms, &e) != 0)
 		fail_msg("list: %s", e.msg);
@@ -214,7 +211,7 @@ static void list_is(struct lab *lab, const char *want)
 
 static void must_remove(struct lab *lab, const char *vm)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (disk_remove_all(lab->store, vm, &e) != 0)
 		fail_msg("remove: %s", e.msg);
@@ -293,8 +290,7 @@ static void image_larger_than_the_disk(void **state)
 			path);
 	must_refuse(lab, &im, ERR_INVALID,
 		"image \"debian\" has 2147484160 bytes and needs a disk of at least 3 "
-		"GiB; 2 GiB "
-		"were ordered");
+		"GiB; 2 GiB were ordered");
 	must_ensure(lab, VM1, 0, 3, &im);
 }
 
@@ -334,9 +330,9 @@ static void domain_reaches_the_disk(void **state)
 {
 	struct lab *lab = *state;
 	struct image im = good_image(lab);
-	struct disk_spec spec = {VM1, 1, 2, &im};
-	struct disk_source src = {0};
-	struct err e = {0};
+	struct disk_spec spec = { VM1, 1, 2, &im };
+	struct disk_source src = { 0 };
+	struct err e = { 0 };
 
 	assert_int_equal(disk_source_get(lab->store, &spec, &src, &e), 0);
 	assert_int_equal(src.kind, DISK_SOURCE_FILE);
@@ -355,7 +351,7 @@ static void space(void **state)
 {
 	struct lab *lab = *state;
 	int64_t total = -2, available = -2;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	assert_int_equal(disk_space(lab->store, &total, &available, &e), 0);
 	assert_true(total >= -1 && available >= -1 && available <= total);
@@ -376,7 +372,7 @@ struct worker {
 static void *ensure_worker(void *aux)
 {
 	struct worker *w = aux;
-	struct disk_spec spec = {VM1, 0, 2, w->image};
+	struct disk_spec spec = { VM1, 0, 2, w->image };
 
 	pthread_barrier_wait(w->start);
 	w->rc = disk_ensure(w->lab->store, &spec, &w->e);
@@ -396,14 +392,14 @@ static void *remove_worker(void *aux)
 static void at_once(
 	struct lab *lab, const struct image *im, void *(*const *fns)(void *), size_t n)
 {
-	struct worker w[4] = {0};
+	struct worker w[4] = { 0 };
 	pthread_t threads[4];
 	pthread_barrier_t start;
 
 	assert_in_range(n, 1, 4);
 	pthread_barrier_init(&start, NULL, (unsigned)n);
 	for (size_t i = 0; i < n; i++) {
-		w[i] = (struct worker){.lab = lab, .start = &start, .image = im};
+		w[i] = (struct worker){ .lab = lab, .start = &start, .image = im };
 		assert_int_equal(pthread_create(&threads[i], NULL, fns[i], &w[i]), 0);
 	}
 	for (size_t i = 0; i < n; i++)
@@ -416,8 +412,8 @@ static void at_once(
 
 static void same_disk_at_once(void **state)
 {
-	static void *(*const fns[])(void *) = {
-		ensure_worker, ensure_worker, ensure_worker, ensure_worker};
+	static void *(*const fns[])(
+		void *) = { ensure_worker, ensure_worker, ensure_worker, ensure_worker };
 	struct lab *lab = *state;
 	struct image im = good_image(lab);
 
@@ -432,8 +428,8 @@ static void same_disk_at_once(void **state)
 
 static void made_and_removed_at_once(void **state)
 {
-	static void *(*const fns[])(void *) = {
-		ensure_worker, remove_worker, ensure_worker, remove_worker};
+	static void *(*const fns[])(
+		void *) = { ensure_worker, remove_worker, ensure_worker, remove_worker };
 	struct lab *lab = *state;
 	struct image im = good_image(lab);
 
@@ -454,8 +450,7 @@ static void made_and_removed_at_once(void **state)
 static void ordered_faults(void **state)
 {
 	struct lab *lab = *state;
-	CLEANUP(strv_done)
-	struct strv disks = {0};
+	CLEANUP(strv_done) struct strv disks = { 0 };
 	struct err e;
 
 	disk_fake_fail("local", 2, ERR_IO);
@@ -486,7 +481,7 @@ static void ordered_space(void **state)
 {
 	struct lab *lab = *state;
 	int64_t total, available;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	disk_fake_set_space("local", 100, 40);
 	assert_int_equal(disk_space(lab->store, &total, &available, &e), 0);
@@ -521,8 +516,8 @@ static void overlay_is_as_ordered(void **state)
 	struct image im = entry(path, IMAGE_RAW, MIB);
 	CLEANUP_STR char *disk = disk_path(lab, VM1, 0), *image = image_path(lab, path);
 	CLEANUP_STR char *text = NULL;
-	const char *const argv[] = {"qemu-img", "info", "--output=json", disk, NULL};
-	struct err e = {0};
+	const char *const argv[] = { "qemu-img", "info", "--output=json", disk, NULL };
+	struct err e = { 0 };
 
 	run("qemu-img create -q -f raw %s 1M", image);
 	run("qemu-io -f raw -c write\t-P\t0xab\t0\t512 %s", image);
@@ -530,8 +525,7 @@ static void overlay_is_as_ordered(void **state)
 	run("qemu-io -f qcow2 -c read\t-P\t0xab\t0\t512 -c read\t-P\t0\t1M\t512 %s",
 		disk);
 	assert_int_equal(test_run(argv, RUN_MSEC, &text), 0);
-	CLEANUP(json_decref_ptr)
-	json_t *json = NULL;
+	CLEANUP(json_decref_ptr) json_t *json = NULL;
 	assert_int_equal(json_parse(text, strlen(text), &json, &e), 0);
 	assert_string_equal(json_string_value(json_object_get(json, "format")), "qcow2");
 	assert_string_equal(
@@ -631,8 +625,8 @@ static void leftovers_of_a_crash(void **state)
 
 static void what_is_not_ours_stays(void **state)
 {
-	static const char *const names[] = {"notes.txt", "a.qcow2", ".x", "00.qcow2",
-		"0.qcow2.tmp", "1234.qcow2", NULL};
+	static const char *const names[] = { "notes.txt", "a.qcow2", ".x", "00.qcow2",
+		"0.qcow2.tmp", "1234.qcow2", NULL };
 	struct lab *lab = *state;
 	CLEANUP_STR char *other = xasprintf("%s/vms/lost+found", lab->path);
 
@@ -640,7 +634,7 @@ static void what_is_not_ours_stays(void **state)
 	list_is(lab, "");
 	for (const char *const *name = names; *name; name++) {
 		CLEANUP_STR char *path = xasprintf("%s/vms/" VM1 "/%s", lab->path, *name);
-		struct err e = {0};
+		struct err e = { 0 };
 
 		must_ensure(lab, VM1, 0, 1, NULL);
 		test_write_file(path, "mine");
@@ -692,8 +686,8 @@ static void hostile_images(void **state)
 	run("qemu-img create -q -f qcow2 -o compat=0.10 -u -b /etc/shadow -F raw %s 1G",
 		image);
 	must_refuse(lab, &im, ERR_INVALID, "it names a backing file");
-	run("qemu-img create -q -f qcow2 -u -F raw "
-	    "-b json:{\"driver\":\"file\",\"filename\":\"/etc/shadow\"} %s 1G",
+	run("qemu-img create -q -f qcow2 -u -F raw -b "
+	    "json:{\"driver\":\"file\",\"filename\":\"/etc/shadow\"} %s 1G",
 		image);
 	must_refuse(lab, &im, ERR_INVALID, "it names a backing file");
 	run("qemu-img create -q -f qcow2 -u -b nbd:[::1]:10809 -F raw %s 1G", image);
@@ -784,9 +778,11 @@ static void stores_that_cannot_be_opened(void **state)
 {
 	static char none[] = "/nonexistent/store", name[] = "s", pool[] = "images",
 		    vm_pool[] = "uservms", relative[] = "x";
-	struct image_store conf = {.name = name, .type = STORE_FILESYSTEM, .path = none};
+	struct image_store conf = {
+		.name = name, .type = STORE_FILESYSTEM, .path = none
+	};
 	struct disk_store *s = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(disk_store_open(&conf, &s, &e), -1);
@@ -796,7 +792,8 @@ static void stores_that_cannot_be_opened(void **state)
 	assert_int_equal(disk_store_open(&conf, &s, &e), -1);
 	assert_int_equal(e.kind, ERR_INVALID);
 	conf = (struct image_store){
-		.name = name, .type = STORE_CEPH, .pool = pool, .vm_pool = vm_pool};
+		.name = name, .type = STORE_CEPH, .pool = pool, .vm_pool = vm_pool
+	};
 	assert_int_equal(disk_store_open(&conf, &s, &e), -1);
 	assert_int_equal(e.kind, ERR_UNSUPPORTED);
 	conf.type = 99;
@@ -862,7 +859,7 @@ static void killed_at_any_moment(void **state)
 	CLEANUP_STR char *disk = disk_path(lab, VM1, 0);
 
 	for (int turn = 0; turn < 20; turn++) {
-		const struct timespec moment = {.tv_nsec = turn * 1700 * 1000};
+		const struct timespec moment = { .tv_nsec = turn * 1700 * 1000 };
 		int started[2];
 		pid_t pid;
 		char c;
@@ -906,12 +903,12 @@ static void refuse_full(struct lab *lab, int64_t size_gib)
 	struct err e;
 
 	if (ensure(lab, VM1, 0, size_gib, NULL, &e) == 0)
-		child_fails("full", &(struct err){.msg = "the disk was made"});
+		child_fails("full", &(struct err){ .msg = "the disk was made" });
 	if (e.kind != ERR_NO_SPACE || !strstr(e.msg, "store \"local\" is full"))
 		child_fails("full", &e);
 	vms = listed(lab);
 	if (vms[0] != '\0')
-		child_fails("full", &(struct err){.msg = "something was left behind"});
+		child_fails("full", &(struct err){ .msg = "something was left behind" });
 }
 
 static void full_child(struct lab *lab)

@@ -61,9 +61,8 @@ static const char *key(const char *fmt, ...)
 
 static int64_t put(const char *k, const char *value)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct err e = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct err e = { 0 };
 	int64_t rev = 0;
 
 	kv_txn_put(t, k, value);
@@ -74,9 +73,8 @@ static int64_t put(const char *k, const char *value)
 
 static int64_t del(const char *k)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct err e = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct err e = { 0 };
 	int64_t rev = 0;
 
 	kv_txn_del(t, k);
@@ -87,8 +85,8 @@ static int64_t del(const char *k)
 /* NULL when absent; the caller's. */
 static char *get(const char *k)
 {
-	struct kv_pair p = {0};
-	struct err e = {0};
+	struct kv_pair p = { 0 };
+	struct err e = { 0 };
 
 	assert_done(kv_get(store.kv, k, &p, NULL, &e));
 	free(p.key);
@@ -114,9 +112,9 @@ static void compact(int64_t rev)
 
 static struct kv_watch *watch(const char *prefix, int64_t from_rev)
 {
-	struct kv_watch_req req = {.prefix = prefix, .from_rev = from_rev};
+	struct kv_watch_req req = { .prefix = prefix, .from_rev = from_rev };
 	struct kv_watch *w = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	assert_done(kv_watch_open(store.kv, &req, &w, &e));
 	return w;
@@ -125,7 +123,7 @@ static struct kv_watch *watch(const char *prefix, int64_t from_rev)
 /* The next list with events in it. */
 static void next_events(struct kv_watch *w, struct kv_events *out)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 
 	do {
 		kv_events_done(out);
@@ -137,10 +135,9 @@ static void next_events(struct kv_watch *w, struct kv_events *out)
 
 static void test_create_once(void **state)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct kv_pair p = {0};
-	struct err e = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct kv_pair p = { 0 };
+	struct err e = { 0 };
 	int64_t made = 0, seen = 0, rev = 0;
 
 	(void)state;
@@ -164,8 +161,8 @@ static void test_create_once(void **state)
 
 static void test_revisions_move(void **state)
 {
-	struct kv_pair p = {0};
-	struct err e = {0};
+	struct kv_pair p = { 0 };
+	struct err e = { 0 };
 	int64_t r1 = put(key("a"), "1"), r2 = put(key("b"), "1"), r3 = put(key("a"), "2");
 
 	(void)state;
@@ -188,10 +185,9 @@ enum compare { IF_REV, IF_LOCK, IF_PRESENT };
 
 static int try_compare(enum compare kind, const char *k, int64_t rev)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	CLEANUP_STR char *before = get(key("target"));
-	struct err e = {0};
+	struct err e = { 0 };
 	int r;
 
 	if (kind == IF_REV)
@@ -231,10 +227,9 @@ static void test_every_comparison(void **state)
 /* All comparisons must hold, not just one of them. */
 static void test_all_comparisons(void **state)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	int64_t rev = put(key("a"), "1");
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	kv_txn_if_rev(t, key("a"), rev);
@@ -247,9 +242,8 @@ static void test_all_comparisons(void **state)
 
 static void test_largest_transaction(void **state)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct err e = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct err e = { 0 };
 	int64_t count = 0;
 
 	(void)state;
@@ -268,8 +262,8 @@ static void test_largest_transaction(void **state)
 static void test_values_are_bytes(void **state)
 {
 	char bytes[256];
-	struct kv_pair p = {0};
-	struct err e = {0};
+	struct kv_pair p = { 0 };
+	struct err e = { 0 };
 
 	(void)state;
 	for (int i = 0; i < 255; i++)
@@ -288,12 +282,10 @@ static void test_values_are_bytes(void **state)
 
 static void test_sizes(void **state)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *many = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *many = kv_txn_new();
 	CLEANUP_STR char *big = xmalloc(KV_VALUE_MAX + 2);
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	memset(big, 'x', KV_VALUE_MAX + 1);
@@ -318,12 +310,11 @@ static void test_sizes(void **state)
 static void *count_up(void *aux)
 {
 	int *n_conflicts = aux;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	for (int n = 0; n < N_ROUNDS;) {
-		CLEANUP(kv_txn_free_ptr)
-		struct kv_txn *t = kv_txn_new();
-		struct kv_pair p = {0};
+		CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+		struct kv_pair p = { 0 };
 		int64_t counter = 0;
 		char next[24];
 		int r;
@@ -348,7 +339,7 @@ static void *count_up(void *aux)
 static void test_threads_count(void **state)
 {
 	pthread_t threads[N_THREADS];
-	int n_conflicts[N_THREADS] = {0}, total = 0;
+	int n_conflicts[N_THREADS] = { 0 }, total = 0;
 	char want[16];
 
 	(void)state;
@@ -374,10 +365,9 @@ static void test_threads_count(void **state)
 
 static void test_get_many(void **state)
 {
-	const char *keys[] = {key("b"), key("none"), key("a"), key("b")};
-	CLEANUP(kv_list_done)
-	struct kv_list l = {0};
-	struct err e = {0};
+	const char *keys[] = { key("b"), key("none"), key("a"), key("b") };
+	CLEANUP(kv_list_done) struct kv_list l = { 0 };
+	struct err e = { 0 };
 	int64_t rev;
 
 	(void)state;
@@ -398,9 +388,8 @@ static void test_get_many(void **state)
 static void test_get_many_most(void **state)
 {
 	const char *keys[KV_TXN_MAX_OPS];
-	CLEANUP(kv_list_done)
-	struct kv_list l = {0};
-	struct err e = {0};
+	CLEANUP(kv_list_done) struct kv_list l = { 0 };
+	struct err e = { 0 };
 
 	(void)state;
 	put(key("a"), "1");
@@ -415,11 +404,9 @@ static void test_get_many_most(void **state)
 static void assert_page(const char *prefix, const char *after, size_t limit, int64_t rev,
 	const char *want)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list l = {0};
-	CLEANUP(buf_done)
-	struct buf got = {0};
-	struct err e = {0};
+	CLEANUP(kv_list_done) struct kv_list l = { 0 };
+	CLEANUP(buf_done) struct buf got = { 0 };
+	struct err e = { 0 };
 
 	assert_done(kv_range_page(store.kv, prefix, after, limit, rev, &l, &e));
 	for (size_t i = 0; i < l.len; i++)
@@ -431,9 +418,9 @@ static void assert_page(const char *prefix, const char *after, size_t limit, int
 
 static void test_pages(void **state)
 {
-	static const char *const names[] = {"a", "b", "b/1", "b/2", "b0", "c"};
+	static const char *const names[] = { "a", "b", "b/1", "b/2", "b0", "c" };
 	int64_t rev = 0, count = 0;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -462,9 +449,8 @@ static void test_pages(void **state)
 
 static void test_all_keys(void **state)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list l = {0};
-	struct err e = {0};
+	CLEANUP(kv_list_done) struct kv_list l = { 0 };
+	struct err e = { 0 };
 	int64_t count = 0;
 
 	(void)state;
@@ -479,11 +465,10 @@ static void test_all_keys(void **state)
 
 static void put_many(const char *value)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 
 	for (int i = 0; i < N_KEYS;) {
-		CLEANUP(kv_txn_free_ptr)
-		struct kv_txn *t = kv_txn_new();
+		CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 
 		for (int n = 0; n < KV_TXN_MAX_OPS && i < N_KEYS; n++, i++)
 			kv_txn_put(t, key("%05d", i), value);
@@ -501,11 +486,10 @@ struct writer {
 static void *write_on(void *aux)
 {
 	struct writer *w = aux;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	for (; !__atomic_load_n(&w->must_stop, __ATOMIC_RELAXED);) {
-		CLEANUP(kv_txn_free_ptr)
-		struct kv_txn *t = kv_txn_new();
+		CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 		CLEANUP_STR char *extra =
 			xasprintf("%s%05d-extra", w->key, w->n % N_KEYS);
 		CLEANUP_STR char *changed = xasprintf("%s%05d", w->key, w->n % N_KEYS);
@@ -526,9 +510,9 @@ static bool has_written(void *aux)
 
 static void test_long_list_at_one_revision(void **state)
 {
-	struct writer w = {.key = store.prefix};
-	struct kv_list l = {0};
-	struct err e = {0};
+	struct writer w = { .key = store.prefix };
+	struct kv_list l = { 0 };
+	struct err e = { 0 };
 	pthread_t thread;
 	int64_t rev;
 	void *why;
@@ -566,8 +550,8 @@ static void test_long_list_at_one_revision(void **state)
 
 static void test_compacted_reads(void **state)
 {
-	struct kv_list l = {0};
-	struct err e = {0};
+	struct kv_list l = { 0 };
+	struct err e = { 0 };
 	int64_t old = put(key("a"), "1"), now;
 
 	(void)state;
@@ -589,8 +573,7 @@ static void test_compacted_reads(void **state)
 
 static int put_lease(const char *k, int64_t lease, struct err *e)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 
 	kv_txn_put_lease(t, k, "x", lease);
 	return kv_txn_commit(store.kv, t, NULL, e);
@@ -598,8 +581,8 @@ static int put_lease(const char *k, int64_t lease, struct err *e)
 
 static void test_lease_revoked(void **state)
 {
-	struct kv_pair p = {0};
-	struct err e = {0};
+	struct kv_pair p = { 0 };
+	struct err e = { 0 };
 	int64_t lease = 0, ttl = 0;
 
 	(void)state;
@@ -632,7 +615,7 @@ static bool is_gone(void *aux)
 static void test_lease_expires(void **state)
 {
 	CLEANUP_STR char *a = xstrdup(key("a")), *b = xstrdup(key("b"));
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t short_lease, long_lease, ttl = 0;
 
 	(void)state;
@@ -652,11 +635,10 @@ static void test_lease_expires(void **state)
 
 static void test_watch_events(void **state)
 {
-	struct kv_watch_req req = {.prefix = store.prefix, .want_prev = true};
-	CLEANUP(kv_events_done)
-	struct kv_events ev = {0};
+	struct kv_watch_req req = { .prefix = store.prefix, .want_prev = true };
+	CLEANUP(kv_events_done) struct kv_events ev = { 0 };
 	struct kv_watch *w = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t r1, r2, r3;
 
 	(void)state;
@@ -686,15 +668,13 @@ static void test_watch_events(void **state)
 
 static void test_watch_whole_transactions(void **state)
 {
-	CLEANUP(kv_events_done)
-	struct kv_events ev = {0};
+	CLEANUP(kv_events_done) struct kv_events ev = { 0 };
 	struct kv_watch *w = watch(store.prefix, 0);
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	for (int n = 0; n < 3; n++) {
-		CLEANUP(kv_txn_free_ptr)
-		struct kv_txn *t = kv_txn_new();
+		CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 		int64_t rev = 0;
 		size_t in_rev = 0;
 
@@ -712,11 +692,10 @@ static void test_watch_whole_transactions(void **state)
 
 static void test_watch_one_key(void **state)
 {
-	struct kv_watch_req req = {.prefix = key("a"), .is_single_key = true};
-	CLEANUP(kv_events_done)
-	struct kv_events ev = {0};
+	struct kv_watch_req req = { .prefix = key("a"), .is_single_key = true };
+	CLEANUP(kv_events_done) struct kv_events ev = { 0 };
 	struct kv_watch *w = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	assert_done(kv_watch_open(store.kv, &req, &w, &e));
@@ -731,8 +710,7 @@ static void test_watch_one_key(void **state)
 /* From the past: every change once, in order, then those to come. */
 static void test_watch_resumes(void **state)
 {
-	CLEANUP(kv_events_done)
-	struct kv_events ev = {0};
+	CLEANUP(kv_events_done) struct kv_events ev = { 0 };
 	int64_t first = put(key("0"), "x"), seen = first;
 	struct kv_watch *w;
 	int n = 1;
@@ -767,11 +745,10 @@ static void test_watch_resumes(void **state)
 
 static void test_watch_idle_and_wake(void **state)
 {
-	CLEANUP(kv_events_done)
-	struct kv_events ev = {0};
+	CLEANUP(kv_events_done) struct kv_events ev = { 0 };
 	struct kv_watch *w = watch(store.prefix, 0);
 	int64_t begin = test_now_msec();
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(kv_watch_next(w, 0, &ev, &e), KV_IDLE);
@@ -796,11 +773,10 @@ static void *wake(void *w)
 
 static void test_watch_woken_by_thread(void **state)
 {
-	CLEANUP(kv_events_done)
-	struct kv_events ev = {0};
+	CLEANUP(kv_events_done) struct kv_events ev = { 0 };
 	struct kv_watch *w = watch(store.prefix, 0);
 	int64_t begin = test_now_msec();
-	struct err e = {0};
+	struct err e = { 0 };
 	pthread_t thread;
 
 	(void)state;
@@ -813,8 +789,8 @@ static void test_watch_woken_by_thread(void **state)
 
 static void test_watch_of_compacted(void **state)
 {
-	struct kv_events ev = {0};
-	struct err e = {0};
+	struct kv_events ev = { 0 };
+	struct err e = { 0 };
 	int64_t old = put(key("a"), "1"), now;
 	struct kv_watch *w;
 
@@ -838,10 +814,9 @@ static void test_watch_of_compacted(void **state)
 /* A lease that ends is seen like any other deletion. */
 static void test_watch_sees_expiry(void **state)
 {
-	CLEANUP(kv_events_done)
-	struct kv_events ev = {0};
+	CLEANUP(kv_events_done) struct kv_events ev = { 0 };
 	struct kv_watch *w = watch(store.prefix, 0);
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t lease;
 
 	(void)state;
@@ -866,7 +841,7 @@ static int new_prefix(void **state)
 static int fake_begin(void **state)
 {
 	(void)state;
-	store = (struct store){.fake = fake_etcd_new()};
+	store = (struct store){ .fake = fake_etcd_new() };
 	store.kv = kv_fake_open(store.fake);
 	return 0;
 }
@@ -882,7 +857,7 @@ static int fake_end(void **state)
 static int etcd_begin(void **state)
 {
 	(void)state;
-	store = (struct store){.etcd = test_etcd_start(NULL)};
+	store = (struct store){ .etcd = test_etcd_start(NULL) };
 	store.kv = test_etcd_open(store.etcd);
 	return 0;
 }

@@ -39,7 +39,7 @@
 static struct kv *open_quick(const struct test_etcd *t)
 {
 	struct etcd_conf conf = *test_etcd_client(t);
-	struct err e = {0};
+	struct err e = { 0 };
 	struct kv *kv = NULL;
 
 	conf.limit_sec = 1;
@@ -50,8 +50,7 @@ static struct kv *open_quick(const struct test_etcd *t)
 static int try_put(
 	struct kv *kv, const char *key, const char *value, int64_t *rev, struct err *e)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 
 	kv_txn_put(t, key, value);
 	return kv_txn_commit(kv, t, rev, e);
@@ -59,7 +58,7 @@ static int try_put(
 
 static int64_t put(struct kv *kv, const char *key, const char *value)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t rev = 0;
 
 	assert_done(try_put(kv, key, value, &rev, &e));
@@ -68,8 +67,8 @@ static int64_t put(struct kv *kv, const char *key, const char *value)
 
 static char *get(struct kv *kv, const char *key)
 {
-	struct kv_pair p = {0};
-	struct err e = {0};
+	struct kv_pair p = { 0 };
+	struct err e = { 0 };
 
 	assert_done(kv_get(kv, key, &p, NULL, &e));
 	free(p.key);
@@ -78,9 +77,9 @@ static char *get(struct kv *kv, const char *key)
 
 static struct kv_watch *watch(struct kv *kv, int64_t from_rev)
 {
-	struct kv_watch_req req = {.prefix = "/", .from_rev = from_rev};
+	struct kv_watch_req req = { .prefix = "/", .from_rev = from_rev };
 	struct kv_watch *w = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	assert_done(kv_watch_open(kv, &req, &w, &e));
 	return w;
@@ -101,9 +100,8 @@ static int next(struct kv_watch *w, struct kv_events *out, struct err *e)
 
 static void assert_next_key(struct kv_watch *w, const char *key)
 {
-	CLEANUP(kv_events_done)
-	struct kv_events ev = {0};
-	struct err e = {0};
+	CLEANUP(kv_events_done) struct kv_events ev = { 0 };
+	struct err e = { 0 };
 
 	assert_done(next(w, &ev, &e));
 	assert_string_equal(ev.v[0].pair.key, key);
@@ -129,11 +127,10 @@ static void test_watch_survives_kill(void **state)
 {
 	struct test_etcd *t = test_etcd_start(NULL);
 	struct kv *kv = test_etcd_open(t);
-	CLEANUP(kv_events_done)
-	struct kv_events ev = {0};
+	CLEANUP(kv_events_done) struct kv_events ev = { 0 };
 	struct kv_watch *w = watch(kv, 0), *none = NULL;
-	struct kv_watch_req req = {.prefix = "/"};
-	struct err e = {0};
+	struct kv_watch_req req = { .prefix = "/" };
+	struct err e = { 0 };
 	int64_t rev = put(kv, "/a", "1");
 
 	(void)state;
@@ -161,12 +158,11 @@ static void test_frozen(void **state)
 {
 	struct test_etcd *t = test_etcd_start(NULL);
 	struct kv *kv = open_quick(t);
-	CLEANUP(kv_events_done)
-	struct kv_events ev = {0};
+	CLEANUP(kv_events_done) struct kv_events ev = { 0 };
 	struct kv_watch *w = watch(kv, 0);
 	int64_t begin, rev = put(kv, "/a", "1"), count;
 	CLEANUP_STR char *value = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	assert_next_key(w, "/a");
@@ -196,10 +192,9 @@ static void test_frozen_and_silent(void **state)
 {
 	struct test_etcd *t = test_etcd_start(NULL);
 	struct kv *kv = open_quick(t);
-	CLEANUP(kv_events_done)
-	struct kv_events ev = {0};
+	CLEANUP(kv_events_done) struct kv_events ev = { 0 };
 	struct kv_watch *w = watch(kv, 0);
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	test_etcd_freeze(t, 0);
@@ -222,10 +217,9 @@ struct writer {
 
 static const char *write_one(struct writer *w, int i)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	CLEANUP_STR char *key = xasprintf("/w/%d/%06d", w->number, i);
-	struct err e = {0};
+	struct err e = { 0 };
 
 	kv_txn_if_rev(t, key, 0);
 	kv_txn_put(t, key, "x");
@@ -262,7 +256,7 @@ struct progress {
 static bool has_more(void *aux)
 {
 	struct progress *p = aux;
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t count;
 
 	return kv_count(p->kv, "/w/", &count, &e) == 0 && count > p->more_than;
@@ -272,15 +266,15 @@ static void test_kills_in_the_middle(void **state)
 {
 	struct test_etcd *t = test_etcd_start(NULL);
 	struct kv *kv = test_etcd_open(t);
-	struct writer writers[N_WRITERS] = {0};
-	struct progress progress = {.kv = kv};
+	struct writer writers[N_WRITERS] = { 0 };
+	struct progress progress = { .kv = kv };
 	int n_done = 0, n_unknown = 0, n_failed = 0;
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t count = 0;
 
 	(void)state;
 	for (int i = 0; i < N_WRITERS; i++) {
-		writers[i] = (struct writer){.kv = kv, .number = i};
+		writers[i] = (struct writer){ .kv = kv, .number = i };
 		assert_int_equal(
 			pthread_create(&writers[i].thread, NULL, write_on, &writers[i]),
 			0);
@@ -318,13 +312,12 @@ static void test_kills_in_the_middle(void **state)
 
 static void test_restored(void **state)
 {
-	struct log_seen seen = {.want = "another store than before, or an older one"};
+	struct log_seen seen = { .want = "another store than before, or an older one" };
 	struct test_etcd *t = test_etcd_start(NULL);
 	struct kv *kv = test_etcd_open(t), *fresh;
-	CLEANUP(kv_events_done)
-	struct kv_events ev = {0};
+	CLEANUP(kv_events_done) struct kv_events ev = { 0 };
 	struct kv_watch *w;
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t rev = 0, count;
 
 	(void)state;
@@ -365,7 +358,7 @@ static void test_restored(void **state)
 
 static bool is_leaderless(void *aux)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t count;
 
 	return kv_count(aux, "/", &count, &e) < 0 && strstr(e.msg, "no leader");
@@ -373,12 +366,11 @@ static bool is_leaderless(void *aux)
 
 static void test_fail_over(void **state)
 {
-	struct test_etcd *t = test_etcd_start(&(struct test_etcd_conf){.n_members = 3});
+	struct test_etcd *t = test_etcd_start(&(struct test_etcd_conf){ .n_members = 3 });
 	struct kv *kv = test_etcd_open(t);
-	CLEANUP(kv_events_done)
-	struct kv_events ev = {0};
+	CLEANUP(kv_events_done) struct kv_events ev = { 0 };
 	struct kv_watch *w = watch(kv, 0);
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t rev, begin, count;
 	int r;
 
@@ -421,8 +413,8 @@ static void test_first_is_dead(void **state)
 {
 	struct test_etcd *t = test_etcd_start(NULL);
 	CLEANUP_STR char *dead = xasprintf("[::1]:%u", test_free_port());
-	struct etcd_conf conf = {.limit_sec = 2};
-	struct err e = {0};
+	struct etcd_conf conf = { .limit_sec = 2 };
+	struct err e = { 0 };
 	struct kv *kv = NULL;
 	struct kv_watch *w;
 
@@ -446,11 +438,11 @@ static void test_first_is_dead(void **state)
 /* etcd may apply the write that crosses the quota and answer it with an error all the same. */
 static void test_full(void **state)
 {
-	const char *const args[] = {"--quota-backend-bytes", "2097152", NULL};
-	struct test_etcd *t = test_etcd_start(&(struct test_etcd_conf){.args = args});
+	const char *const args[] = { "--quota-backend-bytes", "2097152", NULL };
+	struct test_etcd *t = test_etcd_start(&(struct test_etcd_conf){ .args = args });
 	struct kv *kv = test_etcd_open(t);
 	CLEANUP_STR char *big = xmalloc(KV_VALUE_MAX + 1);
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t count;
 	int r = 0;
 
@@ -471,12 +463,12 @@ static void test_full(void **state)
 
 static void test_tls(void **state)
 {
-	struct test_etcd *t = test_etcd_start(&(struct test_etcd_conf){.is_tls = true});
+	struct test_etcd *t = test_etcd_start(&(struct test_etcd_conf){ .is_tls = true });
 	struct etcd_conf conf = *test_etcd_client(t);
 	struct kv *kv = test_etcd_open(t);
 	struct kv_watch *w = watch(kv, 0);
 	CLEANUP_STR char *plain = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	put(kv, "/a", "1");
@@ -499,7 +491,7 @@ static void test_tls(void **state)
 	}
 
 	conf = *test_etcd_client(t);
-	conf.url = (struct strv){0};
+	conf.url = (struct strv){ 0 };
 	plain = xasprintf("http%s", test_etcd_url(t, 0) + strlen("https"));
 	strv_add(&conf.url, plain);
 	assert_true(kv_etcd_check(&conf, &e) < 0);
@@ -512,11 +504,11 @@ static void test_tls(void **state)
 static void test_tls_and_auth(void **state)
 {
 	struct test_etcd *t = test_etcd_start(
-		&(struct test_etcd_conf){.is_tls = true, .is_auth = true});
+		&(struct test_etcd_conf){ .is_tls = true, .is_auth = true });
 	struct etcd_conf conf = *test_etcd_client(t);
-	struct test_cert named = {0};
+	struct test_cert named = { 0 };
 	struct kv *kv = test_etcd_open(t);
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	put(kv, "/a", "1");
@@ -533,13 +525,14 @@ static void test_tls_and_auth(void **state)
 
 static void test_auth_refused(void **state)
 {
-	struct test_etcd *t = test_etcd_start(&(struct test_etcd_conf){.is_auth = true});
+	struct test_etcd *t =
+		test_etcd_start(&(struct test_etcd_conf){ .is_auth = true });
 	struct etcd_conf conf = *test_etcd_client(t);
-	struct kv_watch_req req = {.prefix = "/"};
+	struct kv_watch_req req = { .prefix = "/" };
 	char wrong[] = "wrong", nobody[] = "nobody";
 	struct kv_watch *w = NULL;
 	struct kv *kv = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	conf.password = wrong;
@@ -569,7 +562,7 @@ struct reader {
 static void *read_once(void *aux)
 {
 	struct reader *r = aux;
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t count;
 
 	return kv_count(r->kv, "/", &count, &e) == 0 ? NULL : xstrdup(e.msg);
@@ -578,10 +571,11 @@ static void *read_once(void *aux)
 /* Tokens are in etcd's memory: after a restart ours is worth nothing. */
 static void test_token_renewed(void **state)
 {
-	struct test_etcd *t = test_etcd_start(&(struct test_etcd_conf){.is_auth = true});
+	struct test_etcd *t =
+		test_etcd_start(&(struct test_etcd_conf){ .is_auth = true });
 	struct kv *kv = test_etcd_open(t);
 	struct reader readers[N_WRITERS];
-	struct err e = {0};
+	struct err e = { 0 };
 	struct kv_watch *w;
 	int64_t lease = 0, ttl = 0;
 
@@ -624,14 +618,15 @@ static void test_token_renewed(void **state)
 /* Changing users makes every token "old". */
 static void test_auth_changes(void **state)
 {
-	struct test_etcd *t = test_etcd_start(&(struct test_etcd_conf){.is_auth = true});
+	struct test_etcd *t =
+		test_etcd_start(&(struct test_etcd_conf){ .is_auth = true });
 	struct kv *kv = test_etcd_open(t);
 
 	(void)state;
 	put(kv, "/a", "1");
-	test_etcd_ctl(t, (const char *const[]){"role", "add", "some", NULL}, NULL);
+	test_etcd_ctl(t, (const char *const[]){ "role", "add", "some", NULL }, NULL);
 	put(kv, "/a", "2");
-	test_etcd_ctl(t, (const char *const[]){"auth", "disable", NULL}, NULL);
+	test_etcd_ctl(t, (const char *const[]){ "auth", "disable", NULL }, NULL);
 	put(kv, "/a", "3");
 	kv_close(kv);
 	kv = test_etcd_open(t); /* user and password are set, but etcd wants none */
@@ -644,9 +639,9 @@ static void test_auth_changes(void **state)
 
 static void test_check(void **state)
 {
-	struct etcd_conf conf = {0};
+	struct etcd_conf conf = { 0 };
 	CLEANUP_STR char *refused = xasprintf("[::1]:%u", test_free_port());
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	assert_true(kv_etcd_check(&conf, &e) < 0);

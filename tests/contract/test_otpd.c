@@ -32,7 +32,7 @@ static struct world {
 static void add(const char *name, const char *realm)
 {
 	char *seed = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (account_add(&w.accounts, realm, name, SEED, clock_unix_sec(), &seed, &e) < 0)
 		fail_msg("%s", e.msg);
@@ -42,7 +42,7 @@ static void add(const char *name, const char *realm)
 static int start_world(void **state)
 {
 	const struct etcd_conf *etcd;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	w.etcd = test_etcd_start(NULL);
@@ -57,7 +57,7 @@ static int start_world(void **state)
 		otpd_open(&w.conf, &w.otpd, &e) < 0)
 		fail_msg("%s", e.msg);
 	w.accounts.kv = w.kv;
-	w.http = http_new(&(struct http_conf){0});
+	w.http = http_new(&(struct http_conf){ 0 });
 	add("api", "ungleich-auth");
 	add("other", "ungleich-auth");
 	add("boss", "ungleich-admin");
@@ -81,11 +81,11 @@ static int stop_world(void **state)
 
 static int post(const char *path, const char *body)
 {
-	CLEANUP(http_resp_done)
-	struct http_resp resp = {0};
+	CLEANUP(http_resp_done) struct http_resp resp = { 0 };
 	CLEANUP_STR char *url = xasprintf("http://[::1]:%u%s", otpd_port(w.otpd), path);
 	struct http_req req = {
-		.method = "POST", .url = url, .body = body, .body_size = strlen(body)};
+		.method = "POST", .url = url, .body = body, .body_size = strlen(body)
+	};
 	struct err e;
 
 	if (http_call(w.http, &req, &resp, &e) < 0)
@@ -127,8 +127,7 @@ static void test_askers_are_slowed(void **state)
 static bool has_session(const char *hash)
 {
 	CLEANUP_STR char *key = key_session(hash);
-	CLEANUP(kv_pair_done)
-	struct kv_pair pair = {0};
+	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
 	struct err e;
 
 	assert_int_equal(kv_get(w.kv, key, &pair, NULL, &e), 0);
@@ -140,8 +139,7 @@ static void put_session(char hash[SHA256_HEX_SIZE], const char *token, const cha
 	CLEANUP_STR char *text = xasprintf("{\"name\":\"%s\",\"realm\":\"users\","
 					   "\"expires\":\"2099-01-01T00:00:00Z\"}",
 		name);
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	CLEANUP_STR char *key = NULL;
 	struct err e;
 

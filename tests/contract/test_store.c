@@ -26,9 +26,8 @@ static struct test_etcd *etcd;
 
 static int64_t put(struct kv *kv, const char *key, const char *value)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct err e = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct err e = { 0 };
 	int64_t rev;
 
 	if (value)
@@ -49,7 +48,7 @@ static bool is_as_wanted(void *aux)
 {
 	struct want *w = aux;
 	struct cache_items items;
-	struct buf b = {0};
+	struct buf b = { 0 };
 	bool is;
 
 	cache_items_get(w->c, &items);
@@ -64,7 +63,7 @@ static bool is_as_wanted(void *aux)
 
 static void assert_becomes(struct cache *c, const char *text)
 {
-	struct want w = {c, text};
+	struct want w = { c, text };
 
 	if (!wait_until(is_as_wanted, &w, LONG_MSEC))
 		fail_msg("it never became %s", text);
@@ -135,13 +134,13 @@ static bool is_lost(void *aux)
 
 static struct session *start(struct kv *kv, struct who *w)
 {
-	struct session_conf conf = {.kind = SESSION_LOCK,
+	struct session_conf conf = { .kind = SESSION_LOCK,
 		.key = "/lock",
 		.value = "{}",
 		.ttl_sec = TTL_MSEC / 1000,
 		.on_held = on_held,
 		.on_lost = on_lost,
-		.aux = w};
+		.aux = w };
 	struct session *s = session_new(kv, &conf);
 
 	session_start(s);
@@ -152,7 +151,7 @@ static struct session *start(struct kv *kv, struct who *w)
 static void test_frozen(void **state)
 {
 	struct kv *kv = test_etcd_open(etcd);
-	struct who w = {.is_held = false};
+	struct who w = { .is_held = false };
 	struct session *s = start(kv, &w);
 	int64_t frozen_msec;
 
@@ -175,7 +174,7 @@ static void test_frozen(void **state)
 static void test_takeover(void **state)
 {
 	struct kv *kv_a = test_etcd_open(etcd), *kv_b = test_etcd_open(etcd);
-	struct who a = {.is_held = false}, b = {.is_held = false};
+	struct who a = { .is_held = false }, b = { .is_held = false };
 	struct session *sa = start(kv_a, &a), *sb;
 	int64_t gone_msec, fence;
 

@@ -62,7 +62,7 @@ static int teardown(void **state)
 static void run_guest(struct virt *v, char uuid[UUID_STR_SIZE], const char *disk)
 {
 	CLEANUP_STR char *xml = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	uuid_new(uuid);
 	xml = virt_cases_xml(v, uuid, 1, disk);
@@ -72,7 +72,7 @@ static void run_guest(struct virt *v, char uuid[UUID_STR_SIZE], const char *disk
 
 static void clean(struct virt *v, const char *uuid)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 
 	ok(virt_destroy(v, uuid, &e), &e);
 	ok(virt_undefine(v, uuid, &e), &e);
@@ -88,7 +88,7 @@ static int guest_pid(const char *uuid)
 static enum virt_off off_of(struct virt *v, const char *uuid)
 {
 	struct virt_dom dom;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	assert_true(virt_cases_wait_state(v, uuid, VIRT_OFF));
 	ok(virt_get(v, uuid, &dom, &e), &e);
@@ -98,7 +98,7 @@ static enum virt_off off_of(struct virt *v, const char *uuid)
 /* QEMU dies; somebody tells it to go: neither is the guest's will. */
 static void test_signals(void **state)
 {
-	static const int signals[] = {SIGKILL, SIGTERM};
+	static const int signals[] = { SIGKILL, SIGTERM };
 	struct virt_seen *s = *state;
 	char uuid[UUID_STR_SIZE];
 
@@ -118,13 +118,13 @@ static void test_signals(void **state)
 /* A boot sector that powers the machine off: SLP_EN and type 0 to the ICH9's PM1a control. */
 static char *write_off_image(void)
 {
-	static const unsigned char code[] = {0xba, 0x04, 0x06, /* mov dx, 0x604 */
-		0xb8, 0x00, 0x20,			       /* mov ax, 0x2000 */
-		0xef,					       /* out dx, ax */
-		0xf4, 0xeb, 0xfd};			       /* hlt; jmp */
+	static const unsigned char code[] = { 0xba, 0x04, 0x06, /* mov dx, 0x604 */
+		0xb8, 0x00, 0x20,				/* mov ax, 0x2000 */
+		0xef,						/* out dx, ax */
+		0xf4, 0xeb, 0xfd };				/* hlt; jmp */
 	char *path = test_path("off.img");
-	unsigned char image[1024 * 1024] = {0};
-	struct err e = {0};
+	unsigned char image[1024 * 1024] = { 0 };
+	struct err e = { 0 };
 
 	memcpy(image, code, sizeof(code));
 	image[510] = 0x55;
@@ -151,7 +151,7 @@ static void test_restart(void **state)
 	struct virt_seen *s = *state;
 	char uuid[UUID_STR_SIZE];
 	struct virt_dom dom;
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t begin;
 	int n, pid;
 

@@ -17,26 +17,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void fuzz_vm(json_t *json)
 {
-	static const struct vm_limits limits = {8, 8192, 100};
-	static const struct who who = {"alice", "users", false};
+	static const struct vm_limits limits = { 8, 8192, 100 };
+	static const struct who who = { "alice", "users", false };
 	char name[] = "image", uuid[] = UUID, store[] = "store";
-	struct image image = {.name = name, .uuid = uuid, .store = store};
+	struct image image = { .name = name, .uuid = uuid, .store = store };
 	struct network nets[VM_NICS_MAX];
-	struct user user = {0};
-	struct vm_parts parts = {.who = &who,
+	struct user user = { 0 };
+	struct vm_parts parts = { .who = &who,
 		.uuid = UUID,
 		.image = &image,
 		.user = &user,
-		.networks = nets};
-	CLEANUP(vm_input_done)
-	struct vm_input in = {0};
-	CLEANUP(vm_done)
-	struct vm vm = {0}, again = {0};
+		.networks = nets };
+	CLEANUP(vm_input_done) struct vm_input in = { 0 };
+	CLEANUP(vm_done) struct vm vm = { 0 }, again = { 0 };
 	CLEANUP_STR char *text = NULL;
 	struct err e;
 
 	for (size_t i = 0; i < VM_NICS_MAX; i++)
-		nets[i] = (struct network){.uuid = uuid};
+		nets[i] = (struct network){ .uuid = uuid };
 	if (vm_input_parse(json, &limits, &in, &e) < 0 ||
 		vm_input_build(&in, &parts, &limits, 1, &vm, &e) < 0)
 		return;
@@ -46,8 +44,7 @@ static void fuzz_vm(json_t *json)
 
 static void fuzz_host(json_t *json)
 {
-	CLEANUP(host_done)
-	struct host host = {0}, again = {0};
+	CLEANUP(host_done) struct host host = { 0 }, again = { 0 };
 	CLEANUP_STR char *text = NULL;
 	struct err e;
 
@@ -60,8 +57,7 @@ static void fuzz_host(json_t *json)
 
 static void fuzz_store(json_t *json)
 {
-	CLEANUP(image_store_done)
-	struct image_store store = {0}, again = {0};
+	CLEANUP(image_store_done) struct image_store store = { 0 }, again = { 0 };
 	CLEANUP_STR char *text = NULL;
 	struct err e;
 
@@ -76,8 +72,7 @@ static void fuzz_store(json_t *json)
 
 static void fuzz_image(json_t *json)
 {
-	CLEANUP(image_done)
-	struct image image = {0}, again = {0};
+	CLEANUP(image_done) struct image image = { 0 }, again = { 0 };
 	CLEANUP_STR char *text = NULL;
 	struct err e;
 
@@ -92,10 +87,8 @@ static void fuzz_image(json_t *json)
 
 static void fuzz_patch(json_t *json)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	CLEANUP(user_done)
-	struct user user = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP(user_done) struct user user = { 0 };
 
 	(void)!jtab_patch(&vm_patch_jtab, json, &vm, NULL);
 	(void)!jtab_patch(&quota_input_jtab, json, &user, NULL);
@@ -103,10 +96,8 @@ static void fuzz_patch(json_t *json)
 
 static void fuzz_text(const char *text, size_t size)
 {
-	CLEANUP(credentials_done)
-	struct credentials c = {0};
-	CLEANUP(route_match_done)
-	struct route_match m = {0};
+	CLEANUP(credentials_done) struct credentials c = { 0 };
+	CLEANUP(route_match_done) struct route_match m = { 0 };
 	struct err e;
 
 	(void)!credentials_parse(text, &c, &e);
@@ -118,11 +109,10 @@ static void fuzz_text(const char *text, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static void (*const fns[])(json_t *) = {
-		fuzz_vm, fuzz_host, fuzz_store, fuzz_image, fuzz_patch};
+	static void (*const fns[])(
+		json_t *) = { fuzz_vm, fuzz_host, fuzz_store, fuzz_image, fuzz_patch };
 	CLEANUP_STR char *text = NULL;
-	CLEANUP(json_decref_ptr)
-	json_t *json = NULL;
+	CLEANUP(json_decref_ptr) json_t *json = NULL;
 	struct err e;
 
 	if (size == 0)

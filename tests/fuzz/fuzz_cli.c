@@ -16,8 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void try_text(const char *s, size_t size)
 {
-	CLEANUP(buf_done)
-	struct buf clean = {0}, stripped = {0};
+	CLEANUP(buf_done) struct buf clean = { 0 }, stripped = { 0 };
 
 	cli_text_clean(s, size, &clean);
 	assert(str_is_text(buf_str(&clean), clean.size, false));
@@ -36,7 +35,7 @@ static int on_event(void *aux, const char *event, const char *data)
 
 static void feed(const char *s, size_t size, size_t step, struct buf *out)
 {
-	struct cli_sse sse = {.fn = on_event, .aux = out};
+	struct cli_sse sse = { .fn = on_event, .aux = out };
 
 	for (size_t i = 0; i < size; i += step)
 		cli_sse_feed(&sse, s + i, step < size - i ? step : size - i);
@@ -45,7 +44,7 @@ static void feed(const char *s, size_t size, size_t step, struct buf *out)
 
 static void try_events(const char *s, size_t size)
 {
-	struct buf whole = {0}, pieces = {0};
+	struct buf whole = { 0 }, pieces = { 0 };
 
 	feed(s, size, size ? size : 1, &whole);
 	feed(s, size, 1 + size % 7, &pieces);
@@ -82,10 +81,9 @@ static void try_values(const char *s)
 static void try_args(const char *s, size_t size)
 {
 	CLEANUP_STR char *text = xstrndup(s, size);
-	CLEANUP(cli_args_done)
-	struct cli_args args = {0};
-	const char *argv[32] = {"ucloud-cli"};
-	struct err e = {0};
+	CLEANUP(cli_args_done) struct cli_args args = { 0 };
+	const char *argv[32] = { "ucloud-cli" };
+	struct err e = { 0 };
 	int argc = 1;
 
 	for (char *at = text; at && argc < (int)ARRAY_LEN(argv) - 1; argc++) {

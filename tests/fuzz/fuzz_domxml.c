@@ -20,7 +20,7 @@ static void check_id(const struct domxml_id *id)
 static void read_it(const char *text)
 {
 	struct domxml_id id;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (domxml_read_id(text, &id, &e) == 0)
 		check_id(&id);
@@ -32,16 +32,17 @@ static void write_it(char *text)
 {
 	char uuid[] = "01234567-89ab-4cde-8123-456789abcdef";
 	char format[] = "qcow2";
-	struct vm vm = {.uuid = uuid, .boot = 7, .name = text};
+	struct vm vm = { .uuid = uuid, .boot = 7, .name = text };
 	struct disk_source disk = {
-		.kind = DISK_SOURCE_FILE, .path = text, .format = format};
-	struct domxml d = {.vm = &vm,
+		.kind = DISK_SOURCE_FILE, .path = text, .format = format
+	};
+	struct domxml d = { .vm = &vm,
 		.host = "h1",
 		.driver = "qemu",
 		.accel = "tcg",
 		.disks = &disk,
 		.n_disks = 1,
-		.disk_cache = "none"};
+		.disk_cache = "none" };
 	CLEANUP_STR char *xml = NULL;
 	struct domxml_id id;
 	struct err e;

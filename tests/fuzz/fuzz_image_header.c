@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t size)
 {
 	struct image_header h;
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t file_size;
 
 	if (size < 2)

@@ -17,10 +17,9 @@ static void check(int result, const struct err *e)
 
 static void try_range(const char *s, size_t size)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list list = {0};
+	CLEANUP(kv_list_done) struct kv_list list = { 0 };
 	struct kv_wire_head head;
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t count;
 	int r = kv_wire_parse_range(s, size, &head, &list, &count, &e);
 
@@ -32,11 +31,10 @@ static void try_range(const char *s, size_t size)
 
 static void try_txn(const char *s, size_t size)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct kv_txn_result r = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct kv_txn_result r = { 0 };
 	struct kv_wire_head head;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	kv_txn_get(t, "a");
 	kv_txn_put(t, "b", "");
@@ -48,9 +46,8 @@ static void try_txn(const char *s, size_t size)
 static void try_others(const char *s, size_t size)
 {
 	CLEANUP_STR char *token = NULL;
-	CLEANUP(kv_wire_watch_done)
-	struct kv_wire_watch w = {0};
-	struct err e = {0};
+	CLEANUP(kv_wire_watch_done) struct kv_wire_watch w = { 0 };
+	struct err e = { 0 };
 	int64_t n;
 
 	check(kv_wire_parse_grant(s, size, &n, &e), &e);
@@ -65,7 +62,7 @@ static void try_others(const char *s, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *s = (const char *)data;
-	struct err e = {0};
+	struct err e = { 0 };
 	int status = size > 0 ? 200 + 3 * data[0] : 200;
 
 	try_range(s, size);

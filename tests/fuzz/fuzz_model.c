@@ -20,8 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t size);
 #define ROUND_TRIP(type, parse, format, done)                                            \
 	static void type##_round_trip(const char *text, size_t size)                     \
 	{                                                                                \
-		struct type a = {0}, b = {0};                                            \
-		struct err e = {0};                                                      \
+		struct type a = { 0 }, b = { 0 };                                        \
+		struct err e = { 0 };                                                    \
                                                                                          \
 		if (parse(text, size, &a, &e) == 0) {                                    \
 			CLEANUP_STR char *one = format(&a);                              \
@@ -48,9 +48,9 @@ ROUND_TRIP(request, request_parse, request_format, request_done)
 /* A key that parses is built again from its parts. */
 static void request_key(const char *text)
 {
-	struct keys k = {0};
+	struct keys k = { 0 };
 	struct request_key r;
-	struct err e = {0};
+	struct err e = { 0 };
 	CLEANUP_STR char *again = NULL;
 
 	keys_set_defaults(&k);
@@ -67,19 +67,19 @@ static void request_key(const char *text)
 /* Any bytes as a name, and as a line of a log that must be readable again. */
 static void text(const char *s)
 {
-	static int (*const checks[])(const char *, struct err *) = {name_check,
+	static int (*const checks[])(const char *, struct err *) = { name_check,
 		hostname_check, user_name_check, realm_check, uuid_check,
 		label_name_check, label_value_check, ssh_key_check, rel_path_check,
-		mac_check, ipv6_check};
-	struct err e = {0};
-	struct vm vm = {0};
+		mac_check, ipv6_check };
+	struct err e = { 0 };
+	struct vm vm = { 0 };
 
 	for (size_t i = 0; i < ARRAY_LEN(checks); i++)
 		if (checks[i](s, &e) != 0)
 			assert(e.kind == ERR_INVALID);
 	vm_log(&vm, 1, "%s", s);
 	CLEANUP_STR char *line = jtab_format_text(&vm_log_jtab, vm.log.v);
-	struct vm_log_line again = {0};
+	struct vm_log_line again = { 0 };
 	int rc = jtab_parse_text(
 		&vm_log_jtab, line, strlen(line), JTAB_STORED, &again, &e);
 	assert(rc == 0 && strlen(again.text) <= 500);

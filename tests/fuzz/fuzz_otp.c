@@ -22,8 +22,7 @@ static void check_login(const struct otp_login *l, bool has_token)
 
 static void try_body(const char *body, size_t size, int what)
 {
-	CLEANUP(otp_question_done)
-	struct otp_question q = {0};
+	CLEANUP(otp_question_done) struct otp_question q = { 0 };
 	struct err e;
 
 	if (what == 0 && otp_verify_parse(body, size, &q, &e) == 0) {

@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void try_time(const char *s)
 {
 	char again[TIME_STR_SIZE];
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t sec;
 
 	if (time_parse(s, &sec, &e) == 0) {
@@ -26,7 +26,7 @@ static void try_host_port(const char *s)
 {
 	CLEANUP_STR char *host = NULL, *both = NULL, *host_again = NULL;
 	uint16_t port = 0, port_again = 0;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (parse_host_port(s, 80, &host, &port, &e) != 0) {
 		assert(!host && str_is_text(e.msg, strlen(e.msg), false));
@@ -41,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *s = xstrndup((const char *)data, size);
 	char *exact = xmalloc(size); /* no NUL behind it */
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t n = 0;
 	bool b;
 

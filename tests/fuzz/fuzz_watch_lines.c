@@ -14,8 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* The lines, each with its newline, up to the first that is too long. */
 static void split(const char *s, size_t size, size_t step, struct buf *out)
 {
-	struct kv_lines l = {.max_size = MAX_LINE};
-	struct err e = {0};
+	struct kv_lines l = { .max_size = MAX_LINE };
+	struct err e = { 0 };
 	const char *line;
 	size_t line_size;
 
@@ -38,10 +38,8 @@ static void split(const char *s, size_t size, size_t step, struct buf *out)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	CLEANUP(buf_done)
-	struct buf a = {0};
-	CLEANUP(buf_done)
-	struct buf b = {0};
+	CLEANUP(buf_done) struct buf a = { 0 };
+	CLEANUP(buf_done) struct buf b = { 0 };
 	size_t step = size > 0 ? data[0] % 16u + 1 : 1;
 	size_t least;
 

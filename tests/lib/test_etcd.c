@@ -53,20 +53,20 @@ static void die(struct test_etcd *t, const char *what)
 
 static void spawn(struct test_etcd *t, struct member *m)
 {
-	const char *argv[64] = {"etcd", "--name", m->name, "--data-dir", m->dir,
+	const char *argv[64] = { "etcd", "--name", m->name, "--data-dir", m->dir,
 		"--listen-client-urls", m->url, "--advertise-client-urls", m->url,
 		"--listen-peer-urls", m->peer_url, "--initial-advertise-peer-urls",
 		m->peer_url, "--initial-cluster", t->cluster, "--heartbeat-interval",
 		"50", "--election-timeout", "500", "--bcrypt-cost", "4", "--logger",
-		"zap", "--log-level", "warn"};
+		"zap", "--log-level", "warn" };
 	size_t n = 0;
 
 	while (argv[n])
 		n++;
 	if (t->conf.is_tls) {
-		const char *const tls[] = {"--cert-file", t->server_cert.cert_file,
+		const char *const tls[] = { "--cert-file", t->server_cert.cert_file,
 			"--key-file", t->server_cert.key_file, "--trusted-ca-file",
-			test_ca_file(), "--client-cert-auth"};
+			test_ca_file(), "--client-cert-auth" };
 
 		memcpy(argv + n, tls, sizeof(tls));
 		n += ARRAY_LEN(tls);
@@ -94,7 +94,7 @@ static void member_done(struct member *m)
 	free(m->log);
 	free(m->url);
 	free(m->peer_url);
-	*m = (struct member){0};
+	*m = (struct member){ 0 };
 }
 
 static bool has_ended(struct test_etcd *t)
@@ -151,7 +151,7 @@ static bool is_healthy(void *aux)
 /* False: a member has ended, perhaps because somebody took its port. */
 static bool wait_healthy(struct test_etcd *t)
 {
-	struct healthy h = {.t = t};
+	struct healthy h = { .t = t };
 
 	if (!wait_until(is_healthy, &h, START_MSEC))
 		die(t, h.err.msg);
@@ -187,10 +187,11 @@ static bool start_all(struct test_etcd *t)
 static void enable_auth(struct test_etcd *t)
 {
 	test_etcd_ctl(
-		t, (const char *const[]){"user", "add", "root:" PASSWORD, NULL}, NULL);
+		t, (const char *const[]){ "user", "add", "root:" PASSWORD, NULL }, NULL);
 	test_etcd_ctl(t,
-		(const char *const[]){"user", "grant-role", "root", "root", NULL}, NULL);
-	test_etcd_ctl(t, (const char *const[]){"auth", "enable", NULL}, NULL);
+		(const char *const[]){ "user", "grant-role", "root", "root", NULL },
+		NULL);
+	test_etcd_ctl(t, (const char *const[]){ "auth", "enable", NULL }, NULL);
 	t->has_auth = true;
 }
 
@@ -323,13 +324,13 @@ void test_etcd_restart(struct test_etcd *t, unsigned member)
 
 void test_etcd_ctl(struct test_etcd *t, const char *const *argv, char **out)
 {
-	const char *full[32] = {"etcdctl", "--endpoints", t->members[0].url};
+	const char *full[32] = { "etcdctl", "--endpoints", t->members[0].url };
 	CLEANUP_STR char *text = NULL;
 	size_t n = 3;
 
 	if (t->conf.is_tls) {
-		const char *const tls[] = {"--cacert", t->client.ca_file, "--cert",
-			t->client.cert_file, "--key", t->client.key_file};
+		const char *const tls[] = { "--cacert", t->client.ca_file, "--cert",
+			t->client.cert_file, "--key", t->client.key_file };
 
 		memcpy(full + n, tls, sizeof(tls));
 		n += ARRAY_LEN(tls);
@@ -351,7 +352,7 @@ void test_etcd_compact(struct test_etcd *t, int64_t rev)
 	char text[24];
 
 	snprintf(text, sizeof(text), "%" PRId64, rev);
-	test_etcd_ctl(t, (const char *const[]){"compact", text, NULL}, NULL);
+	test_etcd_ctl(t, (const char *const[]){ "compact", text, NULL }, NULL);
 }
 
 void test_etcd_save(struct test_etcd *t)
@@ -359,7 +360,7 @@ void test_etcd_save(struct test_etcd *t)
 	CLEANUP_STR char *path = xasprintf("%s/saved", t->dir);
 
 	test_remove(path);
-	test_etcd_ctl(t, (const char *const[]){"snapshot", "save", path, NULL}, NULL);
+	test_etcd_ctl(t, (const char *const[]){ "snapshot", "save", path, NULL }, NULL);
 }
 
 void test_etcd_restore(struct test_etcd *t)
@@ -370,9 +371,9 @@ void test_etcd_restore(struct test_etcd *t)
 	end_member(m);
 	test_remove(m->dir);
 	test_etcd_ctl(t,
-		(const char *const[]){"snapshot", "restore", path, "--name", m->name,
+		(const char *const[]){ "snapshot", "restore", path, "--name", m->name,
 			"--data-dir", m->dir, "--initial-cluster", t->cluster,
-			"--initial-advertise-peer-urls", m->peer_url, NULL},
+			"--initial-advertise-peer-urls", m->peer_url, NULL },
 		NULL);
 	spawn(t, m);
 	test_etcd_wait(t);

@@ -26,8 +26,8 @@ static struct {
 /* Waits until we are gone, then cleans up. */
 static void run_guard(int fd)
 {
-	static const char commands[] = "cat > /dev/null; \"$0\" stop \"$1\"; "
-				       "\"$0\" kill-guests \"$1\"; rm -rf \"$1\"";
+	static const char commands[] = "cat > /dev/null; \"$0\" stop \"$1\"; \"$0\" "
+				       "kill-guests \"$1\"; rm -rf \"$1\"";
 	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
 	setsid();
@@ -81,7 +81,7 @@ static void make_dir(void)
 
 const char *test_libvirtd_start(void)
 {
-	const char *argv[] = {SCRIPT, "start", NULL, NULL};
+	const char *argv[] = { SCRIPT, "start", NULL, NULL };
 	char *out = NULL;
 	int status;
 

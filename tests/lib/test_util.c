@@ -45,7 +45,7 @@ int64_t test_now_msec(void)
 
 static void nap(void)
 {
-	nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+	nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
 }
 
 bool wait_until(bool (*fn)(void *aux), void *aux, int64_t limit_msec)
@@ -82,7 +82,7 @@ void test_on_exit(void (*fn)(void *aux), void *aux)
 	}
 	if (n_on_exit == N_ON_EXIT)
 		die("too many", "test_on_exit()");
-	on_exit_list[n_on_exit++] = (struct at_exit){fn, aux};
+	on_exit_list[n_on_exit++] = (struct at_exit){ fn, aux };
 }
 
 void test_skip(const char *fmt, ...)
@@ -247,8 +247,8 @@ char *test_read_file(const char *path)
 
 uint16_t test_free_port(void)
 {
-	struct sockaddr_in6 sa = {
-		.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	struct sockaddr_in6 sa = { .sin6_family = AF_INET6,
+		.sin6_addr = IN6ADDR_LOOPBACK_INIT };
 	socklen_t len = sizeof(sa);
 	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 

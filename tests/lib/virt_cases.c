@@ -28,7 +28,7 @@ static void on_event(void *aux, const char *uuid)
 struct virt_seen *virt_seen_open(void)
 {
 	struct virt_seen *s = xcalloc(1, sizeof(*s));
-	struct err e = {0};
+	struct err e = { 0 };
 
 	assert_int_equal(virt_open(cases.uri, on_event, s, &s->v, &e), 0);
 	return s;
@@ -54,7 +54,7 @@ static bool is_above(void *aux)
 
 bool virt_seen_wait(const int *counter, int n)
 {
-	struct counter_above c = {counter, n};
+	struct counter_above c = { counter, n };
 
 	return wait_until(is_above, &c, WAIT_MSEC);
 }
@@ -65,17 +65,18 @@ char *virt_cases_xml(
 	CLEANUP_STR char *uuid_copy = xstrdup(uuid);
 	CLEANUP_STR char *path = xstrdup(disk_path);
 	CLEANUP_STR char *format = xstrdup("raw");
-	struct vm vm = {.uuid = uuid_copy, .boot = boot};
+	struct vm vm = { .uuid = uuid_copy, .boot = boot };
 	struct disk_source disk = {
-		.kind = DISK_SOURCE_FILE, .format = format, .path = path};
-	struct domxml d = {.vm = &vm,
+		.kind = DISK_SOURCE_FILE, .format = format, .path = path
+	};
+	struct domxml d = { .vm = &vm,
 		.host = "h1",
 		.accel = "tcg",
 		.disks = &disk,
 		.n_disks = disk_path != NULL,
-		.disk_cache = "writeback"};
+		.disk_cache = "writeback" };
 	char driver[32];
-	struct err e = {0};
+	struct err e = { 0 };
 
 	vm.specs.cpu = 1;
 	vm.specs.ram_mib = 32;
@@ -95,14 +96,14 @@ static bool has_state(void *aux)
 {
 	const struct state_wanted *w = aux;
 	struct virt_dom dom;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	return virt_get(w->v, w->uuid, &dom, &e) == 0 && dom.state == w->state;
 }
 
 bool virt_cases_wait_state(struct virt *v, const char *uuid, enum virt_state state)
 {
-	struct state_wanted w = {v, uuid, state};
+	struct state_wanted w = { v, uuid, state };
 
 	return wait_until(has_state, &w, WAIT_MSEC);
 }
@@ -117,7 +118,7 @@ static int ok(int rc, const struct err *e)
 static struct virt_dom get(struct virt *v, const char *uuid)
 {
 	struct virt_dom dom;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	ok(virt_get(v, uuid, &dom, &e), &e);
 	assert_string_equal(dom.uuid, uuid);
@@ -127,16 +128,15 @@ static struct virt_dom get(struct virt *v, const char *uuid)
 static void define(struct virt *v, const char *uuid, int64_t boot)
 {
 	CLEANUP_STR char *xml = virt_cases_xml(v, uuid, boot, NULL);
-	struct err e = {0};
+	struct err e = { 0 };
 
 	ok(virt_define(v, xml, &e), &e);
 }
 
 static bool is_listed(struct virt *v, const char *uuid)
 {
-	CLEANUP(virt_list_done)
-	struct virt_list list = {0};
-	struct err e = {0};
+	CLEANUP(virt_list_done) struct virt_list list = { 0 };
+	struct err e = { 0 };
 	bool found = false;
 
 	ok(virt_list(v, &list, &e), &e);
@@ -148,7 +148,7 @@ static bool is_listed(struct virt *v, const char *uuid)
 
 static void clean(struct virt *v, const char *uuid)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 
 	ok(virt_destroy(v, uuid, &e), &e);
 	ok(virt_undefine(v, uuid, &e), &e);
@@ -174,7 +174,7 @@ static void case_absent(void **state)
 	struct virt *v = ((struct virt_seen *)*state)->v;
 	char uuid[UUID_STR_SIZE];
 	struct virt_dom dom;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	uuid_new(uuid);
 	dom = get(v, uuid);
@@ -214,7 +214,7 @@ static void case_run(void **state)
 	struct virt_seen *s = *state;
 	struct virt *v = s->v;
 	char uuid[UUID_STR_SIZE];
-	struct err e = {0};
+	struct err e = { 0 };
 	int n;
 
 	uuid_new(uuid);
@@ -245,7 +245,7 @@ static void case_shutdown(void **state)
 {
 	struct virt *v = ((struct virt_seen *)*state)->v;
 	char uuid[UUID_STR_SIZE];
-	struct err e = {0};
+	struct err e = { 0 };
 
 	uuid_new(uuid);
 	define(v, uuid, 1);
@@ -267,7 +267,7 @@ static void case_foreign(void **state)
 	struct virt *v = ((struct virt_seen *)*state)->v;
 	char uuid[UUID_STR_SIZE];
 	CLEANUP_STR char *xml = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	uuid_new(uuid);
 	cases.add_foreign(uuid, "somebody-elses");
@@ -307,7 +307,7 @@ static void case_reopen(void **state)
 {
 	struct virt_seen *s = *state, *second = virt_seen_open();
 	char uuid[UUID_STR_SIZE];
-	struct err e = {0};
+	struct err e = { 0 };
 
 	uuid_new(uuid);
 	define(s->v, uuid, 1);
@@ -324,7 +324,7 @@ static void case_reopen(void **state)
 static void case_bad_xml(void **state)
 {
 	struct virt *v = ((struct virt_seen *)*state)->v;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	assert_int_equal(virt_define(v, "<domain", &e), -1);
 	assert_false(err_is_passing(e.kind));
@@ -334,7 +334,7 @@ static void case_node(void **state)
 {
 	struct virt *v = ((struct virt_seen *)*state)->v;
 	struct virt_node node;
-	struct err e = {0};
+	struct err e = { 0 };
 	char driver[32];
 
 	ok(virt_node(v, &node, &e), &e);
@@ -378,7 +378,7 @@ static void case_set_event(void **state)
 {
 	struct virt_seen *s = *state;
 	char uuid[UUID_STR_SIZE];
-	struct err e = {0};
+	struct err e = { 0 };
 	int n;
 
 	uuid_new(uuid);

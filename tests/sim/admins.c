@@ -7,7 +7,7 @@
 #include "common/base/log.h"
 #include "tests/sim/sim.h"
 
-const struct who sim_admin = {"root", "ungleich-admin", true};
+const struct who sim_admin = { "root", "ungleich-admin", true };
 
 static void note(const char *what, const char *subject, int r, const struct err *e)
 {
@@ -20,9 +20,8 @@ void move_quota(struct sim *s)
 	if (!n)
 		return;
 	const char *name = sim_user(sim_random(s, SIM_USERS));
-	CLEANUP(user_done)
-	struct user u = {0};
-	struct err e = {0};
+	CLEANUP(user_done) struct user u = { 0 };
+	struct err e = { 0 };
 	json_t *body = sim_chance(s, 40) ? json_pack("{s:n}", "quota")
 					 : json_pack("{s:{s:i, s:i}}", "quota", "vms",
 						   (int)sim_random(s, 12), "ram_mib",
@@ -39,10 +38,9 @@ void move_drain(struct sim *s)
 	struct node *n = sim_api(s);
 	if (!n)
 		return;
-	CLEANUP(host_done)
-	struct host h = {0};
+	CLEANUP(host_done) struct host h = { 0 };
 	CLEANUP_STR char *name = xasprintf("h%u", sim_random(s, SIM_HOSTS));
-	struct err e = {0};
+	struct err e = { 0 };
 	int r = orders_host_drain(n->orders, &sim_admin, name, sim_chance(s, 40), &h, &e);
 	note("drain", name, r, &e);
 	sim_answered(n, r);
@@ -50,8 +48,7 @@ void move_drain(struct sim *s)
 
 static int create_host(struct sim *s, struct orders *o, const char *name, struct err *e)
 {
-	CLEANUP(host_done)
-	struct host h = {0};
+	CLEANUP(host_done) struct host h = { 0 };
 	json_t *body = json_pack("{s:s, s:i}", "hostname", name, "cpu_overcommit", 200);
 	int r = orders_host_create(o, &sim_admin, body, NULL, s->now / 1000, &h, e);
 	json_decref(body);
@@ -60,8 +57,7 @@ static int create_host(struct sim *s, struct orders *o, const char *name, struct
 
 static int patch_host(struct sim *s, struct orders *o, const char *name, struct err *e)
 {
-	CLEANUP(host_done)
-	struct host h = {0};
+	CLEANUP(host_done) struct host h = { 0 };
 	json_t *body = json_pack("{s:i, s:i}", "reserved_ram_mib",
 		(int)sim_random(s, 4096), "cpu_overcommit", 50 + (int)sim_random(s, 400));
 	int r = orders_host_patch(o, &sim_admin, name, body, &h, e);
@@ -75,7 +71,7 @@ void move_host(struct sim *s)
 	if (!n)
 		return;
 	CLEANUP_STR char *name = xasprintf("h%u", sim_random(s, SIM_HOSTS));
-	struct err e = {0};
+	struct err e = { 0 };
 	uint32_t dice = sim_random(s, 100);
 	int r = dice < 30   ? orders_host_delete(n->orders, &sim_admin, name, &e)
 		: dice < 70 ? create_host(s, n->orders, name, &e)
@@ -93,9 +89,8 @@ void move_image(struct sim *s)
 	struct node *n = sim_api(s);
 	if (!n)
 		return;
-	CLEANUP(image_done)
-	struct image im = {0};
-	struct err e = {0};
+	CLEANUP(image_done) struct image im = { 0 };
+	struct err e = { 0 };
 	int r;
 	if (sim_chance(s, 40)) {
 		r = orders_image_delete(n->orders, &sim_admin, "other", &e);
@@ -118,11 +113,9 @@ void move_request(struct sim *s)
 	struct sim_vm *v = sim_any_vm(s);
 	if (!n || !v)
 		return;
-	CLEANUP(request_done)
-	struct request req = {0};
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	struct err e = {0};
+	CLEANUP(request_done) struct request req = { 0 };
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	struct err e = { 0 };
 	bool is_abort = sim_chance(s, 30);
 	if (is_abort) {
 		v->may_fail = true;
@@ -139,10 +132,9 @@ bool sim_restore_hosts(struct sim *s)
 {
 	struct orders *o = s->nodes[SIM_HOSTS + SIM_SCHEDS].orders;
 	for (unsigned i = 0; i < SIM_HOSTS; i++) {
-		CLEANUP(host_done)
-		struct host h = {0};
+		CLEANUP(host_done) struct host h = { 0 };
 		CLEANUP_STR char *name = xasprintf("h%u", i);
-		struct err e = {0};
+		struct err e = { 0 };
 		history_follow(s);
 		if (!s->hosts[i].is_registered && create_host(s, o, name, &e) < 0)
 			return sim_wrong(s, "%s: %s", name, e.msg);

@@ -41,12 +41,12 @@ bool sim_chance_of(struct sim *s, enum sim_chance_of what)
  * not drowned in bad luck of other kinds. */
 void sim_draw_chances(struct sim *s)
 {
-	static const uint16_t most[CHANCE_N] = {[CHANCE_WRITE] = 60,
+	static const uint16_t most[CHANCE_N] = { [CHANCE_WRITE] = 60,
 		[CHANCE_READ] = 30,
 		[CHANCE_CALL] = 60,
 		[CHANCE_COMPACT] = 20,
 		[CHANCE_SLOW] = 600,
-		[CHANCE_PAGES] = 600};
+		[CHANCE_PAGES] = 600 };
 	for (int i = 0; i < CHANCE_N; i++)
 		s->chances[i] = sim_chance(s, 30) ? 0 : sim_random(s, most[i]);
 }
@@ -54,7 +54,7 @@ void sim_draw_chances(struct sim *s)
 /* The libraries' randomness comes from the seed, too: these stand before theirs. */
 void uuid_generate_random(uuid_t out)
 {
-	uint64_t parts[2] = {next_random(&current->rng), next_random(&current->rng)};
+	uint64_t parts[2] = { next_random(&current->rng), next_random(&current->rng) };
 	memcpy(out, parts, sizeof(parts));
 	out[6] = (uint8_t)((out[6] & 0x0f) | 0x40);
 	out[8] = (uint8_t)((out[8] & 0x3f) | 0x80);

@@ -120,20 +120,20 @@ static int on_call(void *aux, const char *call)
 void node_set_fault(struct node *n)
 {
 	struct sim *s = n->sim;
-	struct kv_fault fault = {.is_cut = n->cut_until > s->now,
+	struct kv_fault fault = { .is_cut = n->cut_until > s->now,
 		.on_write = on_write,
 		.on_read = on_read,
 		.on_watch = on_watch,
 		.page_len = n->page_len,
-		.aux = n};
+		.aux = n };
 	kv_fake_set_fault(n->kv, &fault);
 	if (n->kind != NODE_HOST)
 		return;
-	struct fake_hyper_fault hyper = {.on_call = on_call,
+	struct fake_hyper_fault hyper = { .on_call = on_call,
 		.aux = n,
 		.ignores_shutdown = n->ignores_shutdown,
 		.loses_events = n->loses_events,
-		.shutdown_msec = 3000};
+		.shutdown_msec = 3000 };
 	fake_hyper_set_fault(s->hypers[n->i], &hyper);
 }
 
@@ -163,8 +163,7 @@ static void guest_off(struct fake_hyper *h, struct sim_vm *v)
 void move_guest(struct sim *s)
 {
 	struct fake_hyper *h = s->hypers[sim_random(s, SIM_HOSTS)];
-	CLEANUP(strv_done)
-	struct strv running = {0};
+	CLEANUP(strv_done) struct strv running = { 0 };
 	fake_hyper_list_running(h, &running);
 	if (!running.len)
 		return;

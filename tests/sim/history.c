@@ -123,8 +123,7 @@ static void expect_new(struct sim_vm *v)
 static bool change_vm(
 	struct sim *s, const struct txn *t, const char *key, const char *value)
 {
-	CLEANUP(vm_done)
-	struct vm after = {0};
+	CLEANUP(vm_done) struct vm after = { 0 };
 	struct sim_vm *v = sim_find_vm(s, last_part(key));
 	struct err e;
 	bool ok;
@@ -141,14 +140,14 @@ static bool change_vm(
 	if (v->exists || !value)
 		ok = rule_vm(s, t, v, &v->vm, value ? &after : NULL);
 	else
-		ok = rule_vm(s, t, v, &(struct vm){0}, &after);
+		ok = rule_vm(s, t, v, &(struct vm){ 0 }, &after);
 	bool is_new = value && !v->exists;
 	v->exists = value;
 	if (!value)
 		return ok;
 	vm_done(&v->vm);
 	v->vm = after;
-	after = (struct vm){0};
+	after = (struct vm){ 0 };
 	if (is_new)
 		expect_new(v);
 	return ok;
@@ -157,8 +156,7 @@ static bool change_vm(
 static bool change_request(
 	struct sim *s, const struct txn *t, const struct kv_event *ev, const char *before)
 {
-	CLEANUP(request_done)
-	struct request r = {0};
+	CLEANUP(request_done) struct request r = { 0 };
 	struct request_key k;
 	struct err e;
 	const struct kv_pair *p = &ev->pair;
@@ -203,8 +201,7 @@ static bool change_name(
 static bool change_host(
 	struct sim *s, const struct txn *t, const char *key, const char *value)
 {
-	CLEANUP(host_done)
-	struct host before = {0};
+	CLEANUP(host_done) struct host before = { 0 };
 	struct err e;
 	int i = sim_host_index(last_part(key));
 	if (i < 0)
@@ -212,7 +209,7 @@ static bool change_host(
 	struct sim_host *h = &s->hosts[i];
 	bool was_registered = h->is_registered;
 	before = h->host;
-	h->host = (struct host){0};
+	h->host = (struct host){ 0 };
 	h->is_registered = value;
 	if (value && host_parse(value, strlen(value), &h->host, &e))
 		return sim_wrong(s, "%s: %s", key, e.msg);
@@ -328,7 +325,7 @@ static void check_touched(struct sim *s)
 static void follow_txn(struct sim *s, const struct kv_event *ev, size_t n)
 {
 	uint8_t writer = writer_at(s, ev->pair.mod_rev);
-	struct txn t = {ev->pair.mod_rev, writer ? &s->nodes[writer - 1] : NULL};
+	struct txn t = { ev->pair.mod_rev, writer ? &s->nodes[writer - 1] : NULL };
 	s->rev = t.rev;
 	for (int pass = 0; pass < 2; pass++)
 		for (size_t i = 0; i < n; i++)
@@ -341,8 +338,7 @@ void history_follow(struct sim *s)
 {
 	struct err e;
 	for (;;) {
-		CLEANUP(kv_events_done)
-		struct kv_events list = {0};
+		CLEANUP(kv_events_done) struct kv_events list = { 0 };
 		int r = kv_watch_next(s->watch, 0, &list, &e);
 		if (r == KV_IDLE)
 			return;
@@ -362,7 +358,7 @@ void history_follow(struct sim *s)
 
 void history_open(struct sim *s)
 {
-	struct kv_watch_req req = {.prefix = "/", .from_rev = 1};
+	struct kv_watch_req req = { .prefix = "/", .from_rev = 1 };
 	struct err e;
 	s->leader = -1;
 	s->digest = UINT64_C(0xcbf29ce484222325);
@@ -400,8 +396,7 @@ void history_close(struct sim *s)
 
 void history_dump(struct sim *s)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list all = {0};
+	CLEANUP(kv_list_done) struct kv_list all = { 0 };
 	struct err e;
 	if (kv_range(s->god, "", 0, &all, &e))
 		fprintf(stderr, "%s\n", e.msg);

@@ -11,8 +11,7 @@
 
 static bool put(struct sim *s, const char *key, const char *value, int64_t mod_rev)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	struct err e;
 	kv_txn_if_rev(t, key, mod_rev);
 	if (value)
@@ -56,31 +55,31 @@ void move_future(struct sim *s)
 
 /* %s is the uuid of nobody. */
 static const char *const foreign[][2] = {
-	{"/v1/vm/%s", "{"},
-	{"/v1/vm/%s", "{\"uuid\":\"6a5c1f8e-2f0b-4a8e-8f6b-000000000000\"}"},
-	{"/v1/vm/nobody-%.8s", "hello"},
-	{"/v1/vm/%s", "{\"uuid\":\"\xff\xfe\"}"},
-	{"/v1/vm/a/b/%.8s", "{}"},
-	{"/v1/placement/h1/%s", "nonsense"},
-	{"/v1/placement/h0/nobody-%.8s", "{}"},
-	{"/v1/placement/h9/%s", "{}"},
-	{"/v1/request/scheduler/%s", "[1]"},
-	{"/v1/request/scheduler/%s", "{\"type\":\"MakeTea\",\"uuid\":\"%s\"}"},
-	{"/v1/request/scheduler/nobody-%.8s",
-		"{\"type\":\"DeleteVM\",\"uuid\":\"nobody\"}"},
-	{"/v1/request/scheduler/z/%s", "{\"type\":\"ScheduleVM\"}"},
-	{"/v1/request/host/h2/%s", "{\"type\":3}"},
-	{"/v1/request/host/h0/nobody-%.8s", "null"},
-	{"/v1/host/z%.8s", "{\"hostname\":7}"},
-	{"/v1/alive/z%.8s", ""},
-	{"/v1/lock/z%.8s", "{}"},
-	{"/v1/image/%s", "\"\""},
-	{"/v1/image_store/z%.8s", "{\"name\":\"other\",\"type\":\"none\"}"},
-	{"/v1/user/demo/z%.8s", "{}{}"},
-	{"/v1/vm-name/demo/zoe/z%.8s", "what"},
-	{"/v1/port/%.8s/aa", "{\"vm\":0}"},
-	{"/v1/z%.8s", "\xc3\x28"},
-	{"/v1/vm/", "{}"},
+	{ "/v1/vm/%s", "{" },
+	{ "/v1/vm/%s", "{\"uuid\":\"6a5c1f8e-2f0b-4a8e-8f6b-000000000000\"}" },
+	{ "/v1/vm/nobody-%.8s", "hello" },
+	{ "/v1/vm/%s", "{\"uuid\":\"\xff\xfe\"}" },
+	{ "/v1/vm/a/b/%.8s", "{}" },
+	{ "/v1/placement/h1/%s", "nonsense" },
+	{ "/v1/placement/h0/nobody-%.8s", "{}" },
+	{ "/v1/placement/h9/%s", "{}" },
+	{ "/v1/request/scheduler/%s", "[1]" },
+	{ "/v1/request/scheduler/%s", "{\"type\":\"MakeTea\",\"uuid\":\"%s\"}" },
+	{ "/v1/request/scheduler/nobody-%.8s",
+		"{\"type\":\"DeleteVM\",\"uuid\":\"nobody\"}" },
+	{ "/v1/request/scheduler/z/%s", "{\"type\":\"ScheduleVM\"}" },
+	{ "/v1/request/host/h2/%s", "{\"type\":3}" },
+	{ "/v1/request/host/h0/nobody-%.8s", "null" },
+	{ "/v1/host/z%.8s", "{\"hostname\":7}" },
+	{ "/v1/alive/z%.8s", "" },
+	{ "/v1/lock/z%.8s", "{}" },
+	{ "/v1/image/%s", "\"\"" },
+	{ "/v1/image_store/z%.8s", "{\"name\":\"other\",\"type\":\"none\"}" },
+	{ "/v1/user/demo/z%.8s", "{}{}" },
+	{ "/v1/vm-name/demo/zoe/z%.8s", "what" },
+	{ "/v1/port/%.8s/aa", "{\"vm\":0}" },
+	{ "/v1/z%.8s", "\xc3\x28" },
+	{ "/v1/vm/", "{}" },
 };
 
 static char *fill(const char *pattern, const char *uuid)
@@ -176,14 +175,14 @@ void move_steal(struct sim *s)
 void move_orphan(struct sim *s)
 {
 	unsigned i = sim_random(s, SIM_STORES);
-	struct image_store conf = {
-		.name = xstrdup(sim_store(i)), .type = i == 0 ? STORE_FAKE : STORE_CEPH};
+	struct image_store conf = { .name = xstrdup(sim_store(i)),
+		.type = i == 0 ? STORE_FAKE : STORE_CEPH };
 	image_store_set_defaults(&conf);
 	char uuid[UUID_STR_SIZE];
 	struct disk_store *store;
 	struct err e;
 	uuid_new(uuid);
-	struct disk_spec spec = {.vm_uuid = uuid, .size_gib = 1};
+	struct disk_spec spec = { .vm_uuid = uuid, .size_gib = 1 };
 	if (disk_store_open(&conf, &store, &e) == 0) {
 		unsigned before = disk_fake_n_made(conf.name);
 		if (disk_ensure(store, &spec, &e) != 0)

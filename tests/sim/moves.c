@@ -12,7 +12,7 @@ static void move_step(struct sim *s)
 
 static void move_time(struct sim *s)
 {
-	static const uint16_t steps[] = {1, 20, 300, 2000, 7000};
+	static const uint16_t steps[] = { 1, 20, 300, 2000, 7000 };
 	sim_advance(s, 1 + sim_random(s, steps[sim_random(s, ARRAY_LEN(steps))]));
 }
 
@@ -52,36 +52,36 @@ static const struct {
 	uint16_t weight;
 	bool is_needed;
 } moves[] = {
-	{move_step, 6000, true},
-	{move_time, 900, true},
-	{move_settle, 200, true},
-	{move_work, 100, true},
-	{move_create, 400, true},
-	{move_repeat, 200},
-	{move_order, 600, true},
-	{move_patch, 100},
-	{move_quota, 20},
-	{move_drain, 50},
-	{move_host, 50},
-	{move_image, 60},
-	{move_request, 80},
-	{move_guest, 150},
-	{move_disk, 80},
-	{move_full, 20},
-	{move_hyper, 60},
-	{move_death, 250},
-	{move_pause, 200},
-	{move_cut, 150},
-	{move_long_cut, 15},
-	{move_slow, 60},
-	{move_reset, 30},
-	{move_compact, 40},
-	{move_future, 60},
-	{move_foreign, 40},
-	{move_garble, 30},
-	{move_mend, 60},
-	{move_steal, 15},
-	{move_orphan, 5},
+	{ move_step, 6000, true },
+	{ move_time, 900, true },
+	{ move_settle, 200, true },
+	{ move_work, 100, true },
+	{ move_create, 400, true },
+	{ move_repeat, 200 },
+	{ move_order, 600, true },
+	{ move_patch, 100 },
+	{ move_quota, 20 },
+	{ move_drain, 50 },
+	{ move_host, 50 },
+	{ move_image, 60 },
+	{ move_request, 80 },
+	{ move_guest, 150 },
+	{ move_disk, 80 },
+	{ move_full, 20 },
+	{ move_hyper, 60 },
+	{ move_death, 250 },
+	{ move_pause, 200 },
+	{ move_cut, 150 },
+	{ move_long_cut, 15 },
+	{ move_slow, 60 },
+	{ move_reset, 30 },
+	{ move_compact, 40 },
+	{ move_future, 60 },
+	{ move_foreign, 40 },
+	{ move_garble, 30 },
+	{ move_mend, 60 },
+	{ move_steal, 15 },
+	{ move_orphan, 5 },
 };
 _Static_assert(ARRAY_LEN(moves) <= SIM_MOVES_MAX, "room for the weights");
 

@@ -156,8 +156,7 @@ static bool check_domains(struct sim *s)
 
 static bool check_orphans(struct sim *s)
 {
-	CLEANUP(strv_done)
-	struct strv disks = {0};
+	CLEANUP(strv_done) struct strv disks = { 0 };
 	for (unsigned i = 0; i < SIM_STORES; i++)
 		disk_fake_disks(sim_store(i), &disks);
 	for (size_t i = 0; i < disks.len; i++) {

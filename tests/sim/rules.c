@@ -32,10 +32,11 @@ enum sim_kind rules_kind(const struct sim *s, const char *key)
 	const struct {
 		const char *prefix;
 		enum sim_kind kind;
-	} kinds[] = {{s->keys.vm, KIND_VM}, {KEY_VM_NAME, KIND_NAME},
-		{KEY_PLACEMENT, KIND_PLACEMENT}, {s->keys.request, KIND_REQUEST},
-		{KEY_USER, KIND_USER}, {s->keys.host, KIND_HOST}, {KEY_ALIVE, KIND_ALIVE},
-		{KEY_LOCK, KIND_LOCK}, {s->keys.image, KIND_IMAGE}};
+	} kinds[] = { { s->keys.vm, KIND_VM }, { KEY_VM_NAME, KIND_NAME },
+		{ KEY_PLACEMENT, KIND_PLACEMENT }, { s->keys.request, KIND_REQUEST },
+		{ KEY_USER, KIND_USER }, { s->keys.host, KIND_HOST },
+		{ KEY_ALIVE, KIND_ALIVE }, { KEY_LOCK, KIND_LOCK },
+		{ s->keys.image, KIND_IMAGE } };
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
 		if (str_has_prefix(key, kinds[i].prefix))
 			return kinds[i].kind;
@@ -98,8 +99,7 @@ static bool rule_same(struct sim *s, const struct vm *b, const struct vm *a)
 
 static bool rule_born(struct sim *s, const struct txn *t, const struct vm *a)
 {
-	CLEANUP(image_done)
-	struct image im = {0};
+	CLEANUP(image_done) struct image im = { 0 };
 	CLEANUP_STR char *key = key_image(&s->keys, a->image_uuid);
 	struct entry *e = history_find(s, key);
 	if (t->writer && t->writer->kind != NODE_API)
@@ -461,7 +461,7 @@ bool rule_room(struct sim *s, struct sim_vm *v)
 
 static struct amounts sum_of(const struct sim *s, unsigned user)
 {
-	struct amounts sum = {0};
+	struct amounts sum = { 0 };
 	for (unsigned i = 0; i < s->n_vms; i++) {
 		if (!s->vms[i]->exists || s->vms[i]->user != user)
 			continue;
@@ -477,8 +477,7 @@ static struct amounts sum_of(const struct sim *s, unsigned user)
 bool rule_use(struct sim *s)
 {
 	for (unsigned i = 0; i < SIM_USERS; i++) {
-		CLEANUP(user_done)
-		struct user u = {0};
+		CLEANUP(user_done) struct user u = { 0 };
 		CLEANUP_STR char *key = key_user(SIM_REALM, sim_user(i));
 		struct entry *e = history_find(s, key);
 		const char *text = e && e->intact ? e->intact : e ? e->value : NULL;

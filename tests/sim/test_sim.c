@@ -117,7 +117,7 @@ static unsigned run_many(int64_t first, int64_t n, int64_t n_moves, int64_t jobs
 /* Two runs of one seed make the same history. */
 static bool is_repeatable(uint64_t seed, int64_t n_moves)
 {
-	uint64_t digests[2] = {0, 0};
+	uint64_t digests[2] = { 0, 0 };
 	int fds[2];
 	for (int i = 0; i < 2; i++) {
 		if (pipe(fds) < 0 || start(seed, n_moves, fds[1]) < 0)

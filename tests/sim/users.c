@@ -61,11 +61,10 @@ static json_t *random_body(struct sim *s, unsigned user)
 static bool create(struct sim *s, struct node *n, unsigned user, json_t *body,
 	const char *key, char uuid[UUID_STR_SIZE], unsigned *n_made)
 {
-	struct who who = {sim_user(user), SIM_REALM, false};
+	struct who who = { sim_user(user), SIM_REALM, false };
 	int64_t rev = fake_etcd_rev(s->etcd);
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	struct err e = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	struct err e = { 0 };
 	int r = orders_vm_create(n->orders, &who, body, key, s->now / 1000, &vm, &e);
 	*n_made = history_n_written(s, n, rev);
 	s->n_orders++;
@@ -90,7 +89,7 @@ static void remember(struct sim *s, unsigned user, json_t *body)
 {
 	struct sim_order *o = &s->orders[sim_random(s, SIM_ORDERS)];
 	json_decref(o->body);
-	*o = (struct sim_order){.user = user, .body = json_incref(body)};
+	*o = (struct sim_order){ .user = user, .body = json_incref(body) };
 	snprintf(o->key, sizeof(o->key), "order-%u", s->n_orders);
 }
 
@@ -183,18 +182,17 @@ static void expect(
 
 void move_order(struct sim *s)
 {
-	static const uint8_t weights[] = {ORDER_START, ORDER_START, ORDER_START,
+	static const uint8_t weights[] = { ORDER_START, ORDER_START, ORDER_START,
 		ORDER_START, ORDER_STOP, ORDER_STOP, ORDER_STOP_FORCE, ORDER_REBOOT,
-		ORDER_REBOOT, ORDER_REBOOT_FORCE, ORDER_DELETE};
+		ORDER_REBOOT, ORDER_REBOOT_FORCE, ORDER_DELETE };
 	struct node *n = sim_api(s);
 	struct sim_vm *v = sim_any_vm(s);
 	if (!n || !v)
 		return;
 	enum vm_order what = weights[sim_random(s, ARRAY_LEN(weights))];
-	struct who who = {sim_user(v->user), SIM_REALM, false};
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	struct err e = {0};
+	struct who who = { sim_user(v->user), SIM_REALM, false };
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	struct err e = { 0 };
 	int64_t rev = fake_etcd_rev(s->etcd);
 	bool could_be_gone = v->may_be_gone;
 	unsigned n_pauses = s->n_pauses;
@@ -228,10 +226,9 @@ void move_patch(struct sim *s)
 	struct sim_vm *v = sim_any_vm(s);
 	if (!n || !v)
 		return;
-	struct who who = {sim_user(v->user), SIM_REALM, false};
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	struct err e = {0};
+	struct who who = { sim_user(v->user), SIM_REALM, false };
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	struct err e = { 0 };
 	json_t *body = json_object();
 	if (sim_chance(s, 40))
 		json_object_set_new(

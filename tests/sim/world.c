@@ -20,11 +20,11 @@ static void host_start(struct node *n)
 		fprintf(stderr, "virt_open: %s\n", e.msg);
 		abort();
 	}
-	struct hostd_conf conf = {.host = host,
+	struct hostd_conf conf = { .host = host,
 		.keys = &n->sim->keys,
 		.machine = host,
 		.accel = "tcg",
-		.orphan_keep_sec = n->sim->orphan_keep_sec};
+		.orphan_keep_sec = n->sim->orphan_keep_sec };
 	n->hostd = hostd_new(n->kv, n->virt, &conf);
 }
 
@@ -37,12 +37,12 @@ static void node_start(struct node *n)
 	n->n_effects_left = n->n_calls_left = -1;
 	n->is_slow = sim_chance_of(s, CHANCE_SLOW);
 	n->page_len = sim_chance_of(s, CHANCE_PAGES) ? 1 + sim_random(s, 6) : 0;
-	n->sched_conf = (struct sched_conf){.keys = s->keys,
+	n->sched_conf = (struct sched_conf){ .keys = s->keys,
 		.grace_sec = SIM_GRACE_SEC,
 		.lease_ttl_sec = 10,
-		.deadline_sec = 86400};
-	struct orders_conf oc = {
-		.quota = {50, 100, 200000, 2000}, .limits = {64, 65536, 1000}};
+		.deadline_sec = 86400 };
+	struct orders_conf oc = { .quota = { 50, 100, 200000, 2000 },
+		.limits = { 64, 65536, 1000 } };
 	if (n->kind == NODE_HOST)
 		host_start(n);
 	else if (n->kind == NODE_SCHED)
@@ -131,9 +131,9 @@ struct node *sim_api(struct sim *s)
 
 /* ---------------------------------------------------------------- the world */
 
-static const char *const users[SIM_USERS] = {"anna", "ben"};
+static const char *const users[SIM_USERS] = { "anna", "ben" };
 /* One on each host, one that all hosts share. */
-static const char *const stores[SIM_STORES] = {"disks", "pool"};
+static const char *const stores[SIM_STORES] = { "disks", "pool" };
 
 const char *sim_user(unsigned i)
 {
@@ -175,8 +175,7 @@ static void need(int r, const char *what, const struct err *e)
 static void add_image(
 	struct sim *s, struct orders *o, const char *name, const char *store)
 {
-	CLEANUP(image_done)
-	struct image im = {0};
+	CLEANUP(image_done) struct image im = { 0 };
 	struct err e;
 	json_t *body = json_pack("{s:s, s:s, s:s, s:s, s:b}", "name", name, "store",
 		store, "path", "linux.raw", "format", "raw", "public", 1);
@@ -190,13 +189,13 @@ static void add_network(struct sim *s)
 	struct err e;
 	struct kv_txn *t = kv_txn_new();
 	uuid_new(s->network);
-	struct network net = {.uuid = s->network,
+	struct network net = { .uuid = s->network,
 		.name = xstrdup("lan"),
 		.owner = xstrdup(users[0]),
 		.owner_realm = xstrdup(SIM_REALM),
 		.prefix = xstrdup("2001:db8:1::/64"),
 		.ipam = IPAM_AUTO,
-		.status = NET_ACTIVE};
+		.status = NET_ACTIVE };
 	CLEANUP_STR char *key = key_network(&s->keys, s->network);
 	CLEANUP_STR char *text = network_format(&net);
 	kv_txn_put(t, key, text);
@@ -210,19 +209,18 @@ static void add_network(struct sim *s)
 static void sim_furnish(struct sim *s)
 {
 	struct err e;
-	struct orders_conf oc = {.quota = {1, 1, 1, 1}, .limits = {64, 65536, 1000}};
+	struct orders_conf oc = { .quota = { 1, 1, 1, 1 },
+		.limits = { 64, 65536, 1000 } };
 	struct orders *o = orders_new(s->god, &s->keys, &oc);
 	for (unsigned i = 0; i < SIM_HOSTS; i++) {
-		CLEANUP(host_done)
-		struct host h = {0};
+		CLEANUP(host_done) struct host h = { 0 };
 		json_t *body = json_pack("{s:o}", "hostname", json_sprintf("h%u", i));
 		need(orders_host_create(o, &sim_admin, body, NULL, s->now / 1000, &h, &e),
 			"host", &e);
 		json_decref(body);
 	}
 	for (unsigned i = 0; i < SIM_STORES; i++) {
-		CLEANUP(image_store_done)
-		struct image_store st = {0};
+		CLEANUP(image_store_done) struct image_store st = { 0 };
 		json_t *body = json_pack("{s:s, s:s}", "name", stores[i], "type",
 			store_type_names[i == 0 ? STORE_FAKE : STORE_CEPH]);
 		need(orders_store_create(
@@ -238,8 +236,8 @@ static void sim_furnish(struct sim *s)
 
 static void node_init(struct sim *s, struct node *n, enum node_kind kind, unsigned i)
 {
-	static const char *const kinds[] = {"host", "sched", "api"};
-	*n = (struct node){.sim = s, .kind = kind, .i = i};
+	static const char *const kinds[] = { "host", "sched", "api" };
+	*n = (struct node){ .sim = s, .kind = kind, .i = i };
 	snprintf(n->name, sizeof(n->name), "%s%u", kinds[kind], i);
 }
 
@@ -255,9 +253,9 @@ static void open_disks(struct sim *s)
 
 void sim_open(struct sim *s, uint64_t seed)
 {
-	static const uint16_t rams[] = {4096, 8192, 16384};
+	static const uint16_t rams[] = { 4096, 8192, 16384 };
 	unsigned n = 0;
-	*s = (struct sim){.seed = seed, .rng = seed};
+	*s = (struct sim){ .seed = seed, .rng = seed };
 	sim_set_current(s);
 	clock_fake_start(START_MSEC);
 	s->now = clock_unix_msec();

@@ -57,8 +57,7 @@ static unsigned count_disks(const struct strv *sorted, const char *uuid)
 
 void world_check(struct sim *s)
 {
-	CLEANUP(strv_done)
-	struct strv disks = {0};
+	CLEANUP(strv_done) struct strv disks = { 0 };
 	unsigned n_made = s->n_orphans_made, n_ever = 0;
 	for (unsigned i = 0; i < SIM_STORES; i++) {
 		disk_fake_disks(sim_store(i), &disks);

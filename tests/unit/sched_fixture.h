@@ -36,7 +36,7 @@ static inline json_t *fix_json(const char *text)
 
 static inline void fix_put_store(struct snap *s, const char *name, bool is_local)
 {
-	struct image_store st = {0};
+	struct image_store st = { 0 };
 
 	st.name = xstrdup(name);
 	st.type = is_local ? STORE_FILESYSTEM : STORE_CEPH;
@@ -46,7 +46,7 @@ static inline void fix_put_store(struct snap *s, const char *name, bool is_local
 
 static inline void fix_put_host(struct snap *s, const struct fix_host *f)
 {
-	struct host h = {0};
+	struct host h = { 0 };
 	struct host_store *st = jtab_list_add(&host_store_jtab, &h.stores);
 
 	h.hostname = xstrdup(f->name);
@@ -75,7 +75,7 @@ static inline const char *fix_uuid(const char *name, char out[UUID_STR_SIZE])
 
 static inline struct vm_brief *fix_brief(const struct fix_vm *f)
 {
-	struct vm vm = {0};
+	struct vm vm = { 0 };
 	struct vm_disk *disk = jtab_list_add(&vm_disk_jtab, &vm.specs.disks);
 
 	vm.specs.cpu = f->cpu ? f->cpu : 1;

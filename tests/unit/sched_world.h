@@ -35,7 +35,7 @@ struct world {
 
 static inline void world_start(struct world *w)
 {
-	*w = (struct world){.conf = {.grace_sec = 30, .lease_ttl_sec = 10}};
+	*w = (struct world){ .conf = { .grace_sec = 30, .lease_ttl_sec = 10 } };
 	keys_set_defaults(&w->conf.keys);
 	w->etcd = fake_etcd_new();
 	w->kv = kv_fake_open(w->etcd);
@@ -98,8 +98,7 @@ static inline void world_del(struct world *w, const char *key)
 /* The value, the caller's; NULL when the key is absent. */
 static inline char *world_get(struct world *w, const char *key)
 {
-	CLEANUP(kv_pair_done)
-	struct kv_pair pair = {0};
+	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
 	struct err e;
 
 	if (kv_get(w->kv, key, &pair, NULL, &e) != 0)
@@ -207,10 +206,10 @@ static inline void world_request_at(struct world *w, const char *name, const cha
 	int64_t not_before, int64_t deadline)
 {
 	CLEANUP_STR char *key = world_request_key(w, name);
-	struct request r = {.type = names_find(request_type_names, type),
+	struct request r = { .type = names_find(request_type_names, type),
 		.created = clock_unix_sec(),
 		.not_before = not_before,
-		.deadline = deadline};
+		.deadline = deadline };
 	char uuid[UUID_STR_SIZE];
 
 	uuid_of_name(name, uuid);
@@ -235,8 +234,7 @@ static inline void world_order_vm(struct world *w, const struct world_vm *v)
 /* The VM, to be done; its mod_rev. */
 static inline int64_t world_vm_at(struct world *w, const char *name, struct vm *vm)
 {
-	CLEANUP(kv_pair_done)
-	struct kv_pair pair = {0};
+	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
 	char uuid[UUID_STR_SIZE];
 	struct err e;
 
@@ -252,8 +250,7 @@ static inline int64_t world_vm_at(struct world *w, const char *name, struct vm *
 static inline void world_assert_vm(
 	struct world *w, const char *name, enum vm_status status, const char *hostname)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 
 	world_vm_at(w, name, &vm);
 	if (vm.status != (int)status || !str_eq(vm.hostname, hostname))
@@ -267,8 +264,7 @@ static inline void world_assert_host(
 {
 	CLEANUP_STR char *key = key_host(&w->conf.keys, name);
 	CLEANUP_STR char *text = world_get(w, key);
-	CLEANUP(host_done)
-	struct host h = {0};
+	CLEANUP(host_done) struct host h = { 0 };
 	struct err e;
 
 	assert_non_null(text);

@@ -16,7 +16,7 @@
 /* The boot sector itself: emulated, it runs everywhere. */
 static void test_tcg(void **state)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	if (accel_probe(ACCEL_TCG, test_dir(), &e) != 0)
@@ -26,7 +26,7 @@ static void test_tcg(void **state)
 /* Whatever the machine can: an answer comes in time, and "auto" acts upon it. */
 static void test_auto(void **state)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t begin = test_now_msec();
 	bool has_kvm = accel_probe(ACCEL_KVM, test_dir(), &e) == 0;
 	enum accel got;
@@ -56,7 +56,7 @@ static void fake_qemu(const char *script)
 static void check_fails(const char *script, const char *part)
 {
 	CLEANUP_STR char *search = xstrdup(getenv("PATH"));
-	struct err e = {0};
+	struct err e = { 0 };
 
 	fake_qemu(script);
 	assert_int_equal(accel_probe(ACCEL_TCG, test_dir(), &e), -1);
@@ -84,7 +84,7 @@ static void test_hangs(void **state)
 
 static void test_no_dir(void **state)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(accel_probe(ACCEL_TCG, "/nonexistent", &e), -1);

@@ -47,11 +47,11 @@ static int verify(
 static int setup(void **state)
 {
 	struct world *w = xcalloc(1, sizeof(*w));
-	struct auth_conf conf = {.realm_allowed = &w->allowed,
+	struct auth_conf conf = { .realm_allowed = &w->allowed,
 		.realm_admin = &w->admins,
 		.verify = verify,
 		.verify_aux = w,
-		.max_verifies = 1};
+		.max_verifies = 1 };
 
 	w->etcd = fake_etcd_new();
 	w->kv = kv_fake_open(w->etcd);
@@ -97,13 +97,12 @@ static int check(struct world *w, const char *text, struct identity *id, struct 
 
 static void test_credentials(void **state)
 {
-	static const char *const bad[] = {"", "alice", "alice@users", "alice:111111",
+	static const char *const bad[] = { "", "alice", "alice@users", "alice:111111",
 		"@users:111111", "alice@:111111", "alice@users:", "alice@users:11111x",
 		"al/ice@users:111111", "alice@us ers:111111", "a:b@users:111111",
 		"alice@users:"
-		"11111111111111111111111111111111111111111111111111111111111111111"};
-	CLEANUP(credentials_done)
-	struct credentials c = {0};
+		"11111111111111111111111111111111111111111111111111111111111111111" };
+	CLEANUP(credentials_done) struct credentials c = { 0 };
 	CLEANUP_STR char *good = basic("alice@users:111111");
 	struct err e;
 
@@ -114,7 +113,7 @@ static void test_credentials(void **state)
 	assert_string_equal(c.token, "111111");
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		CLEANUP_STR char *text = basic(bad[i]);
-		struct credentials none = {0};
+		struct credentials none = { 0 };
 
 		if (credentials_parse(text, &none, &e) == 0)
 			fail_msg("accepted %s", bad[i]);
@@ -122,8 +121,8 @@ static void test_credentials(void **state)
 		assert_null(none.name);
 	}
 	assert_int_equal(
-		credentials_parse("Basic ***", &(struct credentials){0}, &e), -1);
-	assert_int_equal(credentials_parse("Basic", &(struct credentials){0}, &e), -1);
+		credentials_parse("Basic ***", &(struct credentials){ 0 }, &e), -1);
+	assert_int_equal(credentials_parse("Basic", &(struct credentials){ 0 }, &e), -1);
 	assert_string_equal(bearer_token("bearer abc"), "abc");
 	assert_null(bearer_token("Basic abc"));
 	assert_null(bearer_token(NULL));
@@ -132,8 +131,7 @@ static void test_credentials(void **state)
 /* The OTP service is slow: who comes then is told so, and keeps no worker busy. */
 static int log_in_meanwhile(struct world *w, struct err *e)
 {
-	CLEANUP(identity_done)
-	struct identity id = {0};
+	CLEANUP(identity_done) struct identity id = { 0 };
 	CLEANUP_STR char *text = basic("bob@users:111111");
 	int64_t retry = 0;
 	struct err why;
@@ -148,8 +146,7 @@ static int log_in_meanwhile(struct world *w, struct err *e)
 
 static void test_slow_service(void **state)
 {
-	CLEANUP(identity_done)
-	struct identity id = {0};
+	CLEANUP(identity_done) struct identity id = { 0 };
 	struct world *w = *state;
 	struct err e;
 
@@ -162,8 +159,7 @@ static void test_slow_service(void **state)
 
 static void test_basic(void **state)
 {
-	CLEANUP(identity_done)
-	struct identity id = {0};
+	CLEANUP(identity_done) struct identity id = { 0 };
 	struct world *w = *state;
 	int64_t retry;
 	struct err e;
@@ -184,8 +180,7 @@ static void test_basic(void **state)
 
 static void test_slowed(void **state)
 {
-	CLEANUP(identity_done)
-	struct identity id = {0};
+	CLEANUP(identity_done) struct identity id = { 0 };
 	CLEANUP_STR char *authorization = basic("alice@users:222222");
 	struct world *w = *state;
 	int64_t retry = 0;
@@ -212,8 +207,7 @@ static void test_slowed(void **state)
 
 static void test_sessions(void **state)
 {
-	CLEANUP(identity_done)
-	struct identity id = {0};
+	CLEANUP(identity_done) struct identity id = { 0 };
 	CLEANUP_STR char *bearer = NULL;
 	struct world *w = *state;
 	char token[TOKEN_STR_SIZE];
@@ -257,7 +251,7 @@ static void assert_json(char *text, const char *want)
 
 static void test_otp_protocol(void **state)
 {
-	struct otp_conf conf = {.auth_name = "api", .auth_realm = "ungleich-auth"};
+	struct otp_conf conf = { .auth_name = "api", .auth_realm = "ungleich-auth" };
 	struct err e;
 
 	(void)state;

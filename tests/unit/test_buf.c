@@ -7,8 +7,7 @@
 
 static void grows(void **state)
 {
-	CLEANUP(buf_done)
-	struct buf b = {0};
+	CLEANUP(buf_done) struct buf b = { 0 };
 
 	(void)state;
 	assert_string_equal(buf_str(&b), "");
@@ -29,7 +28,7 @@ static void grows(void **state)
 
 static void empty_things_are_fine(void **state)
 {
-	struct buf b = {0};
+	struct buf b = { 0 };
 	char *s;
 
 	(void)state;
@@ -49,8 +48,7 @@ static void empty_things_are_fine(void **state)
 
 static void take_and_clear(void **state)
 {
-	CLEANUP(buf_done)
-	struct buf b = {0};
+	CLEANUP(buf_done) struct buf b = { 0 };
 	CLEANUP_STR char *s = NULL;
 
 	(void)state;
@@ -69,8 +67,7 @@ static void formats_at_the_edge(void **state)
 {
 	(void)state;
 	for (int first = 0; first < 70; first++) {
-		CLEANUP(buf_done)
-		struct buf b = {0};
+		CLEANUP(buf_done) struct buf b = { 0 };
 
 		for (int i = 0; i < first; i++)
 			buf_add_char(&b, 'a');
@@ -82,8 +79,7 @@ static void formats_at_the_edge(void **state)
 
 static void lists(void **state)
 {
-	CLEANUP(strv_done)
-	struct strv a = {0}, b = {0};
+	CLEANUP(strv_done) struct strv a = { 0 }, b = { 0 };
 	CLEANUP_STR char *joined = NULL;
 
 	(void)state;
@@ -106,19 +102,18 @@ static void splits(void **state)
 	static const struct {
 		const char *text, *want;
 	} rows[] = {
-		{"", ""},
-		{",", ""},
-		{" , ,", ""},
-		{"a", "a"},
-		{"a,b", "a|b"},
-		{" a b ,\tc\n,", "a b|c"},
-		{",,a", "a"},
+		{ "", "" },
+		{ ",", "" },
+		{ " , ,", "" },
+		{ "a", "a" },
+		{ "a,b", "a|b" },
+		{ " a b ,\tc\n,", "a b|c" },
+		{ ",,a", "a" },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		CLEANUP(strv_done)
-		struct strv parts = {0};
+		CLEANUP(strv_done) struct strv parts = { 0 };
 		CLEANUP_STR char *joined = NULL;
 
 		strv_split(&parts, rows[i].text, ',');

@@ -44,7 +44,8 @@ static void thing_free(void *obj)
 	free(obj);
 }
 
-static const struct cache_class thing_class = {.parse = thing_parse, .free = thing_free};
+static const struct cache_class thing_class = { .parse = thing_parse,
+	.free = thing_free };
 
 struct fixture {
 	struct fake_etcd *f;
@@ -133,9 +134,8 @@ static int teardown(void **state)
 /* value NULL deletes. */
 static void put(struct fixture *x, const char *key, const char *value)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct err e = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct err e = { 0 };
 
 	if (value)
 		kv_txn_put(t, key, value);
@@ -287,8 +287,8 @@ static int break_second_page(void *aux)
 static void test_half_a_list_removes_nothing(void **state)
 {
 	struct fixture *x = *state;
-	struct breaker b = {.x = x};
-	struct kv_fault fault = {.on_read = break_second_page, .aux = &b};
+	struct breaker b = { .x = x };
+	struct kv_fault fault = { .on_read = break_second_page, .aux = &b };
 
 	for (int i = 0; i < 1500; i++) {
 		char key[16];

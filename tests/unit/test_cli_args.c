@@ -77,12 +77,13 @@ static void options_in_all_spellings(void **state)
 		"vm create --name a --image b --idempotency-key k",
 		"vm create --idempotency_key=k --name=a --image=b",
 		"--json vm create --image=b --quiet --name a --idempotency-key=k",
-		"vm --json create --name a --image b --idempotency_key k"};
-	struct err e = {0};
+		"vm --json create --name a --image b --idempotency_key k"
+	};
+	struct err e = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(same); i++) {
-		struct cli_args a = {0};
+		struct cli_args a = { 0 };
 
 		assert_int_equal(parse(same[i], &a, &e), 0);
 		assert_string_equal(a.cmd->noun, "vm");
@@ -98,8 +99,8 @@ static void options_in_all_spellings(void **state)
 
 static void words_and_arguments(void **state)
 {
-	struct cli_args a = {0};
-	struct err e = {0};
+	struct cli_args a = { 0 };
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(parse("image_store show demo", &a, &e), 0);
@@ -135,48 +136,49 @@ static void wrong_usage_is_explained(void **state)
 	static const struct {
 		const char *line, *msg;
 	} bad[] = {
-		{"", "what is to be done?"},
-		{"vm", "\"vm\" alone says too little; it has create, list, "},
-		{"vm lst", "did you mean \"vm list\"?"},
-		{"vm crate --name x", "did you mean \"vm create\"?"},
-		{"vn list", "did you mean \"vm list\"?"},
-		{"hots show h", "did you mean \"host show\"?"},
-		{"list vm", "did you mean \"vm list\"?"},
-		{"list", "did you mean \"vm list\"?"},
-		{"confgure", "did you mean \"configure\"?"},
-		{"vm frobnicate",
-			"\"vm\" has no command \"frobnicate\"; it has create, "},
-		{"frobnicate all", "there is no command \"frobnicate\""},
-		{"vm list x", "\"x\" is one word too many behind \"vm list\""},
-		{"vm show a b", "\"b\" is one word too many"},
-		{"vm show", "\"vm show\" needs a VM"},
-		{"vm create --name x", "\"vm create\" needs --image IMAGE"},
-		{"vm create --name", "--name needs a value: NAME"},
-		{"vm create --name a --name b", "--name stands twice"},
-		{"vm stop x --force=1", "--force takes no value"},
-		{"vm stop x --frce", "did you mean --force?"},
-		{"vm stop x --cpu 1", "\"vm stop\" has no option --cpu"},
-		{"--name x vm create", "no option --name that could stand before"},
-		{"vm list -x", "\"-x\" is no option"},
-		{"vm create --cpu two", "--cpu: \"two\" is not a whole number"},
-		{"vm create --cpu -1", "--cpu: "},
-		{"vm create --ram 1.5GiB", "--ram: \"1.5GiB\" is not a size"},
-		{"vm create --ram 0", "--ram: \"0\" is not a whole number of MiB above"},
-		{"vm create --disk 512MiB",
-			"--disk: \"512MiB\" is not a whole number of GiB"},
-		{"vm create --disk 5GiB:", "no class behind the colon"},
-		{"vm create --label app", "\"app\" is not a label; write it like"},
-		{"vm create --label =db", "\"=db\" is not a label"},
-		{"vm create --timeout soon", "--timeout: "},
-		{"vm create --user-data=", "--user-data: it may not be empty"},
-		{"image create --format vmdk", "\"vmdk\" is none of raw, qcow2"},
-		{"image change x --public maybe", "\"maybe\" is none of yes, no"},
+		{ "", "what is to be done?" },
+		{ "vm", "\"vm\" alone says too little; it has create, list, " },
+		{ "vm lst", "did you mean \"vm list\"?" },
+		{ "vm crate --name x", "did you mean \"vm create\"?" },
+		{ "vn list", "did you mean \"vm list\"?" },
+		{ "hots show h", "did you mean \"host show\"?" },
+		{ "list vm", "did you mean \"vm list\"?" },
+		{ "list", "did you mean \"vm list\"?" },
+		{ "confgure", "did you mean \"configure\"?" },
+		{ "vm frobnicate",
+			"\"vm\" has no command \"frobnicate\"; it has create, " },
+		{ "frobnicate all", "there is no command \"frobnicate\"" },
+		{ "vm list x", "\"x\" is one word too many behind \"vm list\"" },
+		{ "vm show a b", "\"b\" is one word too many" },
+		{ "vm show", "\"vm show\" needs a VM" },
+		{ "vm create --name x", "\"vm create\" needs --image IMAGE" },
+		{ "vm create --name", "--name needs a value: NAME" },
+		{ "vm create --name a --name b", "--name stands twice" },
+		{ "vm stop x --force=1", "--force takes no value" },
+		{ "vm stop x --frce", "did you mean --force?" },
+		{ "vm stop x --cpu 1", "\"vm stop\" has no option --cpu" },
+		{ "--name x vm create", "no option --name that could stand before" },
+		{ "vm list -x", "\"-x\" is no option" },
+		{ "vm create --cpu two", "--cpu: \"two\" is not a whole number" },
+		{ "vm create --cpu -1", "--cpu: " },
+		{ "vm create --ram 1.5GiB", "--ram: \"1.5GiB\" is not a size" },
+		{ "vm create --ram 0",
+			"--ram: \"0\" is not a whole number of MiB above" },
+		{ "vm create --disk 512MiB",
+			"--disk: \"512MiB\" is not a whole number of GiB" },
+		{ "vm create --disk 5GiB:", "no class behind the colon" },
+		{ "vm create --label app", "\"app\" is not a label; write it like" },
+		{ "vm create --label =db", "\"=db\" is not a label" },
+		{ "vm create --timeout soon", "--timeout: " },
+		{ "vm create --user-data=", "--user-data: it may not be empty" },
+		{ "image create --format vmdk", "\"vmdk\" is none of raw, qcow2" },
+		{ "image change x --public maybe", "\"maybe\" is none of yes, no" },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-		struct cli_args a = {0};
-		struct err e = {0};
+		struct cli_args a = { 0 };
+		struct err e = { 0 };
 
 		assert_int_equal(parse(bad[i].line, &a, &e), -1);
 		assert_int_equal(e.kind, ERR_INVALID);
@@ -189,8 +191,8 @@ static void wrong_usage_is_explained(void **state)
 static void long_words_are_harmless(void **state)
 {
 	char word[5000], *line;
-	struct cli_args a = {0};
-	struct err e = {0};
+	struct cli_args a = { 0 };
+	struct err e = { 0 };
 
 	(void)state;
 	memset(word, 'v', sizeof(word) - 1);
@@ -224,8 +226,8 @@ static int fake_read(const char *path, struct buf *out, struct err *e)
 
 static void check_body(const char *line, const char *want)
 {
-	struct cli_args a = {0};
-	struct err e = {0};
+	struct cli_args a = { 0 };
+	struct err e = { 0 };
 	json_t *body = NULL, *json = json_loads(want, 0, NULL);
 	char *got;
 
@@ -246,8 +248,8 @@ static void bodies(void **state)
 	(void)state;
 	check_body("vm create --name a --image b --wait --timeout 9 --json",
 		"{\"name\":\"a\",\"image\":\"b\"}");
-	check_body("vm create --name a --image b --cpu 2 --ram 4GiB --disk 20GiB "
-		   "--disk 1TiB:hdd",
+	check_body("vm create --name a --image b --cpu 2 --ram 4GiB --disk 20GiB --disk "
+		   "1TiB:hdd",
 		"{\"name\":\"a\",\"image\":\"b\",\"cpu\":2,\"ram_mib\":4096,"
 		"\"disks\":[{\"size_gib\":20},{\"size_gib\":1024,\"class\":\"hdd\"}]}");
 	check_body("vm create --name a --image b --label app=db --label x= --near a=b "
@@ -275,8 +277,8 @@ static void bodies(void **state)
 
 static void bodies_that_fail(void **state)
 {
-	struct cli_args a = {0};
-	struct err e = {0};
+	struct cli_args a = { 0 };
+	struct err e = { 0 };
 	json_t *body = NULL;
 
 	(void)state;

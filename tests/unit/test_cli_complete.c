@@ -21,8 +21,8 @@ static void fake_names(void *aux, const char *collection, struct strv *out)
 /* The words are split at blanks; the last one may be empty. The candidates, joined. */
 static char *complete(const char *line, char **asked)
 {
-	struct strv words = {0}, out = {0};
-	struct buf collections = {0};
+	struct strv words = { 0 }, out = { 0 };
+	struct buf collections = { 0 };
 	const char *rest = line;
 	char *joined;
 
@@ -48,34 +48,34 @@ static void candidates(void **state)
 	static const struct {
 		const char *line, *want, *asked;
 	} cases[] = {
-		{"i", "image image-store", ""},
-		{"vm st", "start stop", ""},
-		{"host ", "create list show change drain undrain delete", ""},
-		{"vm show ", "web worker db", "vms "},
-		{"vm show w", "web worker", "vms "},
-		{"--json vm stop w", "web worker", "vms "},
-		{"--config /x vm stop d", "db", "vms "},
-		{"vm stop web --f", "--force", ""},
-		{"vm stop web --force --f", "", ""},
-		{"vm stop web ",
-			"--force --wait --timeout --owner --config --api --ca "
-			"--json --quiet --help --version",
-			""},
-		{"vm create --image ", "debian-12", "images "},
-		{"vm create --want ", "running stopped", ""},
-		{"vm create --label a=b --la", "--label", ""},
-		{"vm create --name x --na", "", ""},
-		{"vm create --user-data ", "@files", ""},
-		{"vm create --ssh-key @", "@files", "ssh-keys "},
-		{"vm create --name w", "", ""},
-		{"--config ", "@files", ""},
-		{"--qu", "--quiet", ""},
-		{"image create --format q", "qcow2", ""},
-		{"image change x --public ", "yes no", ""},
-		{"help im", "image image-store", ""},
-		{"help vm sh", "show", ""},
-		{"nonsense ", "", ""},
-		{"vm nonsense ", "", ""},
+		{ "i", "image image-store", "" },
+		{ "vm st", "start stop", "" },
+		{ "host ", "create list show change drain undrain delete", "" },
+		{ "vm show ", "web worker db", "vms " },
+		{ "vm show w", "web worker", "vms " },
+		{ "--json vm stop w", "web worker", "vms " },
+		{ "--config /x vm stop d", "db", "vms " },
+		{ "vm stop web --f", "--force", "" },
+		{ "vm stop web --force --f", "", "" },
+		{ "vm stop web ",
+			"--force --wait --timeout --owner --config --api --ca --json "
+			"--quiet --help --version",
+			"" },
+		{ "vm create --image ", "debian-12", "images " },
+		{ "vm create --want ", "running stopped", "" },
+		{ "vm create --label a=b --la", "--label", "" },
+		{ "vm create --name x --na", "", "" },
+		{ "vm create --user-data ", "@files", "" },
+		{ "vm create --ssh-key @", "@files", "ssh-keys " },
+		{ "vm create --name w", "", "" },
+		{ "--config ", "@files", "" },
+		{ "--qu", "--quiet", "" },
+		{ "image create --format q", "qcow2", "" },
+		{ "image change x --public ", "yes no", "" },
+		{ "help im", "image image-store", "" },
+		{ "help vm sh", "show", "" },
+		{ "nonsense ", "", "" },
+		{ "vm nonsense ", "", "" },
 	};
 
 	(void)state;
@@ -92,7 +92,7 @@ static void candidates(void **state)
 
 static void without_words(void **state)
 {
-	struct strv out = {0};
+	struct strv out = { 0 };
 
 	(void)state;
 	cli_complete(NULL, 0, NULL, NULL, &out);

@@ -115,11 +115,10 @@ static void fake_note(void *aux, const char *line)
 static struct cli_client *client(struct site *s, const char *seed)
 {
 	char *api = xasprintf("http://[::1]:%u", httpd_port(s->d, 0));
-	struct cli_conf conf = {.api = api,
-		.name = "me",
-		.realm = "home",
-		.seed = (char *)(uintptr_t)seed};
-	struct cli_world world = {fake_sleep, fake_note, s, s->dir};
+	struct cli_conf conf = {
+		.api = api, .name = "me", .realm = "home", .seed = (char *)(uintptr_t)seed
+	};
+	struct cli_world world = { fake_sleep, fake_note, s, s->dir };
 	struct cli_client *cl = cli_client_new(&conf, &world);
 
 	free(api);
@@ -139,8 +138,8 @@ static int set_up(void **state)
 {
 	static int n;
 	struct site *s = xcalloc(1, sizeof(*s));
-	struct strv listen = {0};
-	struct httpd_conf conf = {.listen = &listen, .n_workers = 2};
+	struct strv listen = { 0 };
+	struct httpd_conf conf = { .listen = &listen, .n_workers = 2 };
 	struct err e;
 
 	strv_add(&listen, "[::1]:0");
@@ -351,7 +350,7 @@ static void parallel_commands_share_a_login(void **state)
 	struct site *s = *state;
 
 	for (size_t i = 0; i < ARRAY_LEN(racers); i++) {
-		racers[i] = (struct racer){.s = s, .result = -1};
+		racers[i] = (struct racer){ .s = s, .result = -1 };
 		pthread_create(&threads[i], NULL, race, &racers[i]);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(racers); i++) {

@@ -35,7 +35,7 @@ static void check_golden(const char *name, const char *text)
 
 static void the_manual(void **state)
 {
-	struct buf page = {0};
+	struct buf page = { 0 };
 
 	(void)state;
 	cli_manual_text(&page);
@@ -46,10 +46,10 @@ static void the_manual(void **state)
 /* mandoc finds every mistake of style there is. */
 static void the_manual_is_clean(void **state)
 {
-	struct buf page = {0};
+	struct buf page = { 0 };
 	char *path = test_path("ucloud-cli.1"), *out = NULL;
-	const char *const which[] = {"sh", "-c", "command -v mandoc", NULL};
-	const char *const argv[] = {"mandoc", "-Tlint", path, NULL};
+	const char *const which[] = { "sh", "-c", "command -v mandoc", NULL };
+	const char *const argv[] = { "mandoc", "-Tlint", path, NULL };
 
 	(void)state;
 	if (test_run(which, 5000, NULL) != 0) {
@@ -68,7 +68,7 @@ static void the_manual_is_clean(void **state)
 
 static void everything_is_in_the_manual(void **state)
 {
-	struct buf page = {0};
+	struct buf page = { 0 };
 
 	(void)state;
 	cli_manual_text(&page);
@@ -90,7 +90,7 @@ static void everything_is_in_the_manual(void **state)
 
 static void help_of(const char *noun, const char *verb, struct buf *out)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (cli_help_text(noun, verb, out, &e) < 0)
 		fail_msg("%s", e.msg);
@@ -98,7 +98,7 @@ static void help_of(const char *noun, const char *verb, struct buf *out)
 
 static void the_help(void **state)
 {
-	struct buf text = {0};
+	struct buf text = { 0 };
 
 	(void)state;
 	help_of(NULL, NULL, &text);
@@ -116,8 +116,8 @@ static void help_fits_a_terminal(void **state)
 {
 	(void)state;
 	for (const struct cli_cmd *c = cli_cmds; c->noun; c++) {
-		struct buf text = {0};
-		struct strv lines = {0};
+		struct buf text = { 0 };
+		struct strv lines = { 0 };
 
 		help_of(c->noun, c->verb, &text);
 		strv_split(&lines, buf_str(&text), '\n');
@@ -130,8 +130,8 @@ static void help_fits_a_terminal(void **state)
 
 static void help_for_what_there_is_not(void **state)
 {
-	struct buf text = {0};
-	struct err e = {0};
+	struct buf text = { 0 };
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(cli_help_text("vm", "crate", &text, &e), -1);

@@ -17,15 +17,15 @@ static void controls_are_shown(void **state)
 	static const struct {
 		const char *in, *out;
 	} cases[] = {
-		{"plain", "plain"},
-		{"Zürich 東京", "Zürich 東京"},
-		{"a\nb\tc", "a\\x0ab\\x09c"},
-		{"\x1b[2Jgone", "\\x1b[2Jgone"},
-		{"\x7f\xc2\x9b", "\\x7f\\x9b"},
-		{"\xff\xc3", "\\xff\\xc3"},
-		{"a\xe2\x80\xae"
-		 "b",
-			"a\\u202eb"},
+		{ "plain", "plain" },
+		{ "Zürich 東京", "Zürich 東京" },
+		{ "a\nb\tc", "a\\x0ab\\x09c" },
+		{ "\x1b[2Jgone", "\\x1b[2Jgone" },
+		{ "\x7f\xc2\x9b", "\\x7f\\x9b" },
+		{ "\xff\xc3", "\\xff\\xc3" },
+		{ "a\xe2\x80\xae"
+		  "b",
+			"a\\u202eb" },
 	};
 
 	(void)state;
@@ -42,20 +42,20 @@ static void consoles_are_stripped(void **state)
 	static const struct {
 		const char *in, *out;
 	} cases[] = {
-		{"boot\r\nok\tx\n", "boot\nok\tx\n"},
-		{"\x1b[1;32mok\x1b[0m.", "ok."},
-		{"\x1b]0;title\ax", "x"},
-		{"\x1bPq#0\x1b\\x", "x"},
-		{"\x1b(Bx", "Bx"},
-		{"a\x1b", "a"},
-		{"a\x1b[12", "a"},
-		{"\a\b\x7f\xc2\x9bz\xff", "z"},
-		{"ü\xe2\x80\xae!", "ü!"},
+		{ "boot\r\nok\tx\n", "boot\nok\tx\n" },
+		{ "\x1b[1;32mok\x1b[0m.", "ok." },
+		{ "\x1b]0;title\ax", "x" },
+		{ "\x1bPq#0\x1b\\x", "x" },
+		{ "\x1b(Bx", "Bx" },
+		{ "a\x1b", "a" },
+		{ "a\x1b[12", "a" },
+		{ "\a\b\x7f\xc2\x9bz\xff", "z" },
+		{ "ü\xe2\x80\xae!", "ü!" },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		struct buf got = {0};
+		struct buf got = { 0 };
 
 		cli_text_strip(cases[i].in, strlen(cases[i].in), &got);
 		assert_string_equal(buf_str(&got), cases[i].out);
@@ -75,7 +75,7 @@ static void widths(void **state)
 
 static void lines_are_wrapped(void **state)
 {
-	struct buf got = {0};
+	struct buf got = { 0 };
 
 	(void)state;
 	cli_text_wrap("one two  three averyverylongword x", 10, "  ", &got);
@@ -89,16 +89,16 @@ static void lines_are_wrapped(void **state)
 
 static void add_row(struct cli_table *t, const char *a, const char *b, const char *c)
 {
-	struct cli_cell cells[] = {{xstrdup(a), CLI_PLAIN}, {xstrdup(b), CLI_GREEN},
-		{xstrdup(c), CLI_PLAIN}};
+	struct cli_cell cells[] = { { xstrdup(a), CLI_PLAIN }, { xstrdup(b), CLI_GREEN },
+		{ xstrdup(c), CLI_PLAIN } };
 
 	cli_table_add(t, cells);
 }
 
 static void columns_line_up(void **state)
 {
-	struct cli_table t = {.n_cols = 3};
-	struct buf got = {0};
+	struct cli_table t = { .n_cols = 3 };
+	struct buf got = { 0 };
 
 	(void)state;
 	add_row(&t, "NAME", "HOST", "UUID");
@@ -137,22 +137,22 @@ static void members_are_written_for_people(void **state)
 		struct cli_field f;
 		const char *want;
 	} cases[] = {
-		{{"", "name", VIEW_TEXT}, "web"},
-		{{"", "owner", VIEW_OWNER}, "me@home"},
-		{{"", "specs.cpu", VIEW_NUMBER}, "2"},
-		{{"", "specs.ram_mib", VIEW_MIB}, "1536 MiB"},
-		{{"", "specs.disks", VIEW_DISKS}, "20 GiB, 100 GiB hdd"},
-		{{"", "specs.disks", VIEW_DISK_SUM}, "120 GiB"},
-		{{"", "labels", VIEW_LABELS}, "app=db, x=1"},
-		{{"", "networks", VIEW_NICS}, "2001:db8::1, 02:00:00:00:00:02"},
-		{{"", "ssh_keys", VIEW_KEYS}, "ssh-ed25519 me@home, ssh-rsa"},
-		{{"", "in_migration", VIEW_YES}, ""},
-		{{"", "in_migration", VIEW_BOOL}, "no"},
-		{{"", "virtual_bytes", VIEW_BYTES}, "1.5 GiB"},
-		{{"", "stores", VIEW_STORES}, "a, b (free 3 of 9 GiB)"},
-		{{"", "no.such.member", VIEW_TEXT}, ""},
-		{{"", "labels", VIEW_TEXT}, ""},
-		{{"", "name", VIEW_DISKS}, ""},
+		{ { "", "name", VIEW_TEXT }, "web" },
+		{ { "", "owner", VIEW_OWNER }, "me@home" },
+		{ { "", "specs.cpu", VIEW_NUMBER }, "2" },
+		{ { "", "specs.ram_mib", VIEW_MIB }, "1536 MiB" },
+		{ { "", "specs.disks", VIEW_DISKS }, "20 GiB, 100 GiB hdd" },
+		{ { "", "specs.disks", VIEW_DISK_SUM }, "120 GiB" },
+		{ { "", "labels", VIEW_LABELS }, "app=db, x=1" },
+		{ { "", "networks", VIEW_NICS }, "2001:db8::1, 02:00:00:00:00:02" },
+		{ { "", "ssh_keys", VIEW_KEYS }, "ssh-ed25519 me@home, ssh-rsa" },
+		{ { "", "in_migration", VIEW_YES }, "" },
+		{ { "", "in_migration", VIEW_BOOL }, "no" },
+		{ { "", "virtual_bytes", VIEW_BYTES }, "1.5 GiB" },
+		{ { "", "stores", VIEW_STORES }, "a, b (free 3 of 9 GiB)" },
+		{ { "", "no.such.member", VIEW_TEXT }, "" },
+		{ { "", "labels", VIEW_TEXT }, "" },
+		{ { "", "name", VIEW_DISKS }, "" },
 	};
 	json_t *vm = json_loads(vm_text, 0, NULL);
 
@@ -169,17 +169,16 @@ static void members_are_written_for_people(void **state)
 
 static void entries_are_lines(void **state)
 {
-	static const struct cli_field lines[] = {{"name", "name", VIEW_TEXT},
-		{"status", "status", VIEW_STATUS}, {"host", "hostname", VIEW_TEXT},
-		{"log", "log", VIEW_LOG}, {0}};
+	static const struct cli_field lines[] = { { "name", "name", VIEW_TEXT },
+		{ "status", "status", VIEW_STATUS }, { "host", "hostname", VIEW_TEXT },
+		{ "log", "log", VIEW_LOG }, { 0 } };
 	json_t *vm = json_loads(vm_text, 0, NULL), *list = json_pack("[O]", vm);
-	struct buf got = {0};
+	struct buf got = { 0 };
 
 	(void)state;
 	cli_view_entry(vm, lines, false, &got);
-	assert_string_equal(buf_str(&got),
-		"name: web\nstatus: RUNNING\nlog:\n  2026-11-23T04:00:00Z  "
-		"ordered\\x1b[2J\n");
+	assert_string_equal(buf_str(&got), "name: web\nstatus: RUNNING\nlog:\n  "
+					   "2026-11-23T04:00:00Z  ordered\\x1b[2J\n");
 	buf_done(&got);
 	cli_view_entry(vm, lines, true, &got);
 	assert_non_null(strstr(buf_str(&got), "status: \x1b[32mRUNNING\x1b[0m\n"));
@@ -230,11 +229,11 @@ static void events_in_pieces(void **state)
 {
 	static const char text[] = ": comment\r\n\r\nid: 7\nevent: vm\ndata: {\"a\":\n"
 				   "data:1}\n\ndata: x\n\nevent:reset\n\n";
-	struct buf got = {0};
+	struct buf got = { 0 };
 
 	(void)state;
 	for (size_t step = 1; step < sizeof(text); step++) {
-		struct cli_sse s = {.fn = on_event, .aux = &got};
+		struct cli_sse s = { .fn = on_event, .aux = &got };
 
 		for (size_t i = 0; i < sizeof(text) - 1; i += step) {
 			size_t left = sizeof(text) - 1 - i;
@@ -250,8 +249,8 @@ static void events_in_pieces(void **state)
 
 static void events_can_be_ended(void **state)
 {
-	struct buf got = {0};
-	struct cli_sse s = {.fn = on_event, .aux = &got};
+	struct buf got = { 0 };
+	struct cli_sse s = { .fn = on_event, .aux = &got };
 
 	(void)state;
 	assert_int_equal(cli_sse_feed(&s, "data: stop\n\ndata: x\n\n", 21), 1);
@@ -275,15 +274,15 @@ static void waiting_is_judged(void **state)
 		const char *first, *first_log, *now, *now_log, *target;
 		enum cli_verdict want;
 	} cases[] = {
-		{"REQUESTED_NEW", "a", "RUNNING", "b", "RUNNING", CLI_REACHED},
-		{"REQUESTED_NEW", "a", "SCHEDULED", "b", "RUNNING", CLI_GO_ON},
-		{"REQUESTED_NEW", "a", "KILLED", "b", "RUNNING", CLI_GO_ON},
-		{"REQUESTED_NEW", "a", "ERROR", "b", "RUNNING", CLI_BROKEN},
-		{"REQUESTED_DELETE", "a", "ERROR", "b", NULL, CLI_BROKEN},
-		{"REQUESTED_DELETE", "a", "RUNNING", "b", NULL, CLI_GO_ON},
+		{ "REQUESTED_NEW", "a", "RUNNING", "b", "RUNNING", CLI_REACHED },
+		{ "REQUESTED_NEW", "a", "SCHEDULED", "b", "RUNNING", CLI_GO_ON },
+		{ "REQUESTED_NEW", "a", "KILLED", "b", "RUNNING", CLI_GO_ON },
+		{ "REQUESTED_NEW", "a", "ERROR", "b", "RUNNING", CLI_BROKEN },
+		{ "REQUESTED_DELETE", "a", "ERROR", "b", NULL, CLI_BROKEN },
+		{ "REQUESTED_DELETE", "a", "RUNNING", "b", NULL, CLI_GO_ON },
 		/* An order for one that was in ERROR already. */
-		{"ERROR", "a", "ERROR", "a", "RUNNING", CLI_GO_ON},
-		{"ERROR", "a", "ERROR", "b", "RUNNING", CLI_BROKEN},
+		{ "ERROR", "a", "ERROR", "a", "RUNNING", CLI_GO_ON },
+		{ "ERROR", "a", "ERROR", "b", "RUNNING", CLI_BROKEN },
 	};
 
 	(void)state;
@@ -315,14 +314,14 @@ static void addresses_of_the_api(void **state)
 	static const struct {
 		const char *in, *out;
 	} good[] = {
-		{"https://cloud.example/", "https://cloud.example"},
-		{"cloud.example", "https://cloud.example"},
-		{"[2001:db8::1]:8443", "https://[2001:db8::1]:8443"},
-		{"http://[::1]:8080", "http://[::1]:8080"},
+		{ "https://cloud.example/", "https://cloud.example" },
+		{ "cloud.example", "https://cloud.example" },
+		{ "[2001:db8::1]:8443", "https://[2001:db8::1]:8443" },
+		{ "http://[::1]:8080", "http://[::1]:8080" },
 	};
-	static const char *const bad[] = {"", "https://", "ftp://x", "https://me@x",
-		"https://x y", "https://x?a=b", "/path", "file:///etc/passwd"};
-	struct err e = {0};
+	static const char *const bad[] = { "", "https://", "ftp://x", "https://me@x",
+		"https://x y", "https://x?a=b", "/path", "file:///etc/passwd" };
+	struct err e = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(good); i++) {
@@ -351,23 +350,23 @@ static void problems_become_errors(void **state)
 		int status, exit;
 		const char *msg, *field;
 	} cases[] = {
-		{"{\"detail\":\"too small\",\"kind\":\"invalid\",\"field\":\"ram_mib\"}",
-			400, CLI_EXIT_FAILED, "too small", "ram_mib"},
-		{"{\"detail\":\"etcd is gone\",\"kind\":\"unavailable\"}", 503,
-			CLI_EXIT_UNREACHABLE, "etcd is gone", ""},
-		{"{\"title\":\"Forbidden\"}", 403, CLI_EXIT_FAILED, "Forbidden", ""},
-		{"{\"detail\":\"evil \\u001b[2J\",\"kind\":\"nonsense\"}", 404,
-			CLI_EXIT_FAILED, "evil ?[2J", ""},
-		{"[]", 502, CLI_EXIT_UNREACHABLE,
-			"the API answered with status 502 and no explanation", ""},
-		{"{}", 418, CLI_EXIT_FAILED,
-			"the API answered with status 418 and no explanation", ""},
+		{ "{\"detail\":\"too small\",\"kind\":\"invalid\",\"field\":\"ram_mib\"}",
+			400, CLI_EXIT_FAILED, "too small", "ram_mib" },
+		{ "{\"detail\":\"etcd is gone\",\"kind\":\"unavailable\"}", 503,
+			CLI_EXIT_UNREACHABLE, "etcd is gone", "" },
+		{ "{\"title\":\"Forbidden\"}", 403, CLI_EXIT_FAILED, "Forbidden", "" },
+		{ "{\"detail\":\"evil \\u001b[2J\",\"kind\":\"nonsense\"}", 404,
+			CLI_EXIT_FAILED, "evil ?[2J", "" },
+		{ "[]", 502, CLI_EXIT_UNREACHABLE,
+			"the API answered with status 502 and no explanation", "" },
+		{ "{}", 418, CLI_EXIT_FAILED,
+			"the API answered with status 418 and no explanation", "" },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		struct cli_answer an = {.status = cases[i].status};
-		struct err e = {0};
+		struct cli_answer an = { .status = cases[i].status };
+		struct err e = { 0 };
 
 		an.json = json_loads(cases[i].json, 0, NULL);
 		assert_int_equal(cli_problem(&an, &e), -1);

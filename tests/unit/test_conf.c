@@ -29,7 +29,7 @@ struct sample {
 	struct strv realm_admin;
 };
 
-static const char *const modes[] = {"slow", "fast", NULL};
+static const char *const modes[] = { "slow", "fast", NULL };
 
 static int check_name(const char *value, struct err *e)
 {
@@ -37,38 +37,39 @@ static int check_name(const char *value, struct err *e)
 }
 
 static const struct conf_opt own_opts[] = {
-	{"n", CONF_INT, offsetof(struct sample, n), .def = "7", .min = -5, .max = 100},
-	{"my_name", CONF_STR, offsetof(struct sample, name), CONF_NEED, .meta = "NAME",
-		.help = "what it is called", .check = check_name},
-	{"seed", CONF_STR, offsetof(struct sample, seed), CONF_SECRET},
-	{"is_open", CONF_BOOL, offsetof(struct sample, is_open)},
-	{"grace", CONF_DURATION, offsetof(struct sample, grace_sec), .def = "90s",
-		.min = 1, .max = 3600},
-	{"mode", CONF_ENUM, offsetof(struct sample, mode), .def = "fast", .names = modes},
-	{"once", CONF_BOOL, offsetof(struct sample, once), CONF_CLI_ONLY},
-	{"realm_admin", CONF_STRV, offsetof(struct sample, realm_admin),
-		.def = "ungleich-admin"},
-	{0},
+	{ "n", CONF_INT, offsetof(struct sample, n), .def = "7", .min = -5, .max = 100 },
+	{ "my_name", CONF_STR, offsetof(struct sample, name), CONF_NEED, .meta = "NAME",
+		.help = "what it is called", .check = check_name },
+	{ "seed", CONF_STR, offsetof(struct sample, seed), CONF_SECRET },
+	{ "is_open", CONF_BOOL, offsetof(struct sample, is_open) },
+	{ "grace", CONF_DURATION, offsetof(struct sample, grace_sec), .def = "90s",
+		.min = 1, .max = 3600 },
+	{ "mode", CONF_ENUM, offsetof(struct sample, mode), .def = "fast",
+		.names = modes },
+	{ "once", CONF_BOOL, offsetof(struct sample, once), CONF_CLI_ONLY },
+	{ "realm_admin", CONF_STRV, offsetof(struct sample, realm_admin),
+		.def = "ungleich-admin" },
+	{ 0 },
 };
 
 static const struct conf_opt inner_opts[] = {
-	{"etcd_ca", CONF_STR, offsetof(struct inner, etcd_ca)},
-	{"etcd_url", CONF_STRV, offsetof(struct inner, etcd_url),
-		.def = "http://[::1]:2379", .meta = "URL", .help = "where etcd is"},
-	{0},
+	{ "etcd_ca", CONF_STR, offsetof(struct inner, etcd_ca) },
+	{ "etcd_url", CONF_STRV, offsetof(struct inner, etcd_url),
+		.def = "http://[::1]:2379", .meta = "URL", .help = "where etcd is" },
+	{ 0 },
 };
 
-static const struct conf_opt none_opts[] = {{0}};
+static const struct conf_opt none_opts[] = { { 0 } };
 
 static const struct conf_part parts[] = {
-	{none_opts, 0},
-	{own_opts, 0},
-	{inner_opts, offsetof(struct sample, etcd)},
-	{none_opts, 0},
-	{0},
+	{ none_opts, 0 },
+	{ own_opts, 0 },
+	{ inner_opts, offsetof(struct sample, etcd) },
+	{ none_opts, 0 },
+	{ 0 },
 };
 
-static const struct conf_table table = {"ucloud-test", parts, sizeof(struct sample)};
+static const struct conf_table table = { "ucloud-test", parts, sizeof(struct sample) };
 
 static void sample_done(struct sample *s)
 {
@@ -77,7 +78,7 @@ static void sample_done(struct sample *s)
 
 #define SAMPLE(s)                                                                        \
 	CLEANUP(sample_done)                                                             \
-	struct sample s = {0};                                                           \
+	struct sample s = { 0 };                                                         \
 	conf_set_defaults(&table, &s)
 
 static int read_text(struct sample *s, const char *text, struct err *e)
@@ -85,10 +86,10 @@ static int read_text(struct sample *s, const char *text, struct err *e)
 	return conf_read_text(&table, "a.conf", text, strlen(text), s, e);
 }
 
-#define N_ARGS(...) ((int)(sizeof((char *[]){"prog", __VA_ARGS__}) / sizeof(char *)))
+#define N_ARGS(...) ((int)(sizeof((char *[]){ "prog", __VA_ARGS__ }) / sizeof(char *)))
 #define READ_ARGS(s, rest, e, ...)                                                       \
 	conf_read_argv(&table, N_ARGS(__VA_ARGS__),                                      \
-		(char *[]){"prog", __VA_ARGS__, NULL}, s, rest, e)
+		(char *[]){ "prog", __VA_ARGS__, NULL }, s, rest, e)
 
 static void defaults(void **state)
 {
@@ -141,30 +142,30 @@ static void file_errors_name_the_line(void **state)
 	static const struct {
 		const char *text, *msg, *field;
 	} rows[] = {
-		{"[ucloud-test]\n\nfoo = 1\n", "a.conf:3: there is no option \"foo\"",
-			""},
-		{"[ucloud-test]\nonce = yes\n", "a.conf:2: there is no option", ""},
-		{"n = 1\n", "a.conf:1: options must stand below [ucloud-test]", ""},
-		{"[other]\nn = 1\n", "a.conf:2: options must stand below", ""},
-		{"[ucloud-test]\nn = 101\n", "a.conf:2: n: ", "n"},
-		{"[ucloud-test]\nn = many\n", "a.conf:2: n: ", "n"},
-		{"[ucloud-test]\nn =\n", "a.conf:2: n: ", "n"},
-		{"[ucloud-test]\ngrace = 2h\n", "must be 1 to 3600 seconds", "grace"},
-		{"[ucloud-test]\nmode = quick\n",
-			"a.conf:2: mode: must be one of slow, fast", "mode"},
-		{"[ucloud-test]\nis_open = maybe\n", "a.conf:2: is_open: ", "is_open"},
-		{"[ucloud-test]\nmy_name = bad\n", "my_name: is a bad name", "my_name"},
-		{"[ucloud-test]\nn = 1\nmode = fast\nn = 2\n",
-			"a.conf:4: option n was already given in line 2", ""},
-		{"[ucloud-test]\nn\n", "a.conf:2: must be \"name = value\"", ""},
-		{"[ucloud-test\nn = 1\n", "a.conf:1: must be", ""},
-		{"[ucloud-test]\nblah\nfoo = 1\n", "a.conf:2: must be", ""},
-		{"[ucloud-test]\nfoo = 1\nblah\n", "a.conf:2: there is no option", ""},
+		{ "[ucloud-test]\n\nfoo = 1\n", "a.conf:3: there is no option \"foo\"",
+			"" },
+		{ "[ucloud-test]\nonce = yes\n", "a.conf:2: there is no option", "" },
+		{ "n = 1\n", "a.conf:1: options must stand below [ucloud-test]", "" },
+		{ "[other]\nn = 1\n", "a.conf:2: options must stand below", "" },
+		{ "[ucloud-test]\nn = 101\n", "a.conf:2: n: ", "n" },
+		{ "[ucloud-test]\nn = many\n", "a.conf:2: n: ", "n" },
+		{ "[ucloud-test]\nn =\n", "a.conf:2: n: ", "n" },
+		{ "[ucloud-test]\ngrace = 2h\n", "must be 1 to 3600 seconds", "grace" },
+		{ "[ucloud-test]\nmode = quick\n",
+			"a.conf:2: mode: must be one of slow, fast", "mode" },
+		{ "[ucloud-test]\nis_open = maybe\n", "a.conf:2: is_open: ", "is_open" },
+		{ "[ucloud-test]\nmy_name = bad\n", "my_name: is a bad name", "my_name" },
+		{ "[ucloud-test]\nn = 1\nmode = fast\nn = 2\n",
+			"a.conf:4: option n was already given in line 2", "" },
+		{ "[ucloud-test]\nn\n", "a.conf:2: must be \"name = value\"", "" },
+		{ "[ucloud-test\nn = 1\n", "a.conf:1: must be", "" },
+		{ "[ucloud-test]\nblah\nfoo = 1\n", "a.conf:2: must be", "" },
+		{ "[ucloud-test]\nfoo = 1\nblah\n", "a.conf:2: there is no option", "" },
 	};
 	(void)state;
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct err e = {0};
+		struct err e = { 0 };
 		SAMPLE(s);
 
 		if (read_text(&s, rows[i].text, &e) == 0)
@@ -178,8 +179,7 @@ static void file_errors_name_the_line(void **state)
 
 static void long_lines_and_nul_bytes(void **state)
 {
-	CLEANUP(buf_done)
-	struct buf b = {0};
+	CLEANUP(buf_done) struct buf b = { 0 };
 	struct err e;
 	SAMPLE(s);
 	(void)state;
@@ -200,8 +200,7 @@ static void long_lines_and_nul_bytes(void **state)
 
 static void command_line_of_all_kinds(void **state)
 {
-	CLEANUP(strv_done)
-	struct strv rest = {0};
+	CLEANUP(strv_done) struct strv rest = { 0 };
 	struct err e;
 	SAMPLE(s);
 	(void)state;
@@ -224,7 +223,7 @@ static void command_line_of_all_kinds(void **state)
 
 static void command_line_errors(void **state)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 	SAMPLE(s);
 	(void)state;
 
@@ -251,8 +250,8 @@ static void command_line_errors(void **state)
 
 static void peeking_reads_nothing(void **state)
 {
-	char *argv[] = {"prog", "--seed", "-", "--my_name", "--n", "--n=3", "--is-open",
-		"--n", "4", "--nope", "--once", "--", "--mode", "fast", NULL};
+	char *argv[] = { "prog", "--seed", "-", "--my_name", "--n", "--n=3", "--is-open",
+		"--n", "4", "--nope", "--once", "--", "--mode", "fast", NULL };
 	int argc = (int)ARRAY_LEN(argv) - 1;
 	(void)state;
 
@@ -337,7 +336,7 @@ static void needed_ones(void **state)
 static void assert_round_trip(const char *value)
 {
 	CLEANUP_STR char *path = test_path("round.conf");
-	struct err e = {0};
+	struct err e = { 0 };
 	SAMPLE(s);
 	SAMPLE(back);
 
@@ -372,10 +371,10 @@ static void assert_round_trip(const char *value)
 
 static void nasty_values_come_back(void **state)
 {
-	static const char *const values[] = {"", "x", "a;b", ";", "a; b",
+	static const char *const values[] = { "", "x", "a;b", ";", "a; b",
 		"# not a comment", "[x]", "=", ":", "a = b", "\"quoted\"", "'", "\\n",
 		"a\\", "a  b", "a\tb", "%s%n", "\xC3\xA4\xE2\x82\xAC", "@file", "-",
-		"yes", "a #b", "\xEF\xBB\xBFx"};
+		"yes", "a #b", "\xEF\xBB\xBFx" };
 	(void)state;
 
 	for (size_t i = 0; i < ARRAY_LEN(values); i++)
@@ -385,13 +384,13 @@ static void nasty_values_come_back(void **state)
 
 static void what_cannot_come_back_is_refused(void **state)
 {
-	static const char *const values[] = {"a\nb", "a\rb", "\n", " a", "a ", "\ta", ";",
-		";a", "a ;b", "a\t;", "a\vb"};
+	static const char *const values[] = { "a\nb", "a\rb", "\n", " a", "a ", "\ta",
+		";", ";a", "a ;b", "a\t;", "a\vb" };
 	CLEANUP_STR char *path = test_path("refused.conf");
 	(void)state;
 
 	for (size_t i = 0; i < ARRAY_LEN(values); i++) {
-		struct err e = {0};
+		struct err e = { 0 };
 		SAMPLE(s);
 
 		s.seed = xstrdup(values[i]);
@@ -434,13 +433,12 @@ static void files_are_private_and_not_overwritten(void **state)
 
 static void help(void **state)
 {
-	CLEANUP(buf_done)
-	struct buf b = {0};
+	CLEANUP(buf_done) struct buf b = { 0 };
 	(void)state;
 
 	conf_help(&table, &b);
-	assert_non_null(strstr(b.s, "\n  --my_name NAME              what it is called "
-				    "(needed)\n"));
+	assert_non_null(strstr(
+		b.s, "\n  --my_name NAME              what it is called (needed)\n"));
 	assert_non_null(strstr(b.s, "(slow, fast) (default fast)\n"));
 	assert_non_null(strstr(b.s, "where etcd is (repeatable) (default http"));
 }

@@ -14,8 +14,8 @@
 
 static char *tail(const char *path, size_t max, bool *is_cut)
 {
-	struct buf out = {0};
-	struct err e = {0};
+	struct buf out = { 0 };
+	struct err e = { 0 };
 
 	if (console_read_tail(path, max, &out, is_cut, &e) < 0)
 		fail_msg("%s", e.msg);
@@ -62,11 +62,9 @@ static void test_text(void **state)
 static char *ask(struct host_env *env, const char *question, int64_t lease)
 {
 	CLEANUP_STR char *key = key_console("h1", VM);
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	CLEANUP(kv_pair_done)
-	struct kv_pair pair = {0};
-	struct err e = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
+	struct err e = { 0 };
 	int64_t after;
 
 	kv_txn_put_lease(t, key, question, lease);
@@ -84,9 +82,9 @@ static void test_answer(void **state)
 	CLEANUP_STR char *path = test_path("console/" VM ".log");
 	CLEANUP_STR char *state_dir = xstrdup(test_dir());
 	char host[] = "h1";
-	struct host_env env = {.host = host, .state_dir = state_dir};
+	struct host_env env = { .host = host, .state_dir = state_dir };
 	CLEANUP_STR char *first = NULL, *second = NULL, *third = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t lease, after;
 
 	(void)state;

@@ -29,8 +29,9 @@ static void sha256_of_abc(void **state)
 static void base64_both_ways(void **state)
 {
 	/* RFC 4648, section 10. */
-	static const char *const rows[][2] = {{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="},
-		{"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"foobar", "Zm9vYmFy"}};
+	static const char *const rows[][2] = { { "", "" }, { "f", "Zg==" },
+		{ "fo", "Zm8=" }, { "foo", "Zm9v" }, { "foob", "Zm9vYg==" },
+		{ "foobar", "Zm9vYmFy" } };
 	(void)state;
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -48,8 +49,8 @@ static void base64_both_ways(void **state)
 
 static void base64_refuses(void **state)
 {
-	static const char *const bad[] = {"Zg", "Zg=", "Zg===", "Z", "Zm9v\n", " Zm9v",
-		"Zm9v!", "Zm-_", "Zm9vZg==Zg=="};
+	static const char *const bad[] = { "Zg", "Zg=", "Zg===", "Z", "Zm9v\n", " Zm9v",
+		"Zm9v!", "Zm-_", "Zm9vZg==Zg==" };
 	(void)state;
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -89,7 +90,7 @@ static void tokens_differ(void **state)
 
 static void sealed_opens_only_where_it_belongs(void **state)
 {
-	uint8_t key[SEAL_KEY_SIZE] = {1, 2, 3}, other[SEAL_KEY_SIZE] = {1, 2, 4};
+	uint8_t key[SEAL_KEY_SIZE] = { 1, 2, 3 }, other[SEAL_KEY_SIZE] = { 1, 2, 4 };
 	CLEANUP_STR char *sealed = seal(key, "realm/anna", "SECRETSEED");
 	CLEANUP_STR char *again = seal(key, "realm/anna", "SECRETSEED");
 	CLEANUP_STR char *plain = NULL;
@@ -147,8 +148,9 @@ static void totp_of_the_rfc(void **state)
 	static const struct {
 		int64_t at;
 		const char *code;
-	} rows[] = {{59, "287082"}, {1111111109, "081804"}, {1111111111, "050471"},
-		{1234567890, "005924"}, {2000000000, "279037"}, {20000000000, "353130"}};
+	} rows[] = { { 59, "287082" }, { 1111111109, "081804" }, { 1111111111, "050471" },
+		{ 1234567890, "005924" }, { 2000000000, "279037" },
+		{ 20000000000, "353130" } };
 	(void)state;
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -189,8 +191,8 @@ static void totp_window(void **state)
 
 static void seeds(void **state)
 {
-	static const char *const bad[] = {
-		"", "A", "ABCDEFGH", "01890189018901890189", "GEZDGNBVGY3TQOJQ!!!!!!!!"};
+	static const char *const bad[] = { "", "A", "ABCDEFGH", "01890189018901890189",
+		"GEZDGNBVGY3TQOJQ!!!!!!!!" };
 	CLEANUP_STR char *seed = totp_seed_new();
 	CLEANUP_STR char *long_one = xmalloc(201);
 	struct err e;

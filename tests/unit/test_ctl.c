@@ -99,9 +99,8 @@ static void on_change(
 
 static void put(struct fixture *x, const char *key, const char *value)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct err e = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct err e = { 0 };
 
 	kv_txn_put(t, key, value);
 	assert_int_equal(kv_txn_commit(x->writer, t, NULL, &e), 0);
@@ -110,12 +109,12 @@ static void put(struct fixture *x, const char *key, const char *value)
 static int setup(void **state)
 {
 	struct fixture *x = xcalloc(1, sizeof(*x));
-	struct ctl_conf conf = {.name = "thing",
+	struct ctl_conf conf = { .name = "thing",
 		.n_workers = 3,
 		.reconcile = reconcile,
 		.add_all = add_all,
 		.may_run = may_run,
-		.aux = x};
+		.aux = x };
 
 	pthread_mutex_init(&x->lock, NULL);
 	x->f = fake_etcd_new();
@@ -190,7 +189,7 @@ static bool has_key_c(void *aux)
 static void test_workers(void **state)
 {
 	struct fixture *x = *state;
-	struct kv_fault cut = {.is_cut = true};
+	struct kv_fault cut = { .is_cut = true };
 
 	put(x, "/t/a", "1");
 	put(x, "/t/b", "1");
@@ -242,7 +241,7 @@ static void test_stop_before_start(void **state)
 static void test_stop_unsynced(void **state)
 {
 	struct fixture *x = *state;
-	struct kv_fault cut = {.is_cut = true};
+	struct kv_fault cut = { .is_cut = true };
 
 	kv_fake_set_fault(x->kv, &cut);
 	ctl_start(x->c);
@@ -397,7 +396,7 @@ static void test_errors_are_said_once(void **state)
 static void test_metrics(void **state)
 {
 	struct fixture *x = *state;
-	struct buf b = {0};
+	struct buf b = { 0 };
 
 	put(x, "/t/a", "1");
 	x->result = WQ_AGAIN;

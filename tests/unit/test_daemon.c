@@ -36,8 +36,8 @@ enum manner {
 	M_HANG	      /* stop() never returns */
 };
 
-static const char *const manners[] = {
-	"well", "fail_start", "wait_start", "fail_later", "sick", "hang", NULL};
+static const char *const manners[] = { "well", "fail_start", "wait_start", "fail_later",
+	"sick", "hang", NULL };
 
 struct tried_conf {
 	char *name;
@@ -47,23 +47,23 @@ struct tried_conf {
 };
 
 static const struct conf_opt tried_opts[] = {
-	{"name", CONF_STR, offsetof(struct tried_conf, name), CONF_NEED, .help = "a name",
-		.meta = "NAME"},
-	{"manner", CONF_ENUM, offsetof(struct tried_conf, manner), .def = "well",
-		.names = manners},
-	{0},
+	{ "name", CONF_STR, offsetof(struct tried_conf, name), CONF_NEED,
+		.help = "a name", .meta = "NAME" },
+	{ "manner", CONF_ENUM, offsetof(struct tried_conf, manner), .def = "well",
+		.names = manners },
+	{ 0 },
 };
 
 static const struct conf_opt verb_opts[] = {
-	{"count", CONF_INT, offsetof(struct tried_conf, count), CONF_CLI_ONLY,
-		.def = "1"},
-	{0},
+	{ "count", CONF_INT, offsetof(struct tried_conf, count), CONF_CLI_ONLY,
+		.def = "1" },
+	{ 0 },
 };
 
 static const struct conf_part tried_parts[] = {
-	{tried_opts, 0},
-	{daemon_opts, offsetof(struct tried_conf, daemon)},
-	{0},
+	{ tried_opts, 0 },
+	{ daemon_opts, offsetof(struct tried_conf, daemon) },
+	{ 0 },
 };
 
 static int tried_check(void *conf, struct err *e)
@@ -146,14 +146,14 @@ static int greet(void *conf, const struct strv *rest)
 }
 
 static const struct daemon_verb tried_verbs[] = {
-	{"greet", "greet WORD... [--count N]", "greets", greet, verb_opts},
-	{0},
+	{ "greet", "greet WORD... [--count N]", "greets", greet, verb_opts },
+	{ 0 },
 };
 
 static const struct daemon_spec tried = {
 	.name = "ucloud-tried",
 	.summary = "a daemon to be tried",
-	.conf = {"ucloud-tried", tried_parts, sizeof(struct tried_conf)},
+	.conf = { "ucloud-tried", tried_parts, sizeof(struct tried_conf) },
 	.daemon_conf_off = offsetof(struct tried_conf, daemon),
 	.default_metrics_listen = "[::1]:0",
 	.check = tried_check,
@@ -168,7 +168,7 @@ static const struct daemon_spec tried = {
 
 static const char *us; /* this program */
 
-#define RUN(out, ...) test_run((const char *[]){us, __VA_ARGS__, NULL}, LIMIT_MSEC, out)
+#define RUN(out, ...) test_run((const char *[]){ us, __VA_ARGS__, NULL }, LIMIT_MSEC, out)
 
 static void assert_contains(const char *text, const char *part)
 {
@@ -179,7 +179,7 @@ static void assert_contains(const char *text, const char *part)
 /* Runs to its end and says this, as its only line. */
 static void assert_ends(int status, const char *line, const char *const *args)
 {
-	const char *argv[16] = {us};
+	const char *argv[16] = { us };
 	char *out = NULL;
 	int got;
 
@@ -193,7 +193,7 @@ static void assert_ends(int status, const char *line, const char *const *args)
 }
 
 #define ASSERT_ENDS(status, line, ...)                                                   \
-	assert_ends(status, line, (const char *[]){__VA_ARGS__, NULL})
+	assert_ends(status, line, (const char *[]){ __VA_ARGS__, NULL })
 
 struct service {
 	pid_t pid;
@@ -203,7 +203,7 @@ struct service {
 
 static int bind_notify(const char *name)
 {
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	size_t len = strlen(name);
 
@@ -231,7 +231,7 @@ static void service_start(struct service *s, const char *manner, const char *use
 	test_write_file(s->conf, text);
 	s->fd = bind_notify(name);
 	setenv("NOTIFY_SOCKET", name, 1);
-	s->pid = test_spawn((const char *[]){us, "--config", s->conf, NULL}, s->log);
+	s->pid = test_spawn((const char *[]){ us, "--config", s->conf, NULL }, s->log);
 	unsetenv("NOTIFY_SOCKET");
 	assert_true(s->pid > 0);
 }
@@ -246,7 +246,7 @@ static void service_done(struct service *s)
 /* The next datagram. */
 static char *service_hears(struct service *s)
 {
-	struct pollfd p = {.fd = s->fd, .events = POLLIN};
+	struct pollfd p = { .fd = s->fd, .events = POLLIN };
 	char text[512];
 	ssize_t n;
 
@@ -286,11 +286,11 @@ static char *service_url(struct service *s, const char *path)
 
 static char *service_get(struct service *s, const char *path, int want_status)
 {
-	struct http *h = http_new(&(struct http_conf){0});
+	struct http *h = http_new(&(struct http_conf){ 0 });
 	CLEANUP_STR char *url = service_url(s, path);
-	struct http_req req = {.method = "GET", .url = url};
-	struct http_resp resp = {0};
-	struct err e = {0};
+	struct http_req req = { .method = "GET", .url = url };
+	struct http_resp resp = { 0 };
+	struct err e = { 0 };
 	char *text;
 
 	if (http_call(h, &req, &resp, &e) < 0)
@@ -383,8 +383,7 @@ static void verbs_get_configuration_and_words(void **state)
 
 static void a_whole_life(void **state)
 {
-	CLEANUP(service_done)
-	struct service s = {.fd = -1};
+	CLEANUP(service_done) struct service s = { .fd = -1 };
 	(void)state;
 
 	service_start(&s, "well", "");
@@ -413,8 +412,7 @@ static void a_whole_life(void **state)
 
 static void interrupt_stops_too(void **state)
 {
-	CLEANUP(service_done)
-	struct service s = {.fd = -1};
+	CLEANUP(service_done) struct service s = { .fd = -1 };
 	(void)state;
 
 	service_start(&s, "well", "");
@@ -424,8 +422,7 @@ static void interrupt_stops_too(void **state)
 
 static void sick_is_503(void **state)
 {
-	CLEANUP(service_done)
-	struct service s = {.fd = -1};
+	CLEANUP(service_done) struct service s = { .fd = -1 };
 	(void)state;
 
 	service_start(&s, "sick", "");
@@ -437,8 +434,7 @@ static void sick_is_503(void **state)
 
 static void stopping_while_starting_is_no_failure(void **state)
 {
-	CLEANUP(service_done)
-	struct service s = {.fd = -1};
+	CLEANUP(service_done) struct service s = { .fd = -1 };
 	(void)state;
 
 	service_start(&s, "wait_start", "");
@@ -453,8 +449,7 @@ static void stopping_while_starting_is_no_failure(void **state)
 
 static void failing_later_is_status_1(void **state)
 {
-	CLEANUP(service_done)
-	struct service s = {.fd = -1};
+	CLEANUP(service_done) struct service s = { .fd = -1 };
 	(void)state;
 
 	service_start(&s, "fail_later", "");
@@ -466,8 +461,7 @@ static void failing_later_is_status_1(void **state)
 
 static void hanging_is_cut_short(void **state)
 {
-	CLEANUP(service_done)
-	struct service s = {.fd = -1};
+	CLEANUP(service_done) struct service s = { .fd = -1 };
 	int64_t start;
 	(void)state;
 
@@ -483,8 +477,7 @@ static void hanging_is_cut_short(void **state)
 /* Every thread is somebody else, without any capability. */
 static void root_is_dropped(void **state)
 {
-	CLEANUP(service_done)
-	struct service s = {.fd = -1};
+	CLEANUP(service_done) struct service s = { .fd = -1 };
 	CLEANUP_STR char *tasks = NULL;
 	const struct dirent *de;
 	int n = 0;
@@ -575,9 +568,9 @@ static void notify_knows_both_kinds_of_socket(void **state)
 {
 	CLEANUP_STR char *in_dir = test_path("n");
 	CLEANUP_STR char *abstract = xasprintf("@ucloud-test-%d", (int)getpid());
-	const char *names[] = {in_dir, abstract};
+	const char *names[] = { in_dir, abstract };
 	char text[64];
-	struct err e = {0};
+	struct err e = { 0 };
 	(void)state;
 
 	for (size_t i = 0; i < 2; i++) {

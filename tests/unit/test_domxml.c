@@ -105,10 +105,10 @@ static void check_schema(const char *text)
 
 static void check_case(const char *name, struct domxml *d)
 {
-	struct vm vm = {0};
+	struct vm vm = { 0 };
 	CLEANUP_STR char *text = NULL;
 	struct domxml_id id;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	make_vm(&vm);
 	d->vm = &vm;
@@ -127,13 +127,13 @@ static void check_case(const char *name, struct domxml *d)
 
 static void test_kvm(void **state)
 {
-	struct disk_source disks[] = {overlay(), empty()};
-	struct domxml d = {.driver = "qemu",
+	struct disk_source disks[] = { overlay(), empty() };
+	struct domxml d = { .driver = "qemu",
 		.accel = "kvm",
 		.disks = disks,
 		.n_disks = 2,
 		.disk_cache = "none",
-		.console_log = "/var/lib/ucloud-host/console/x.log"};
+		.console_log = "/var/lib/ucloud-host/console/x.log" };
 
 	(void)state;
 	check_case("kvm", &d);
@@ -144,11 +144,11 @@ static void test_kvm(void **state)
 static void test_tcg(void **state)
 {
 	struct disk_source disk = overlay();
-	struct domxml d = {.driver = "qemu",
+	struct domxml d = { .driver = "qemu",
 		.accel = "tcg",
 		.disks = &disk,
 		.n_disks = 1,
-		.disk_cache = "writeback"};
+		.disk_cache = "writeback" };
 
 	(void)state;
 	check_case("tcg", &d);
@@ -158,11 +158,11 @@ static void test_tcg(void **state)
 static void test_rbd(void **state)
 {
 	struct disk_source disk = rbd();
-	struct domxml d = {.driver = "qemu",
+	struct domxml d = { .driver = "qemu",
 		.accel = "kvm",
 		.disks = &disk,
 		.n_disks = 1,
-		.disk_cache = "writeback"};
+		.disk_cache = "writeback" };
 
 	(void)state;
 	check_case("rbd", &d);
@@ -171,7 +171,7 @@ static void test_rbd(void **state)
 
 static void test_test_driver(void **state)
 {
-	struct domxml d = {.driver = "test", .accel = "tcg", .disk_cache = "none"};
+	struct domxml d = { .driver = "test", .accel = "tcg", .disk_cache = "none" };
 
 	(void)state;
 	check_case("test", &d);
@@ -180,7 +180,7 @@ static void test_test_driver(void **state)
 static void test_read_foreign(void **state)
 {
 	struct domxml_id id;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(
@@ -210,13 +210,13 @@ static void test_read_foreign(void **state)
 
 static void test_read_garbage(void **state)
 {
-	static const char *const bad[] = {
-		"", "x", "<domain>", "<domain></x>", "\xff\xfe"};
+	static const char *const bad[] = { "", "x", "<domain>", "<domain></x>",
+		"\xff\xfe" };
 	struct domxml_id id;
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-		struct err e = {0};
+		struct err e = { 0 };
 
 		assert_int_equal(domxml_read_id(bad[i], &id, &e), -1);
 		assert_int_equal(e.kind, ERR_INVALID);
@@ -227,7 +227,7 @@ static void test_read_garbage(void **state)
 static void test_read_entities(void **state)
 {
 	struct domxml_id id;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(

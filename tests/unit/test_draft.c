@@ -39,8 +39,7 @@ static int teardown(void **state)
 
 static void put(struct world *w, const char *key, const char *value)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	struct err e;
 
 	kv_txn_put(t, key, value);
@@ -49,8 +48,7 @@ static void put(struct world *w, const char *key, const char *value)
 
 static void assert_stored(struct world *w, const char *key, const char *value)
 {
-	CLEANUP(kv_pair_done)
-	struct kv_pair p = {0};
+	CLEANUP(kv_pair_done) struct kv_pair p = { 0 };
 	struct err e;
 
 	assert_int_equal(kv_get(w->kv, key, &p, NULL, &e), 0);

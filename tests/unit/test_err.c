@@ -11,7 +11,7 @@
 
 static void says_what_and_where(void **state)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(err_set_field(&e, ERR_INVALID, "cpu", "%d is too many", 9), -1);
@@ -28,7 +28,7 @@ static void says_what_and_where(void **state)
 
 static void arguments_may_be_the_error_itself(void **state)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	err_set_field(&e, ERR_INVALID, "b", "inner");
@@ -54,18 +54,18 @@ static void errno_chooses_the_kind(void **state)
 		int errnum;
 		enum err_kind kind;
 	} rows[] = {
-		{ENOENT, ERR_NOT_FOUND},
-		{EEXIST, ERR_EXISTS},
-		{ENOSPC, ERR_NO_SPACE},
-		{EDQUOT, ERR_NO_SPACE},
-		{ETIMEDOUT, ERR_TIMEOUT},
-		{ECONNREFUSED, ERR_UNAVAILABLE},
-		{EHOSTUNREACH, ERR_UNAVAILABLE},
-		{ENOSYS, ERR_UNSUPPORTED},
-		{EACCES, ERR_IO},
-		{EINVAL, ERR_IO},
+		{ ENOENT, ERR_NOT_FOUND },
+		{ EEXIST, ERR_EXISTS },
+		{ ENOSPC, ERR_NO_SPACE },
+		{ EDQUOT, ERR_NO_SPACE },
+		{ ETIMEDOUT, ERR_TIMEOUT },
+		{ ECONNREFUSED, ERR_UNAVAILABLE },
+		{ EHOSTUNREACH, ERR_UNAVAILABLE },
+		{ ENOSYS, ERR_UNSUPPORTED },
+		{ EACCES, ERR_IO },
+		{ EINVAL, ERR_IO },
 	};
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -83,7 +83,7 @@ static void truncation_keeps_characters_whole(void **state)
 
 	(void)state;
 	for (size_t len = 740; len < 800; len++) {
-		struct err e = {0};
+		struct err e = { 0 };
 
 		memset(text, 'a', len);
 		strncpy(text + len, "\xf0\x9f\x98\x80\xc3\xa9", sizeof(text) - len - 1);
@@ -101,7 +101,7 @@ static void truncation_keeps_characters_whole(void **state)
 
 static void a_long_wrap_keeps_the_cause(void **state)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 	char text[1200];
 
 	(void)state;
@@ -114,7 +114,7 @@ static void a_long_wrap_keeps_the_cause(void **state)
 
 static void messages_are_one_line_of_text(void **state)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	err_set(&e, ERR_INVALID, "%s",

@@ -35,8 +35,7 @@ static void assert_n_files(const char *pattern, size_t n)
 static void read_has_a_limit(void **state)
 {
 	CLEANUP_STR char *path = test_path("r");
-	CLEANUP(buf_done)
-	struct buf b = {0};
+	CLEANUP(buf_done) struct buf b = { 0 };
 	struct err e;
 	(void)state;
 

@@ -18,7 +18,7 @@ struct order {
 	int n_runs;
 };
 
-static const struct group_room room = {.n_ops = 2, .n_compares = 2, .size = 64};
+static const struct group_room room = { .n_ops = 2, .n_compares = 2, .size = 64 };
 
 static int order(void *aux, struct draft *d, struct err *e)
 {
@@ -67,8 +67,7 @@ static int on_write(void *aux)
 
 static void put(struct world *w, const char *key, const char *value)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	struct err e;
 
 	kv_txn_put(t, key, value);
@@ -82,7 +81,7 @@ static int setup(void **state)
 	w->etcd = fake_etcd_new();
 	w->kv = kv_fake_open(w->etcd);
 	w->other = kv_fake_open(w->etcd);
-	w->fault = (struct kv_fault){.on_write = on_write, .aux = w};
+	w->fault = (struct kv_fault){ .on_write = on_write, .aux = w };
 	kv_fake_set_fault(w->kv, &w->fault);
 	w->group = group_new(w->kv);
 	put(w, "count", "1000");
@@ -104,7 +103,7 @@ static int teardown(void **state)
 
 static int run(struct world *w, const char *name, int *n_runs, struct err *e)
 {
-	struct order o = {.name = name, .by = name};
+	struct order o = { .name = name, .by = name };
 	int r = group_run(w->group, order, &o, &room, e);
 
 	if (n_runs)
@@ -114,8 +113,7 @@ static int run(struct world *w, const char *name, int *n_runs, struct err *e)
 
 static int64_t count(struct world *w)
 {
-	CLEANUP(kv_pair_done)
-	struct kv_pair p = {0};
+	CLEANUP(kv_pair_done) struct kv_pair p = { 0 };
 	int64_t n;
 	struct err e;
 
@@ -207,7 +205,7 @@ static int run_threads(struct world *w)
 	int n_done = 0;
 
 	for (int i = 0; i < N_THREADS; i++) {
-		workers[i] = (struct worker){.w = w, .id = i};
+		workers[i] = (struct worker){ .w = w, .id = i };
 		pthread_create(&workers[i].thread, NULL, work, &workers[i]);
 	}
 	for (int i = 0; i < N_THREADS; i++) {
@@ -232,8 +230,7 @@ static void test_threads_with_faults(void **state)
 
 	w->fault_every = 3;
 	for (w->fault_kind = 2; w->fault_kind <= 3; w->fault_kind++) {
-		CLEANUP(kv_list_done)
-		struct kv_list list = {0};
+		CLEANUP(kv_list_done) struct kv_list list = { 0 };
 		struct err e;
 
 		put(w, "count", "1000");
@@ -241,8 +238,7 @@ static void test_threads_with_faults(void **state)
 		assert_int_equal(count(w), 1000 - N_THREADS * N_EACH);
 		assert_int_equal(kv_range(w->other, "t", 0, &list, &e), 0);
 		for (size_t i = 0; i < list.len; i++) {
-			CLEANUP(kv_txn_free_ptr)
-			struct kv_txn *t = kv_txn_new();
+			CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 
 			kv_txn_del(t, list.v[i].key);
 			assert_int_equal(kv_txn_commit(w->other, t, NULL, &e), 0);

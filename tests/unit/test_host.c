@@ -19,8 +19,8 @@
 
 static void full_round_trip(void **state)
 {
-	struct host h = {0};
-	struct err e = {0};
+	struct host h = { 0 };
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(host_parse(FULL, strlen(FULL), &h, &e), 0);
@@ -37,8 +37,8 @@ static void full_round_trip(void **state)
 static void what_is_missing_has_defaults(void **state)
 {
 	static const char text[] = "{\"hostname\":\"h1\"}";
-	struct host h = {0};
-	struct err e = {0};
+	struct host h = { 0 };
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(host_parse(text, strlen(text), &h, &e), 0);
@@ -52,7 +52,7 @@ static void what_is_missing_has_defaults(void **state)
 
 static void bad_ones(void **state)
 {
-	static const char *const bad[] = {"{}", "{\"hostname\":\"\"}",
+	static const char *const bad[] = { "{}", "{\"hostname\":\"\"}",
 		"{\"hostname\":\"a/b\"}", "{\"hostname\":\"h1\",\"cpu_overcommit\":-1}",
 		"{\"hostname\":\"h1\",\"ram_overcommit\":10001}",
 		"{\"hostname\":\"h1\",\"labels\":{\"a\":2}}",
@@ -60,12 +60,12 @@ static void bad_ones(void **state)
 		"{\"hostname\":\"h1\",\"cpus\":-1}",
 		"{\"hostname\":\"h1\",\"stores\":[{\"total_gib\":1}]}",
 		"{\"hostname\":\"h1\",\"stores\":[{\"name\":\"a\",\"free_gib\":-2}]}",
-		NULL};
+		NULL };
 	(void)state;
 
 	for (const char *const *b = bad; *b; b++) {
-		struct host h = {.cpus = 77};
-		struct err e = {0};
+		struct host h = { .cpus = 77 };
+		struct err e = { 0 };
 
 		if (host_parse(*b, strlen(*b), &h, &e) == 0)
 			fail_msg("accepted: %s", *b);
@@ -76,9 +76,8 @@ static void bad_ones(void **state)
 
 static void item_must_fit_its_key(void **state)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *json = json_pack("{s:s}", "hostname", "h1");
-	struct err e = {0};
+	CLEANUP(json_decref_ptr) json_t *json = json_pack("{s:s}", "hostname", "h1");
+	struct err e = { 0 };
 	struct host *h = host_parse_item("h1", json, &e);
 	(void)state;
 

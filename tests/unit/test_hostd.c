@@ -37,9 +37,8 @@ struct world {
 
 static void put(struct world *w, char *key, char *value)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct err e = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct err e = { 0 };
 
 	kv_txn_put(t, key, value);
 	assert_int_equal(kv_txn_commit(w->admin, t, NULL, &e), 0);
@@ -49,9 +48,8 @@ static void put(struct world *w, char *key, char *value)
 
 static char *value_of(struct world *w, char *key)
 {
-	CLEANUP(kv_pair_done)
-	struct kv_pair pair = {0};
-	struct err e = {0};
+	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
+	struct err e = { 0 };
 
 	assert_int_equal(kv_get(w->admin, key, &pair, NULL, &e), 0);
 	free(key);
@@ -94,8 +92,8 @@ static void put_request(struct world *w, enum request_type type, int64_t deadlin
 static struct vm get_vm(struct world *w, const char *uuid)
 {
 	CLEANUP_STR char *text = value_of(w, key_vm(&w->keys, uuid));
-	struct vm vm = {0};
-	struct err e = {0};
+	struct vm vm = { 0 };
+	struct err e = { 0 };
 
 	assert_non_null(text);
 	if (vm_parse(text, strlen(text), &vm, &e) < 0)
@@ -134,11 +132,11 @@ static void assert_log(struct world *w, const char *part)
 
 static void open_host(struct world *w)
 {
-	struct hostd_conf conf = {.host = HOST,
+	struct hostd_conf conf = { .host = HOST,
 		.keys = &w->keys,
 		.shutdown_sec = 60,
-		.orphan_keep_sec = 3600};
-	struct err e = {0};
+		.orphan_keep_sec = 3600 };
+	struct err e = { 0 };
 
 	w->kv = kv_fake_open(w->etcd);
 	assert_int_equal(virt_open("fake:" HOST, NULL, NULL, &w->virt, &e), 0);
@@ -271,7 +269,7 @@ static void test_stop(void **state)
 static void test_stop_deaf(void **state)
 {
 	struct world *w = *state;
-	struct fake_hyper_fault fault = {.ignores_shutdown = true};
+	struct fake_hyper_fault fault = { .ignores_shutdown = true };
 
 	run_vm(w);
 	fake_hyper_set_fault(w->hyper, &fault);
@@ -286,7 +284,7 @@ static void test_stop_deaf(void **state)
 static void test_reboot(void **state)
 {
 	struct world *w = *state;
-	struct fake_hyper_fault slow = {.shutdown_msec = 3000};
+	struct fake_hyper_fault slow = { .shutdown_msec = 3000 };
 	struct virt_dom dom;
 	struct vm vm;
 
@@ -314,8 +312,7 @@ static void test_delete(void **state)
 {
 	struct world *w = *state;
 	CLEANUP_STR char *user = NULL;
-	CLEANUP(strv_done)
-	struct strv disks = {0};
+	CLEANUP(strv_done) struct strv disks = { 0 };
 
 	run_vm(w);
 	edit_vm(w, VM_REQUESTED_DELETE, VM_WANT_STOPPED);
@@ -335,8 +332,7 @@ static void test_delete(void **state)
 static void test_delete_stopped(void **state)
 {
 	struct world *w = *state;
-	CLEANUP(strv_done)
-	struct strv disks = {0};
+	CLEANUP(strv_done) struct strv disks = { 0 };
 
 	test_stop(state);
 	edit_vm(w, VM_REQUESTED_DELETE, VM_WANT_STOPPED);
@@ -381,8 +377,8 @@ static void test_crash(void **state)
 {
 	struct world *w = *state;
 	CLEANUP_STR char *text = NULL;
-	struct request req = {0};
-	struct err e = {0};
+	struct request req = { 0 };
+	struct err e = { 0 };
 	struct vm vm;
 
 	run_vm(w);
@@ -461,10 +457,9 @@ static void test_restart_without_disk(void **state)
 static void test_heartbeat_back(void **state)
 {
 	struct world *w = *state;
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	CLEANUP_STR char *key = key_alive(HOST);
-	struct err e = {0};
+	struct err e = { 0 };
 
 	run_vm(w);
 	edit_vm(w, VM_KILLED, VM_WANT_RUNNING);
@@ -492,10 +487,9 @@ static void test_image_to_be_deleted(void **state)
 static void test_entry_missing(void **state)
 {
 	struct world *w = *state;
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	CLEANUP_STR char *key = key_vm(&w->keys, VM);
-	struct err e = {0};
+	struct err e = { 0 };
 
 	run_vm(w);
 	kv_txn_del(t, key);
@@ -520,9 +514,8 @@ static void test_placed_elsewhere(void **state)
 {
 	struct world *w = *state;
 	struct vm vm;
-	struct err e = {0};
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	struct err e = { 0 };
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	CLEANUP_STR char *key = key_placement(HOST, VM);
 
 	run_vm(w);
@@ -540,10 +533,9 @@ static void test_placed_elsewhere(void **state)
 static void test_image_gone(void **state)
 {
 	struct world *w = *state;
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	CLEANUP_STR char *key = key_image(&w->keys, IMAGE);
-	struct err e = {0};
+	struct err e = { 0 };
 
 	kv_txn_del(t, key);
 	assert_int_equal(kv_txn_commit(w->admin, t, NULL, &e), 0);
@@ -594,7 +586,7 @@ static void test_deadline(void **state)
 static void test_libvirt_down(void **state)
 {
 	struct world *w = *state;
-	struct fake_hyper_fault down = {.is_down = true}, up = {0};
+	struct fake_hyper_fault down = { .is_down = true }, up = { 0 };
 
 	fake_hyper_set_fault(w->hyper, &down);
 	put_vm(w, VM, "SCHEDULED");
@@ -624,8 +616,9 @@ static void test_lost_answers(void **state)
 	int left = 0;
 
 	for (int k = 1; left <= 0; k++) {
-		struct fake_hyper_fault fault = {.on_call = fail_each_call, .aux = &left};
-		struct fake_hyper_fault none = {0};
+		struct fake_hyper_fault fault = { .on_call = fail_each_call,
+			.aux = &left };
+		struct fake_hyper_fault none = { 0 };
 		uint64_t n = fake_hyper_n_starts(w->hyper, VM);
 
 		assert_true(k < 100);
@@ -659,7 +652,7 @@ static void test_unknown_outcomes(void **state)
 	int left = 0;
 
 	for (int k = 1; left <= 0; k++) {
-		struct kv_fault fault = {.on_write = lose_write, .aux = &left};
+		struct kv_fault fault = { .on_write = lose_write, .aux = &left };
 		uint64_t n = fake_hyper_n_starts(w->hyper, VM);
 
 		assert_true(k < 100);
@@ -697,12 +690,11 @@ static void test_foreign(void **state)
 static void test_stray_domain(void **state)
 {
 	struct world *w = *state;
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	CLEANUP_STR char *host_key = key_host(&w->keys, HOST);
 	CLEANUP_STR char *vm_key = key_vm(&w->keys, VM);
 	CLEANUP_STR char *placement_key = key_placement(HOST, VM);
-	struct err e = {0};
+	struct err e = { 0 };
 
 	run_vm(w);
 	kv_txn_del(t, host_key);
@@ -721,10 +713,10 @@ static void test_stray_domain(void **state)
 
 static void make_stray_disk(struct world *w)
 {
-	struct image_store conf = {.name = xstrdup("local"), .type = STORE_FAKE};
-	struct disk_spec spec = {.vm_uuid = VM2, .size_gib = 1};
+	struct image_store conf = { .name = xstrdup("local"), .type = STORE_FAKE };
+	struct disk_spec spec = { .vm_uuid = VM2, .size_gib = 1 };
 	struct disk_store *store;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)w;
 	assert_int_equal(disk_store_open(&conf, &store, &e), 0);
@@ -735,8 +727,7 @@ static void make_stray_disk(struct world *w)
 
 static size_t n_disks(void)
 {
-	CLEANUP(strv_done)
-	struct strv disks = {0};
+	CLEANUP(strv_done) struct strv disks = { 0 };
 
 	disk_fake_disks("local", &disks);
 	return disks.len;
@@ -779,8 +770,8 @@ static void test_inventory(void **state)
 {
 	struct world *w = *state;
 	CLEANUP_STR char *text = NULL;
-	struct host host = {0};
-	struct err e = {0};
+	struct host host = { 0 };
+	struct err e = { 0 };
 	int64_t rev;
 
 	disk_fake_set_space("local", 1000, 500);
@@ -816,11 +807,10 @@ static void test_new_store(void **state)
 static void test_unregistered(void **state)
 {
 	struct world *w = *state;
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	CLEANUP_STR char *key = key_host(&w->keys, HOST);
 	CLEANUP_STR char *text = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	kv_txn_del(t, key);
 	assert_int_equal(kv_txn_commit(w->admin, t, NULL, &e), 0);

@@ -35,8 +35,7 @@ static void put_all(
 {
 	for (int i = 0; i < N_VMS; i++) {
 		const char *uuid = w->uuids[i];
-		CLEANUP(kv_txn_free_ptr)
-		struct kv_txn *t = kv_txn_new();
+		CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 		CLEANUP_STR char *vm_key = key_vm(&w->keys, uuid);
 		CLEANUP_STR char *placement_key = key_placement(HOST, uuid);
 		CLEANUP_STR char *req_key = key_request_host(&w->keys, HOST, uuid);
@@ -48,7 +47,7 @@ static void put_all(
 			"\"disks\":[{\"size_gib\":10}]},\"store\":\"local\","
 			"\"want\":\"%s\",\"status\":\"%s\",\"hostname\":\"" HOST "\"}",
 			uuid, i, want, status);
-		struct err e = {0};
+		struct err e = { 0 };
 
 		kv_txn_put(t, vm_key, vm);
 		kv_txn_put(t, placement_key, "{}");
@@ -62,16 +61,15 @@ static bool no_requests(void *aux)
 	struct world *w = aux;
 	CLEANUP_STR char *prefix = key_requests_host(&w->keys, HOST);
 	int64_t n = -1;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	return kv_count(w->admin, prefix, &n, &e) == 0 && n == 0;
 }
 
 static void put(struct world *w, char *key, const char *value)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct err e = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct err e = { 0 };
 
 	kv_txn_put(t, key, value);
 	assert_int_equal(kv_txn_commit(w->admin, t, NULL, &e), 0);
@@ -80,8 +78,8 @@ static void put(struct world *w, char *key, const char *value)
 
 static void open_world(struct world *w)
 {
-	struct hostd_conf conf = {.host = HOST, .keys = &w->keys};
-	struct err e = {0};
+	struct hostd_conf conf = { .host = HOST, .keys = &w->keys };
+	struct err e = { 0 };
 
 	keys_set_defaults(&w->keys);
 	w->etcd = fake_etcd_new();
@@ -114,14 +112,14 @@ static bool all_crashed(void *aux)
 	struct world *w = aux;
 	CLEANUP_STR char *prefix = key_requests_scheduler(&w->keys);
 	int64_t n = -1;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	return kv_count(w->admin, prefix, &n, &e) == 0 && n == N_VMS;
 }
 
 static void test_many(void **state)
 {
-	struct world w = {0};
+	struct world w = { 0 };
 
 	(void)state;
 	open_world(&w);
@@ -142,7 +140,7 @@ static void test_many(void **state)
 /* Stopped in the middle of its work. */
 static void test_stop(void **state)
 {
-	struct world w = {0};
+	struct world w = { 0 };
 
 	(void)state;
 	open_world(&w);

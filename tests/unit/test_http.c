@@ -37,9 +37,9 @@ static void stream_three(struct httpd_req *req)
 
 static void answer_echo(struct httpd_req *req)
 {
-	static const char *const names[] = {
-		"Authorization", "Content-Type", "X-One", "Expect", "User-Agent"};
-	struct buf b = {0};
+	static const char *const names[] = { "Authorization", "Content-Type", "X-One",
+		"Expect", "User-Agent" };
+	struct buf b = { 0 };
 	size_t size;
 	const char *body = httpd_body(req, &size);
 
@@ -95,9 +95,8 @@ static struct httpd_req *never; /* the parked one, answered at the end */
 static int site_open(void **state)
 {
 	static struct site s;
-	CLEANUP(strv_done)
-	struct strv listen = {0};
-	struct httpd_conf conf = {.listen = &listen};
+	CLEANUP(strv_done) struct strv listen = { 0 };
+	struct httpd_conf conf = { .listen = &listen };
 	struct err e;
 
 	signal(SIGPIPE, SIG_IGN);
@@ -107,7 +106,7 @@ static int site_open(void **state)
 	strv_add(&listen, "[::1]:0");
 	if (httpd_open(&conf, handle_and_keep, &never, &s.d, &e) < 0)
 		fail_msg("%s", e.msg);
-	s.h = http_new(&(struct http_conf){.max_body = 4999});
+	s.h = http_new(&(struct http_conf){ .max_body = 4999 });
 	s.base = xasprintf("http://[::1]:%u", httpd_port(s.d, 0));
 	*state = &s;
 	return 0;
@@ -137,17 +136,16 @@ static int call(const struct site *s, const char *path, struct http_req req,
 
 static void all_of_a_request_arrives(void **state)
 {
-	CLEANUP(http_resp_done)
-	struct http_resp r = {0};
-	const char *headers[] = {"X-One: 1", NULL};
+	CLEANUP(http_resp_done) struct http_resp r = { 0 };
+	const char *headers[] = { "X-One: 1", NULL };
 	struct err e;
 
 	assert_int_equal(call(*state, "/a%20b",
-				 (struct http_req){.method = "PATCH",
+				 (struct http_req){ .method = "PATCH",
 					 .authorization = "Bearer abc",
 					 .body = "x\0y",
 					 .body_size = 3,
-					 .headers = headers},
+					 .headers = headers },
 				 &r, &e),
 		0);
 	assert_int_equal(r.status, 200);
@@ -158,16 +156,16 @@ static void all_of_a_request_arrives(void **state)
 	assert_memory_equal(r.body.s + r.body.size - 4, "|x\0y", 4);
 	/* Nothing of one call is left in the next. */
 	assert_int_equal(
-		call(*state, "/b", (struct http_req){.method = "GET"}, &r, &e), 0);
+		call(*state, "/b", (struct http_req){ .method = "GET" }, &r, &e), 0);
 	assert_non_null(strstr(r.body.s, "GET /b|-|-|-|-|ucloud/"));
 	assert_int_equal(
-		call(*state, "/c", (struct http_req){.method = "HEAD"}, &r, &e), 0);
+		call(*state, "/c", (struct http_req){ .method = "HEAD" }, &r, &e), 0);
 	assert_int_equal(r.status, 200);
 	assert_int_equal(r.body.size, 0);
 	assert_int_equal(call(*state, "/c",
-				 (struct http_req){.method = "POST",
+				 (struct http_req){ .method = "POST",
 					 .body = "",
-					 .content_type = "text/plain"},
+					 .content_type = "text/plain" },
 				 &r, &e),
 		0);
 	assert_non_null(strstr(r.body.s, "POST /c|-|text/plain|"));
@@ -175,12 +173,11 @@ static void all_of_a_request_arrives(void **state)
 
 static void redirects_are_not_followed(void **state)
 {
-	CLEANUP(http_resp_done)
-	struct http_resp r = {0};
+	CLEANUP(http_resp_done) struct http_resp r = { 0 };
 	struct err e;
 
 	assert_int_equal(
-		call(*state, "/moved", (struct http_req){.method = "GET"}, &r, &e), 0);
+		call(*state, "/moved", (struct http_req){ .method = "GET" }, &r, &e), 0);
 	assert_int_equal(r.status, 302);
 	assert_string_equal(r.location, "/v1/x");
 	assert_string_equal(r.retry_after, "7");
@@ -190,15 +187,15 @@ static void redirects_are_not_followed(void **state)
 static void failures_name_the_server(void **state)
 {
 	const struct site *s = *state;
-	CLEANUP(http_resp_done)
-	struct http_resp r = {0};
+	CLEANUP(http_resp_done) struct http_resp r = { 0 };
 	CLEANUP_STR char *want = xasprintf("%s: ", s->base);
 	uint16_t port = test_free_port();
 	CLEANUP_STR char *closed = xasprintf("http://[::1]:%u/v1?x=secret", port);
 	CLEANUP_STR char *closed_want = xasprintf("http://[::1]:%u: ", port);
 	struct http_req req = {
-		.method = "GET", .url = closed, .authorization = "Basic c2VjcmV0"};
-	struct err e = {0};
+		.method = "GET", .url = closed, .authorization = "Basic c2VjcmV0"
+	};
+	struct err e = { 0 };
 
 	r.status = 77;
 	assert_int_equal(http_call(s->h, &req, &r, &e), -1);
@@ -208,12 +205,12 @@ static void failures_name_the_server(void **state)
 	assert_null(strstr(e.msg, "c2VjcmV0"));
 	assert_int_equal(r.status, 77);
 
-	req = (struct http_req){.method = "GET", .limit_msec = 100};
+	req = (struct http_req){ .method = "GET", .limit_msec = 100 };
 	assert_int_equal(call(s, "/never", req, &r, &e), -1);
 	assert_int_equal(e.kind, ERR_TIMEOUT);
 	assert_true(str_has_prefix(e.msg, want));
 
-	req = (struct http_req){.method = "GET"};
+	req = (struct http_req){ .method = "GET" };
 	assert_int_equal(call(s, "/big", req, &r, &e), -1);
 	assert_int_equal(e.kind, ERR_TOO_LARGE);
 	assert_non_null(strstr(e.msg, ": the answer is larger than 4999 bytes"));
@@ -221,27 +218,26 @@ static void failures_name_the_server(void **state)
 
 static void bad_requests_are_refused(void **state)
 {
-	static const char *const urls[] = {"ftp://[::1]/x", "file:///etc/passwd",
-		"http://user:word@[::1]:1/", "http://", "http://[::1]:99999/"};
+	static const char *const urls[] = { "ftp://[::1]/x", "file:///etc/passwd",
+		"http://user:word@[::1]:1/", "http://", "http://[::1]:99999/" };
 	const struct site *s = *state;
-	CLEANUP(http_resp_done)
-	struct http_resp r = {0};
-	struct err e = {0};
+	CLEANUP(http_resp_done) struct http_resp r = { 0 };
+	struct err e = { 0 };
 
 	for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
-		struct http_req req = {.method = "GET", .url = urls[i]};
+		struct http_req req = { .method = "GET", .url = urls[i] };
 
 		assert_int_equal(http_call(s->h, &req, &r, &e), -1);
 		if (e.kind != ERR_INVALID)
 			fail_msg("%s: %s", urls[i], e.msg);
 		assert_null(strstr(e.msg, "word"));
 	}
-	struct http_req req = {.method = "GET", .authorization = "a\r\nX-One: 2"};
+	struct http_req req = { .method = "GET", .authorization = "a\r\nX-One: 2" };
 	assert_int_equal(call(s, "/", req, &r, &e), -1);
 	assert_int_equal(e.kind, ERR_INVALID);
 	assert_null(strstr(e.msg, "X-One"));
-	struct http *h = http_new(&(struct http_conf){.ca_file = "/nonexistent/ca"});
-	req = (struct http_req){.method = "GET", .url = "https://[::1]:1/"};
+	struct http *h = http_new(&(struct http_conf){ .ca_file = "/nonexistent/ca" });
+	req = (struct http_req){ .method = "GET", .url = "https://[::1]:1/" };
 	assert_int_equal(http_call(h, &req, &r, &e), -1);
 	http_free(h);
 }
@@ -263,9 +259,8 @@ static void streams(void **state)
 	const struct site *s = *state;
 	CLEANUP_STR char *url = xasprintf("%s/stream", s->base);
 	CLEANUP_STR char *moved = xasprintf("%s/moved", s->base);
-	CLEANUP(buf_done)
-	struct buf b = {0};
-	struct http_req req = {.method = "GET", .url = url};
+	CLEANUP(buf_done) struct buf b = { 0 };
+	struct http_req req = { .method = "GET", .url = url };
 	struct err e;
 	int status = 0;
 
@@ -287,14 +282,14 @@ static void streams(void **state)
 static void urls_are_completed(void **state)
 {
 	static const char *const rows[][2] = {
-		{"[2001:db8::1]", "http://[2001:db8::1]:2379"},
-		{"2001:db8::1", "http://[2001:db8::1]:2379"},
-		{"host:1234", "http://host:1234"},
-		{"host", "http://host:2379"},
-		{"https://host/", "https://host:2379"},
-		{"https://host:443/api/", "https://host:443/api"},
-		{"http://[::1]:2379", "http://[::1]:2379"},
-		{"not a url", "http://not a url"},
+		{ "[2001:db8::1]", "http://[2001:db8::1]:2379" },
+		{ "2001:db8::1", "http://[2001:db8::1]:2379" },
+		{ "host:1234", "http://host:1234" },
+		{ "host", "http://host:2379" },
+		{ "https://host/", "https://host:2379" },
+		{ "https://host:443/api/", "https://host:443/api" },
+		{ "http://[::1]:2379", "http://[::1]:2379" },
+		{ "not a url", "http://not a url" },
 	};
 	(void)state;
 

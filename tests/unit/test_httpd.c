@@ -116,11 +116,10 @@ static enum httpd_result handle(void *aux, struct httpd_req *req)
 
 static void site_open(struct site *s, struct httpd_conf conf)
 {
-	CLEANUP(strv_done)
-	struct strv listen = {0};
+	CLEANUP(strv_done) struct strv listen = { 0 };
 	struct err e;
 
-	*s = (struct site){0};
+	*s = (struct site){ 0 };
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
 	strv_add(&listen, "[::1]:0");
@@ -179,9 +178,9 @@ static void site_open_gate(struct site *s)
 
 static int dial(const struct site *s)
 {
-	struct sockaddr_in6 sa = {.sin6_family = AF_INET6,
+	struct sockaddr_in6 sa = { .sin6_family = AF_INET6,
 		.sin6_addr = IN6ADDR_LOOPBACK_INIT,
-		.sin6_port = htons(httpd_port(s->d, 0))};
+		.sin6_port = htons(httpd_port(s->d, 0)) };
 	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
@@ -211,7 +210,7 @@ static bool get_until(int fd, struct buf *b, const char *want)
 	char chunk[4096];
 
 	while (!want || !strstr(buf_str(b), want)) {
-		struct pollfd p = {.fd = fd, .events = POLLIN};
+		struct pollfd p = { .fd = fd, .events = POLLIN };
 		int64_t left = limit - test_now_msec();
 		ssize_t n;
 
@@ -231,7 +230,7 @@ static char *ask(const struct site *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
 static char *ask(const struct site *s, const char *fmt, ...)
 {
 	char *text = NULL;
-	struct buf b = {0};
+	struct buf b = { 0 };
 	int fd = dial(s);
 	va_list ap;
 
@@ -266,7 +265,7 @@ static void request_and_answer(void **state)
 	struct site s;
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){.server = "ucloud-test"});
+	site_open(&s, (struct httpd_conf){ .server = "ucloud-test" });
 	CLEANUP_STR char *a = ask(&s, "DELETE /a%%20b/%%C3%%A4?q=1+2%%26&empty=&flag "
 				      "HTTP/1.1\r\nX-Test: hello\r\n" CLOSE "\r\n");
 	assert_starts(a, "HTTP/1.1 200 OK\r\n");
@@ -296,13 +295,12 @@ static void request_and_answer(void **state)
 
 static void connections_are_kept(void **state)
 {
-	CLEANUP(buf_done)
-	struct buf b = {0};
+	CLEANUP(buf_done) struct buf b = { 0 };
 	struct site s;
 	int fd;
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){0});
+	site_open(&s, (struct httpd_conf){ 0 });
 	fd = dial(&s);
 	for (int i = 0; i < 3; i++) {
 		buf_clear(&b);
@@ -324,7 +322,7 @@ static void errors_are_problem_documents(void **state)
 	struct site s;
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){0});
+	site_open(&s, (struct httpd_conf){ 0 });
 	CLEANUP_STR char *a = ask(&s, "GET /err HTTP/1.1\r\n" CLOSE "\r\n");
 	assert_starts(a, "HTTP/1.1 409 Conflict\r\n");
 	assert_contains(a, "Content-Type: application/problem+json\r\n");
@@ -348,7 +346,7 @@ static void forgotten_answer_is_500(void **state)
 	(void)state;
 
 	log_set_sink(ignore_line, &n_lines);
-	site_open(&s, (struct httpd_conf){0});
+	site_open(&s, (struct httpd_conf){ 0 });
 	CLEANUP_STR char *a = ask(&s, "GET /forget HTTP/1.1\r\n" CLOSE "\r\n");
 	assert_starts(a, "HTTP/1.1 500 ");
 	site_close(&s);
@@ -358,12 +356,12 @@ static void forgotten_answer_is_500(void **state)
 
 static void bad_urls_reach_no_handler(void **state)
 {
-	static const char *const bad[] = {
-		"/a%00b", "/a?x=%00", "/%FF", "/a%0Ab", "/?%80=1", "/?a=%C3", "*"};
+	static const char *const bad[] = { "/a%00b", "/a?x=%00", "/%FF", "/a%0Ab",
+		"/?%80=1", "/?a=%C3", "*" };
 	struct site s;
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){0});
+	site_open(&s, (struct httpd_conf){ 0 });
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		CLEANUP_STR char *a = ask(&s, "GET %s HTTP/1.1\r\n" CLOSE "\r\n", bad[i]);
 
@@ -386,13 +384,13 @@ static char *many(char c, size_t n)
 
 static void bodies_have_a_limit(void **state)
 {
-	static const char *const methods[] = {"POST", "PUT", "PATCH", "DELETE"};
+	static const char *const methods[] = { "POST", "PUT", "PATCH", "DELETE" };
 	CLEANUP_STR char *just = many('x', 1000);
 	CLEANUP_STR char *over = many('x', 1001);
 	struct site s;
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){.max_body = 1000});
+	site_open(&s, (struct httpd_conf){ .max_body = 1000 });
 	for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
 		CLEANUP_STR char *fits = ask(&s,
 			"%s /size HTTP/1.1\r\nContent-Length: 1000\r\n" CLOSE "\r\n%s",
@@ -420,7 +418,7 @@ static void bodies_have_a_limit(void **state)
 		assert_starts(asks, "HTTP/1.1 413 ");
 	}
 	/* Endless: cut off without an answer. */
-	struct buf b = {0};
+	struct buf b = { 0 };
 	int fd = dial(&s);
 	put(fd, "POST /size HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" CLOSE "\r\n");
 	for (int i = 0; i < 100; i++) {
@@ -441,7 +439,7 @@ static void headers_have_a_limit(void **state)
 	struct site s;
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){0});
+	site_open(&s, (struct httpd_conf){ 0 });
 	CLEANUP_STR char *a =
 		ask(&s, "GET / HTTP/1.1\r\n" CLOSE "X-Big: %s\r\n\r\n", big);
 	assert_true(!*a || str_has_prefix(a, "HTTP/1.1 4"));
@@ -455,16 +453,15 @@ static void headers_have_a_limit(void **state)
 /* However slowly: what is not complete in time is cut off, what was not begun is not. */
 static void slow_requests_are_cut_off(void **state)
 {
-	static const char *const pieces[] = {"G", "GET / HTTP/1.1\r\n",
+	static const char *const pieces[] = { "G", "GET / HTTP/1.1\r\n",
 		"GET / HTTP/1.1\r\nHost: x\r\nX-A",
-		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc"};
-	CLEANUP(buf_done)
-	struct buf b = {0};
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc" };
+	CLEANUP(buf_done) struct buf b = { 0 };
 	struct site s;
 	int idle, fd[2 * ARRAY_LEN(pieces)];
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){.request_msec = 300});
+	site_open(&s, (struct httpd_conf){ .request_msec = 300 });
 	idle = dial(&s);
 	for (size_t i = 0; i < ARRAY_LEN(pieces); i++) {
 		fd[2 * i] = dial(&s);
@@ -491,13 +488,12 @@ static void slow_requests_are_cut_off(void **state)
 
 static void idle_connections_are_closed(void **state)
 {
-	CLEANUP(buf_done)
-	struct buf b = {0};
+	CLEANUP(buf_done) struct buf b = { 0 };
 	struct site s;
 	int fd;
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){.idle_sec = 1});
+	site_open(&s, (struct httpd_conf){ .idle_sec = 1 });
 	fd = dial(&s);
 	get_until(fd, &b, NULL);
 	close(fd);
@@ -506,13 +502,12 @@ static void idle_connections_are_closed(void **state)
 
 static void connections_per_address_are_bounded(void **state)
 {
-	CLEANUP(buf_done)
-	struct buf b = {0};
+	CLEANUP(buf_done) struct buf b = { 0 };
 	struct site s;
 	int a, c;
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){.max_conns_per_ip = 2});
+	site_open(&s, (struct httpd_conf){ .max_conns_per_ip = 2 });
 	a = dial(&s);
 	put(a, "GET /size HTTP/1.1\r\nHost: x\r\n\r\n");
 	assert_true(get_until(a, &b, "\r\n\r\n0"));
@@ -531,13 +526,12 @@ static void connections_per_address_are_bounded(void **state)
 static void bodies_together_have_a_limit(void **state)
 {
 	CLEANUP_STR char *large = many('x', 60000);
-	CLEANUP(buf_done)
-	struct buf b = {0};
+	CLEANUP(buf_done) struct buf b = { 0 };
 	struct site s;
 	int fd;
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){.max_bodies = 70000});
+	site_open(&s, (struct httpd_conf){ .max_bodies = 70000 });
 	fd = dial(&s);
 	put(fd, "POST /gate HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n");
 	put(fd, large);
@@ -564,14 +558,13 @@ static void bodies_together_have_a_limit(void **state)
 
 static void parked_request_is_answered_later(void **state)
 {
-	CLEANUP(buf_done)
-	struct buf b = {0};
+	CLEANUP(buf_done) struct buf b = { 0 };
 	struct site s;
 	struct httpd_req *req;
 	int fd;
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){.n_workers = 1, .request_msec = 100});
+	site_open(&s, (struct httpd_conf){ .n_workers = 1, .request_msec = 100 });
 	fd = dial(&s);
 	put(fd, "GET /park HTTP/1.1\r\nHost: x\r\n\r\n");
 	req = site_take_parked(&s);
@@ -599,7 +592,7 @@ static void parked_request_ends_with_its_client(void **state)
 	int fd, half;
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){.max_conns_per_ip = 2, .keepalive_msec = 40});
+	site_open(&s, (struct httpd_conf){ .max_conns_per_ip = 2, .keepalive_msec = 40 });
 	fd = dial(&s);
 	put(fd, "GET /park HTTP/1.1\r\nHost: x\r\n\r\n");
 	req = site_take_parked(&s);
@@ -626,11 +619,11 @@ static void clients_may_leave_at_any_time(void **state)
 {
 	struct site s;
 	struct httpd_req *req;
-	struct linger now = {.l_onoff = 1};
+	struct linger now = { .l_onoff = 1 };
 	int fd;
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){.n_workers = 1});
+	site_open(&s, (struct httpd_conf){ .n_workers = 1 });
 	for (int is_hard = 0; is_hard < 2; is_hard++) {
 		fd = dial(&s);
 		put(fd, "GET /park HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -653,9 +646,9 @@ static void clients_may_leave_at_any_time(void **state)
 	close(fd);
 	site_open_gate(&s);
 	/* In the middle of a request line, of headers, of a body. */
-	const char *cut[] = {"GE", "GET /a HTTP/1.1\r\n",
+	const char *cut[] = { "GE", "GET /a HTTP/1.1\r\n",
 		"GET /a HTTP/1.1\r\nHost: x\r\n",
-		"POST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc"};
+		"POST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc" };
 	for (size_t i = 0; i < ARRAY_LEN(cut); i++) {
 		fd = dial(&s);
 		put(fd, cut[i]);
@@ -670,14 +663,13 @@ static void clients_may_leave_at_any_time(void **state)
 
 static void stream_goes_on(void **state)
 {
-	CLEANUP(buf_done)
-	struct buf b = {0};
+	CLEANUP(buf_done) struct buf b = { 0 };
 	struct site s;
 	struct httpd_stream *stream;
 	int fd;
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){.keepalive_msec = 50, .request_msec = 100});
+	site_open(&s, (struct httpd_conf){ .keepalive_msec = 50, .request_msec = 100 });
 	fd = dial(&s);
 	put(fd, "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
 	stream = site_take_stream(&s);
@@ -712,7 +704,7 @@ static void stream_notices_that_its_client_left(void **state)
 	int fd;
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){.keepalive_msec = 20});
+	site_open(&s, (struct httpd_conf){ .keepalive_msec = 20 });
 	fd = dial(&s);
 	put(fd, "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
 	stream = site_take_stream(&s);
@@ -736,7 +728,7 @@ static void stream_of_a_client_that_does_not_read_ends(void **state)
 	int fd, n = 0;
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){0});
+	site_open(&s, (struct httpd_conf){ 0 });
 	fd = dial(&s);
 	put(fd, "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
 	stream = site_take_stream(&s);
@@ -759,14 +751,10 @@ static void *close_site(void *aux)
 
 static void closing_waits_for_handlers_only(void **state)
 {
-	CLEANUP(buf_done)
-	struct buf parked = {0};
-	CLEANUP(buf_done)
-	struct buf queued = {0};
-	CLEANUP(buf_done)
-	struct buf running = {0};
-	CLEANUP(buf_done)
-	struct buf streaming = {0};
+	CLEANUP(buf_done) struct buf parked = { 0 };
+	CLEANUP(buf_done) struct buf queued = { 0 };
+	CLEANUP(buf_done) struct buf running = { 0 };
+	CLEANUP(buf_done) struct buf streaming = { 0 };
 	struct site s;
 	struct httpd_req *req;
 	struct httpd_stream *stream;
@@ -774,7 +762,7 @@ static void closing_waits_for_handlers_only(void **state)
 	int fd[4];
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){.n_workers = 1});
+	site_open(&s, (struct httpd_conf){ .n_workers = 1 });
 	for (int i = 0; i < 4; i++)
 		fd[i] = dial(&s);
 	put(fd[0], "GET /park HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -808,14 +796,13 @@ static void closing_waits_for_handlers_only(void **state)
 /* A handler that takes more than 3 s: its client is told, and closing waits for it. */
 static void closing_gives_up_on_slow_handlers(void **state)
 {
-	CLEANUP(buf_done)
-	struct buf b = {0};
+	CLEANUP(buf_done) struct buf b = { 0 };
 	struct site s;
 	pthread_t closer;
 	int fd;
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){.n_workers = 1});
+	site_open(&s, (struct httpd_conf){ .n_workers = 1 });
 	fd = dial(&s);
 	put(fd, "GET /gate HTTP/1.1\r\nHost: x\r\n\r\n");
 	site_wait_running(&s, 1);
@@ -831,11 +818,10 @@ static void closing_gives_up_on_slow_handlers(void **state)
 static void assert_open_fails(
 	const char *listen, const char *cert, const char *key, const char *why)
 {
-	CLEANUP(strv_done)
-	struct strv sv = {0};
-	struct httpd_conf conf = {.listen = &sv, .cert_file = cert, .key_file = key};
+	CLEANUP(strv_done) struct strv sv = { 0 };
+	struct httpd_conf conf = { .listen = &sv, .cert_file = cert, .key_file = key };
 	struct httpd *d = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (listen)
 		strv_add(&sv, listen);
@@ -852,7 +838,7 @@ static void what_cannot_be_opened_says_why(void **state)
 	struct site s;
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){0});
+	site_open(&s, (struct httpd_conf){ 0 });
 	text = xasprintf("[::1]:%u", httpd_port(s.d, 0));
 	want = xasprintf("cannot listen on %s: Address already in use", text);
 	assert_open_fails(text, NULL, NULL, want);
@@ -873,10 +859,9 @@ static void what_cannot_be_opened_says_why(void **state)
 
 static void two_addresses_share_the_workers(void **state)
 {
-	CLEANUP(strv_done)
-	struct strv sv = {0};
-	struct httpd_conf conf = {.listen = &sv, .n_workers = 1};
-	struct site s = {0};
+	CLEANUP(strv_done) struct strv sv = { 0 };
+	struct httpd_conf conf = { .listen = &sv, .n_workers = 1 };
+	struct site s = { 0 };
 	struct err e;
 	(void)state;
 
@@ -888,11 +873,11 @@ static void two_addresses_share_the_workers(void **state)
 	for (size_t i = 0; i < 2; i++) {
 		CLEANUP_STR char *url =
 			xasprintf("http://[::1]:%u/size", httpd_port(s.d, i));
-		struct http *h = http_new(&(struct http_conf){0});
-		struct http_resp resp = {0};
+		struct http *h = http_new(&(struct http_conf){ 0 });
+		struct http_resp resp = { 0 };
 
 		assert_int_equal(
-			http_call(h, &(struct http_req){.method = "GET", .url = url},
+			http_call(h, &(struct http_req){ .method = "GET", .url = url },
 				&resp, &e),
 			0);
 		assert_int_equal(resp.status, 200);
@@ -906,23 +891,24 @@ static void tls(void **state)
 {
 	CLEANUP_STR char *cert = test_path("cert.pem");
 	CLEANUP_STR char *key = test_path("key.pem");
-	const char *make[] = {"openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+	const char *make[] = { "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
 		"ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=test",
-		"-addext", "subjectAltName=IP:::1", "-keyout", key, "-out", cert, NULL};
-	struct http_resp resp = {0};
+		"-addext", "subjectAltName=IP:::1", "-keyout", key, "-out", cert, NULL };
+	struct http_resp resp = { 0 };
 	struct http *h;
 	struct site s;
-	struct err e = {0};
+	struct err e = { 0 };
 	(void)state;
 
 	test_need_command("openssl");
 	assert_int_equal(test_run(make, 30000, NULL), 0);
-	site_open(&s, (struct httpd_conf){.cert_file = cert, .key_file = key});
+	site_open(&s, (struct httpd_conf){ .cert_file = cert, .key_file = key });
 	CLEANUP_STR char *url = xasprintf("https://[::1]:%u/size", httpd_port(s.d, 0));
 	struct http_req req = {
-		.method = "POST", .url = url, .body = "abc", .body_size = 3};
+		.method = "POST", .url = url, .body = "abc", .body_size = 3
+	};
 
-	h = http_new(&(struct http_conf){.ca_file = cert});
+	h = http_new(&(struct http_conf){ .ca_file = cert });
 	for (int i = 0; i < 3; i++) {
 		if (http_call(h, &req, &resp, &e) < 0)
 			fail_msg("%s", e.msg);
@@ -931,7 +917,7 @@ static void tls(void **state)
 	http_resp_done(&resp);
 	http_free(h);
 	/* Without our certificate nobody believes this server. */
-	h = http_new(&(struct http_conf){0});
+	h = http_new(&(struct http_conf){ 0 });
 	assert_int_equal(http_call(h, &req, &resp, &e), -1);
 	assert_int_equal(e.kind, ERR_UNAVAILABLE);
 	http_free(h);
@@ -980,12 +966,12 @@ static void *send_and_close_streams(void *aux)
 
 static void *wild_client(void *aux)
 {
-	static const char *const asks[] = {"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+	static const char *const asks[] = { "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
 		"GET /park HTTP/1.1\r\nHost: x\r\n\r\n",
 		"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n",
 		"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
 		"GET /err HTTP/1.1\r\nHo",
-		"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\na"};
+		"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\na" };
 	struct site *s = aux;
 	unsigned seed = (unsigned)(uintptr_t)pthread_self() >> 12;
 
@@ -1044,13 +1030,11 @@ static void *close_httpd(void *aux)
 
 static void everything_at_once(void **state)
 {
-	CLEANUP(strv_done)
-	struct strv listen = {0};
-	struct httpd_conf conf = {.listen = &listen,
-		.keepalive_msec = 5,
-		.request_msec = 50,
-		.n_workers = 4};
-	struct site s = {0};
+	CLEANUP(strv_done) struct strv listen = { 0 };
+	struct httpd_conf conf = {
+		.listen = &listen, .keepalive_msec = 5, .request_msec = 50, .n_workers = 4
+	};
+	struct site s = { 0 };
 	pthread_t clients[6], answerer, streamer, closer;
 	struct err e;
 	(void)state;

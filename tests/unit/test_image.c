@@ -24,8 +24,8 @@
 
 static void full_round_trip(void **state)
 {
-	struct image im = {0};
-	struct err e = {0};
+	struct image im = { 0 };
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(image_parse(FULL, strlen(FULL), &im, &e), 0);
@@ -38,15 +38,15 @@ static void full_round_trip(void **state)
 
 static void bad_images(void **state)
 {
-	static const char *const bad[] = {"{}", "{" NEEDED ",\"path\":\"/etc/shadow\"}",
+	static const char *const bad[] = { "{}", "{" NEEDED ",\"path\":\"/etc/shadow\"}",
 		"{" NEEDED ",\"path\":\"a/../../b\"}", "{" NEEDED ",\"progress\":101}",
 		"{" NEEDED ",\"size_bytes\":-1}", "{" NEEDED ",\"file_uuid\":\"x\"}",
-		"{" NEEDED ",\"format\":\"vmdk\"}", NULL};
+		"{" NEEDED ",\"format\":\"vmdk\"}", NULL };
 	(void)state;
 
 	for (const char *const *b = bad; *b; b++) {
-		struct image im = {.progress = 77};
-		struct err e = {0};
+		struct image im = { .progress = 77 };
+		struct err e = { 0 };
 
 		if (image_parse(*b, strlen(*b), &im, &e) == 0)
 			fail_msg("accepted: %s", *b);
@@ -57,9 +57,8 @@ static void bad_images(void **state)
 
 static void image_item(void **state)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *json = json_loads("{" NEEDED "}", 0, NULL);
-	struct err e = {0};
+	CLEANUP(json_decref_ptr) json_t *json = json_loads("{" NEEDED "}", 0, NULL);
+	struct err e = { 0 };
 	struct image *im = image_parse_item(U, json, &e);
 	(void)state;
 
@@ -73,8 +72,8 @@ static void store_round_trip(void **state)
 	static const char text[] =
 		"{\"name\":\"local\",\"type\":\"filesystem\",\"path\":\"/srv/store\","
 		"\"max_image_gib\":10,\"created\":\"2001-09-09T01:46:40Z\",\"later\":1}";
-	struct image_store s = {0};
-	struct err e = {0};
+	struct image_store s = { 0 };
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(image_store_parse(text, strlen(text), &s, &e), 0);
@@ -87,8 +86,8 @@ static void store_round_trip(void **state)
 static void ceph_store_has_defaults(void **state)
 {
 	static const char text[] = "{\"name\":\"rbd\",\"type\":\"ceph\"}";
-	struct image_store s = {0};
-	struct err e = {0};
+	struct image_store s = { 0 };
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(image_store_parse(text, strlen(text), &s, &e), 0);
@@ -104,22 +103,24 @@ static void bad_stores(void **state)
 	static const struct {
 		const char *text, *field;
 	} bad[] = {
-		{"{\"name\":\"a\"}", "type"},
-		{"{\"type\":\"filesystem\",\"path\":\"/x\"}", "name"},
-		{"{\"name\":\"a\",\"type\":\"filesystem\"}", "path"},
-		{"{\"name\":\"a\",\"type\":\"filesystem\",\"path\":\"x\"}", "path"},
-		{"{\"name\":\"a\",\"type\":\"filesystem\",\"path\":\"/\"}", "path"},
-		{"{\"name\":\"a\",\"type\":\"filesystem\",\"path\":\"/a/../b\"}", "path"},
-		{"{\"name\":\"a\",\"type\":\"filesystem\",\"path\":\"/a/\"}", "path"},
-		{"{\"name\":\"a\",\"type\":\"ceph\",\"pool\":\"a/b\"}", "pool"},
-		{"{\"name\":\"a\",\"type\":\"ceph\",\"vm_pool\":\"images\"}", "vm_pool"},
-		{"{\"name\":\"a\",\"type\":\"ceph\",\"ceph_conf\":\"x\"}", "ceph_conf"},
+		{ "{\"name\":\"a\"}", "type" },
+		{ "{\"type\":\"filesystem\",\"path\":\"/x\"}", "name" },
+		{ "{\"name\":\"a\",\"type\":\"filesystem\"}", "path" },
+		{ "{\"name\":\"a\",\"type\":\"filesystem\",\"path\":\"x\"}", "path" },
+		{ "{\"name\":\"a\",\"type\":\"filesystem\",\"path\":\"/\"}", "path" },
+		{ "{\"name\":\"a\",\"type\":\"filesystem\",\"path\":\"/a/../b\"}",
+			"path" },
+		{ "{\"name\":\"a\",\"type\":\"filesystem\",\"path\":\"/a/\"}", "path" },
+		{ "{\"name\":\"a\",\"type\":\"ceph\",\"pool\":\"a/b\"}", "pool" },
+		{ "{\"name\":\"a\",\"type\":\"ceph\",\"vm_pool\":\"images\"}",
+			"vm_pool" },
+		{ "{\"name\":\"a\",\"type\":\"ceph\",\"ceph_conf\":\"x\"}", "ceph_conf" },
 	};
 	(void)state;
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-		struct image_store s = {.max_image_gib = 77};
-		struct err e = {0};
+		struct image_store s = { .max_image_gib = 77 };
+		struct err e = { 0 };
 
 		if (image_store_parse(bad[i].text, strlen(bad[i].text), &s, &e) == 0)
 			fail_msg("accepted: %s", bad[i].text);
@@ -133,7 +134,7 @@ static void store_item(void **state)
 {
 	CLEANUP(json_decref_ptr)
 	json_t *json = json_pack("{s:s,s:s}", "name", "a", "type", "ceph");
-	struct err e = {0};
+	struct err e = { 0 };
 	struct image_store *s = image_store_parse_item("a", json, &e);
 	(void)state;
 

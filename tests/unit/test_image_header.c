@@ -30,7 +30,7 @@ static void put64(struct file *f, size_t at, uint64_t n)
 /* As qemu-img makes one of 1 GiB. */
 static struct file good(uint32_t version)
 {
-	struct file f = {{'Q', 'F', 'I', 0xfb}};
+	struct file f = { { 'Q', 'F', 'I', 0xfb } };
 
 	put32(&f, 4, version);
 	put32(&f, 20, 16);	   /* cluster bits */
@@ -48,8 +48,8 @@ static struct file good(uint32_t version)
 
 static struct image_header parsed(const struct file *f)
 {
-	struct image_header h = {0};
-	struct err e = {0};
+	struct image_header h = { 0 };
+	struct err e = { 0 };
 
 	if (image_header_parse(f->p, sizeof(f->p), SIZE, &h, &e) != 0)
 		fail_msg("%s", e.msg);
@@ -59,8 +59,8 @@ static struct image_header parsed(const struct file *f)
 static void refused(
 	const struct file *f, size_t size, int64_t file_size, const char *words)
 {
-	struct image_header h = {.virtual_bytes = 77};
-	struct err e = {0};
+	struct image_header h = { .virtual_bytes = 77 };
+	struct err e = { 0 };
 
 	if (image_header_parse(f->p, size, file_size, &h, &e) == 0)
 		fail_msg("accepted, but should say: %s", words);
@@ -87,8 +87,8 @@ static void good_ones(void **state)
 static void raw_is_what_is_no_qcow2(void **state)
 {
 	static const char boot[512] = "\xeb\x63";
-	struct image_header h = {0};
-	struct err e = {0};
+	struct image_header h = { 0 };
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(image_header_parse(boot, 512, 1 << 20, &h, &e), 0);
@@ -181,26 +181,26 @@ static const struct {
 	uint64_t value;
 	const char *words;
 } spoils[] = {
-	{4, 0, 1, "version 1"},
-	{4, 0, 4, "version 4"},
-	{20, 0, 8, "cluster size"},
-	{20, 0, 22, "cluster size"},
-	{20, 0, 0xffffffff, "cluster size"},
-	{24, 1, UINT64_MAX, "virtual size"},
-	{24, 1, (UINT64_C(1) << 61) + 1, "virtual size"},
-	{32, 0, 3, "encryption"},
-	{36, 0, 0xffffffff, "cluster table"},
-	{40, 1, UINT64_MAX, "cluster table"},
-	{40, 1, UINT64_MAX - 15, "cluster table"},
-	{48, 1, UINT64_MAX - 7, "reference table"},
-	{72, 1, 1 << 5, "features"},
-	{72, 1, UINT64_C(1) << 63, "features"},
-	{96, 0, 7, "reference counts"},
-	{100, 0, 103, "its own size"},
-	{100, 0, 65537, "its own size"},
-	{100, 0, 0xffffffff, "its own size"},
-	{116, 0, 0xffffffff, "extension"},
-	{116, 0, 400, "extension"},
+	{ 4, 0, 1, "version 1" },
+	{ 4, 0, 4, "version 4" },
+	{ 20, 0, 8, "cluster size" },
+	{ 20, 0, 22, "cluster size" },
+	{ 20, 0, 0xffffffff, "cluster size" },
+	{ 24, 1, UINT64_MAX, "virtual size" },
+	{ 24, 1, (UINT64_C(1) << 61) + 1, "virtual size" },
+	{ 32, 0, 3, "encryption" },
+	{ 36, 0, 0xffffffff, "cluster table" },
+	{ 40, 1, UINT64_MAX, "cluster table" },
+	{ 40, 1, UINT64_MAX - 15, "cluster table" },
+	{ 48, 1, UINT64_MAX - 7, "reference table" },
+	{ 72, 1, 1 << 5, "features" },
+	{ 72, 1, UINT64_C(1) << 63, "features" },
+	{ 96, 0, 7, "reference counts" },
+	{ 100, 0, 103, "its own size" },
+	{ 100, 0, 65537, "its own size" },
+	{ 100, 0, 0xffffffff, "its own size" },
+	{ 116, 0, 0xffffffff, "extension" },
+	{ 116, 0, 400, "extension" },
 };
 
 static void impossible_members(void **state)

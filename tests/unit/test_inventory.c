@@ -8,7 +8,7 @@
 
 static struct host make(int64_t total_gib, int64_t free_gib)
 {
-	struct host h = {.cpus = 8, .ram_mib = 16384};
+	struct host h = { .cpus = 8, .ram_mib = 16384 };
 	struct host_store *s = jtab_list_add(&host_store_jtab, &h.stores);
 
 	h.accel = xstrdup("kvm");

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 enum color { RED, GREEN };
-static const char *const color_names[] = {"red", "green", NULL};
+static const char *const color_names[] = { "red", "green", NULL };
 
 struct part {
 	char *name;
@@ -42,39 +42,39 @@ static int lower_check(const char *s, struct err *e)
 }
 
 static const struct jtab_field part_fields[] = {
-	{"name", JT_STR, offsetof(struct part, name), JT_NEED, .max = 8},
-	{"size_gib", JT_INT, offsetof(struct part, size_gib), 0, .min = 1, .max = 100},
-	{0},
+	{ "name", JT_STR, offsetof(struct part, name), JT_NEED, .max = 8 },
+	{ "size_gib", JT_INT, offsetof(struct part, size_gib), 0, .min = 1, .max = 100 },
+	{ 0 },
 };
-static const struct jtab part_jtab = {
-	"part", sizeof(struct part), part_fields, offsetof(struct part, rest), true};
+static const struct jtab part_jtab = { "part", sizeof(struct part), part_fields,
+	offsetof(struct part, rest), true };
 
 static const struct jtab_field box_fields[] = {
-	{"height", JT_INT, offsetof(struct box, height), 0, .min = 1},
-	{"parts", JT_LIST, offsetof(struct box, parts), 0, .max = 3, .sub = &part_jtab},
-	{0},
+	{ "height", JT_INT, offsetof(struct box, height), 0, .min = 1 },
+	{ "parts", JT_LIST, offsetof(struct box, parts), 0, .max = 3, .sub = &part_jtab },
+	{ 0 },
 };
-static const struct jtab box_jtab = {
-	"box", sizeof(struct box), box_fields, offsetof(struct box, rest), true};
+static const struct jtab box_jtab = { "box", sizeof(struct box), box_fields,
+	offsetof(struct box, rest), true };
 
 static const struct jtab_field thing_fields[] = {
-	{"name", JT_STR, offsetof(struct thing, name), JT_NEED, .max = 10,
-		.check = lower_check, .help = "what it is called"},
-	{"note", JT_STR, offsetof(struct thing, note), JT_TEXT | JT_ALWAYS, .max = 12},
-	{"secret", JT_STR, offsetof(struct thing, secret), JT_SECRET},
-	{"count", JT_INT, offsetof(struct thing, count), 0},
-	{"open", JT_BOOL, offsetof(struct thing, is_open), 0},
-	{"created", JT_TIME, offsetof(struct thing, created), 0},
-	{"ended", JT_TIME, offsetof(struct thing, ended), JT_ALWAYS},
-	{"color", JT_ENUM, offsetof(struct thing, color), 0, .names = color_names},
-	{"tags", JT_STRV, offsetof(struct thing, tags), 0, .max = 2,
-		.check = lower_check},
-	{"box", JT_OBJ, offsetof(struct thing, box), 0, .sub = &box_jtab},
-	{"labels", JT_JSON, offsetof(struct thing, labels), 0},
-	{0},
+	{ "name", JT_STR, offsetof(struct thing, name), JT_NEED, .max = 10,
+		.check = lower_check, .help = "what it is called" },
+	{ "note", JT_STR, offsetof(struct thing, note), JT_TEXT | JT_ALWAYS, .max = 12 },
+	{ "secret", JT_STR, offsetof(struct thing, secret), JT_SECRET },
+	{ "count", JT_INT, offsetof(struct thing, count), 0 },
+	{ "open", JT_BOOL, offsetof(struct thing, is_open), 0 },
+	{ "created", JT_TIME, offsetof(struct thing, created), 0 },
+	{ "ended", JT_TIME, offsetof(struct thing, ended), JT_ALWAYS },
+	{ "color", JT_ENUM, offsetof(struct thing, color), 0, .names = color_names },
+	{ "tags", JT_STRV, offsetof(struct thing, tags), 0, .max = 2,
+		.check = lower_check },
+	{ "box", JT_OBJ, offsetof(struct thing, box), 0, .sub = &box_jtab },
+	{ "labels", JT_JSON, offsetof(struct thing, labels), 0 },
+	{ 0 },
 };
-static const struct jtab thing_jtab = {
-	"thing", sizeof(struct thing), thing_fields, offsetof(struct thing, rest), true};
+static const struct jtab thing_jtab = { "thing", sizeof(struct thing), thing_fields,
+	offsetof(struct thing, rest), true };
 
 #define FULL                                                                             \
 	"{\"name\":\"abc\",\"note\":\"a\\n\\tb\",\"secret\":\"s\",\"count\":-7,"         \
@@ -107,9 +107,8 @@ static void assert_text(const struct thing *t, const char *want)
 
 static void reads_every_kind(void **state)
 {
-	CLEANUP(thing_done)
-	struct thing t = {0};
-	struct err e = {0};
+	CLEANUP(thing_done) struct thing t = { 0 };
+	struct err e = { 0 };
 	const struct part *p;
 
 	(void)state;
@@ -133,9 +132,8 @@ static void reads_every_kind(void **state)
 
 static void keeps_what_it_does_not_know_at_every_level(void **state)
 {
-	CLEANUP(thing_done)
-	struct thing t = {0};
-	struct err e = {0};
+	CLEANUP(thing_done) struct thing t = { 0 };
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(read_stored(FULL, &t, &e), 0);
@@ -147,9 +145,8 @@ static void keeps_what_it_does_not_know_at_every_level(void **state)
 
 static void writes_only_what_is_worth_it(void **state)
 {
-	CLEANUP(thing_done)
-	struct thing t = {0};
-	struct err e = {0};
+	CLEANUP(thing_done) struct thing t = { 0 };
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(read_input("{\"name\":\"a\",\"count\":null}", &t, &e), 0);
@@ -162,15 +159,15 @@ struct crate {
 	struct part part;
 };
 static const struct jtab_field crate_fields[] = {
-	{"part", JT_OBJ, offsetof(struct crate, part), 0, .sub = &part_jtab},
-	{0},
+	{ "part", JT_OBJ, offsetof(struct crate, part), 0, .sub = &part_jtab },
+	{ 0 },
 };
-static const struct jtab crate_jtab = {"crate", sizeof(struct crate), crate_fields};
+static const struct jtab crate_jtab = { "crate", sizeof(struct crate), crate_fields };
 
 /* Or nobody could send back what they were told. */
 static void leaves_out_an_object_that_says_nothing(void **state)
 {
-	struct crate c = {0};
+	struct crate c = { 0 };
 	CLEANUP_STR char *empty = jtab_format_text(&crate_jtab, &c);
 	CLEANUP_STR char *full = NULL;
 
@@ -183,11 +180,9 @@ static void leaves_out_an_object_that_says_nothing(void **state)
 
 static void hides_secrets_and_unknown_members(void **state)
 {
-	CLEANUP(thing_done)
-	struct thing t = {0};
-	CLEANUP(json_decref_ptr)
-	json_t *shown = NULL;
-	struct err e = {0};
+	CLEANUP(thing_done) struct thing t = { 0 };
+	CLEANUP(json_decref_ptr) json_t *shown = NULL;
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(read_stored(FULL, &t, &e), 0);
@@ -203,78 +198,76 @@ struct bad {
 };
 
 static const struct bad bad_inputs[] = {
-	{"[]", "", "thing: must be an object, not an array"},
-	{"{}", "name", "name: is missing and must be given"},
-	{"{\"name\":null}", "name", "name: is missing and must be given"},
-	{"{\"name\":\"\"}", "name", "name: must not be empty"},
-	{"{\"name\":5}", "name", "name: must be a string, not a number"},
-	{"{\"name\":\"a\\u0007\"}", "name",
-		"name: holds control characters, which are not possible here"},
-	{"{\"name\":\"a\\n\"}", "name",
-		"name: holds control characters, which are not possible here"},
-	{"{\"name\":\"abcdefghijk\"}", "name",
-		"name: 11 bytes is out of range; from 0 to 10 are possible"},
-	{"{\"name\":\"A\"}", "name", "name: only a to z are possible"},
-	{"{\"name\":\"a\",\"note\":\"\\u001b\"}", "note",
+	{ "[]", "", "thing: must be an object, not an array" },
+	{ "{}", "name", "name: is missing and must be given" },
+	{ "{\"name\":null}", "name", "name: is missing and must be given" },
+	{ "{\"name\":\"\"}", "name", "name: must not be empty" },
+	{ "{\"name\":5}", "name", "name: must be a string, not a number" },
+	{ "{\"name\":\"a\\u0007\"}", "name",
+		"name: holds control characters, which are not possible here" },
+	{ "{\"name\":\"a\\n\"}", "name",
+		"name: holds control characters, which are not possible here" },
+	{ "{\"name\":\"abcdefghijk\"}", "name",
+		"name: 11 bytes is out of range; from 0 to 10 are possible" },
+	{ "{\"name\":\"A\"}", "name", "name: only a to z are possible" },
+	{ "{\"name\":\"a\",\"note\":\"\\u001b\"}", "note",
 		"note: holds control characters, which are not possible here but for "
-		"newline "
-		"and tab"},
-	{"{\"name\":\"a\",\"count\":1.0}", "count",
+		"newline and tab" },
+	{ "{\"name\":\"a\",\"count\":1.0}", "count",
 		"count: must be a whole number, not a number with a fraction or "
-		"exponent"},
-	{"{\"name\":\"a\",\"count\":\"1\"}", "count",
-		"count: must be a whole number, not a string"},
-	{"{\"name\":\"a\",\"open\":1}", "open",
-		"open: must be true or false, not a number"},
-	{"{\"name\":\"a\",\"created\":\"now\"}", "created",
-		"created: \"now\" is not a time; give UTC like 2026-11-23T04:00:00Z"},
-	{"{\"name\":\"a\",\"created\":7}", "created",
-		"created: must be a string, not a number"},
-	{"{\"name\":\"a\",\"color\":\"blue\"}", "color",
-		"color: \"blue\" is not one of red, green"},
-	{"{\"name\":\"a\",\"tags\":\"x\"}", "tags",
-		"tags: must be an array of strings, not a string"},
-	{"{\"name\":\"a\",\"tags\":[\"x\",\"y\",\"z\"]}", "tags",
-		"tags: 3 elements is out of range; from 0 to 2 are possible"},
-	{"{\"name\":\"a\",\"tags\":[\"x\",\"Y\"]}", "tags[1]",
-		"tags[1]: only a to z are possible"},
-	{"{\"name\":\"a\",\"tags\":[\"x\",null]}", "tags[1]",
-		"tags[1]: must be a string, not null"},
-	{"{\"name\":\"a\",\"box\":[]}", "box", "box: must be an object, not an array"},
-	{"{\"name\":\"a\",\"box\":{\"height\":0}}", "box.height",
-		"box.height: 0 is too little; at least 1 is needed"},
-	{"{\"name\":\"a\",\"box\":{\"parts\":{}}}", "box.parts",
-		"box.parts: must be an array of objects, not an object"},
-	{"{\"name\":\"a\",\"box\":{\"parts\":[{\"name\":\"p\"},{}]}}",
-		"box.parts[1].name", "box.parts[1].name: is missing and must be given"},
-	{"{\"name\":\"a\",\"box\":{\"parts\":[{\"name\":\"p\",\"size_gib\":101}]}}",
+		"exponent" },
+	{ "{\"name\":\"a\",\"count\":\"1\"}", "count",
+		"count: must be a whole number, not a string" },
+	{ "{\"name\":\"a\",\"open\":1}", "open",
+		"open: must be true or false, not a number" },
+	{ "{\"name\":\"a\",\"created\":\"now\"}", "created",
+		"created: \"now\" is not a time; give UTC like 2026-11-23T04:00:00Z" },
+	{ "{\"name\":\"a\",\"created\":7}", "created",
+		"created: must be a string, not a number" },
+	{ "{\"name\":\"a\",\"color\":\"blue\"}", "color",
+		"color: \"blue\" is not one of red, green" },
+	{ "{\"name\":\"a\",\"tags\":\"x\"}", "tags",
+		"tags: must be an array of strings, not a string" },
+	{ "{\"name\":\"a\",\"tags\":[\"x\",\"y\",\"z\"]}", "tags",
+		"tags: 3 elements is out of range; from 0 to 2 are possible" },
+	{ "{\"name\":\"a\",\"tags\":[\"x\",\"Y\"]}", "tags[1]",
+		"tags[1]: only a to z are possible" },
+	{ "{\"name\":\"a\",\"tags\":[\"x\",null]}", "tags[1]",
+		"tags[1]: must be a string, not null" },
+	{ "{\"name\":\"a\",\"box\":[]}", "box", "box: must be an object, not an array" },
+	{ "{\"name\":\"a\",\"box\":{\"height\":0}}", "box.height",
+		"box.height: 0 is too little; at least 1 is needed" },
+	{ "{\"name\":\"a\",\"box\":{\"parts\":{}}}", "box.parts",
+		"box.parts: must be an array of objects, not an object" },
+	{ "{\"name\":\"a\",\"box\":{\"parts\":[{\"name\":\"p\"},{}]}}",
+		"box.parts[1].name", "box.parts[1].name: is missing and must be given" },
+	{ "{\"name\":\"a\",\"box\":{\"parts\":[{\"name\":\"p\",\"size_gib\":101}]}}",
 		"box.parts[0].size_gib",
-		"box.parts[0].size_gib: 101 is out of range; from 1 to 100 are possible"},
-	{"{\"name\":\"a\",\"box\":{\"parts\":[{\"name\":\"p\",\"sise\":1}]}}",
+		"box.parts[0].size_gib: 101 is out of range; from 1 to 100 are "
+		"possible" },
+	{ "{\"name\":\"a\",\"box\":{\"parts\":[{\"name\":\"p\",\"sise\":1}]}}",
 		"box.parts[0].sise",
-		"box.parts[0].sise: there is no such member; there are name, size_gib"},
-	{"{\"name\":\"a\",\"name\":\"b\"}", "",
+		"box.parts[0].sise: there is no such member; there are name, size_gib" },
+	{ "{\"name\":\"a\",\"name\":\"b\"}", "",
 		"thing: this is not valid JSON: line 1, column 18: duplicate object key "
-		"near "
-		"'\"name\"'"},
-	{"{\"name\":\"a\"} x", "",
+		"near '\"name\"'" },
+	{ "{\"name\":\"a\"} x", "",
 		"thing: this is not valid JSON: line 1, column 14: end of file expected "
-		"near "
-		"'x'"},
-	{"{\"count\":99999999999999999999}", "",
+		"near 'x'" },
+	{ "{\"count\":99999999999999999999}", "",
 		"thing: this is not valid JSON: line 1, column 29: too big integer near "
-		"'99999999999999999999'"},
+		"'99999999999999999999'" },
 };
 
 static void refuses_bad_input_and_says_where(void **state)
 {
-	struct thing t = {0};
+	struct thing t = { 0 };
 
 	(void)state;
-	assert_int_equal(read_stored(FULL, &t, &(struct err){0}), 0);
+	assert_int_equal(read_stored(FULL, &t, &(struct err){ 0 }), 0);
 	for (size_t i = 0; i < ARRAY_LEN(bad_inputs); i++) {
 		const struct bad *b = &bad_inputs[i];
-		struct err e = {0};
+		struct err e = { 0 };
 
 		assert_int_equal(read_input(b->json, &t, &e), -1);
 		assert_string_equal(e.msg, b->msg);
@@ -286,8 +279,8 @@ static void refuses_bad_input_and_says_where(void **state)
 
 static void keeps_the_kind_of_a_check(void **state)
 {
-	struct thing t = {0};
-	struct err e = {0};
+	struct thing t = { 0 };
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(read_input("{\"name\":\"A\"}", &t, &e), -1);
@@ -298,17 +291,16 @@ static void keeps_the_kind_of_a_check(void **state)
 static void bounds_the_list_of_known_members(void **state)
 {
 	char names[60][12];
-	struct jtab_field fields[61] = {0};
-	struct jtab t = {"wide", sizeof(int64_t), fields, 0, false};
-	CLEANUP(json_decref_ptr)
-	json_t *json = json_pack("{s:i}", "nope", 1);
+	struct jtab_field fields[61] = { 0 };
+	struct jtab t = { "wide", sizeof(int64_t), fields, 0, false };
+	CLEANUP(json_decref_ptr) json_t *json = json_pack("{s:i}", "nope", 1);
 	int64_t out = 0;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < 60; i++) {
 		snprintf(names[i], sizeof(names[i]), "member_%02zu", i);
-		fields[i] = (struct jtab_field){names[i], JT_INT, 0};
+		fields[i] = (struct jtab_field){ names[i], JT_INT, 0 };
 	}
 	assert_int_equal(jtab_parse(&t, json, JTAB_INPUT, &out, &e), -1);
 	assert_true(strlen(e.msg) < 500);
@@ -317,9 +309,9 @@ static void bounds_the_list_of_known_members(void **state)
 
 static void bounds_nesting(void **state)
 {
-	struct buf b = {0};
+	struct buf b = { 0 };
 	json_t *json = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	for (int i = 0; i < 16; i++)
@@ -347,8 +339,7 @@ static void bounds_nesting(void **state)
 
 static int patch(struct thing *t, const char *text, struct err *e)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *json = NULL;
+	CLEANUP(json_decref_ptr) json_t *json = NULL;
 
 	assert_int_equal(json_parse(text, strlen(text), &json, e), 0);
 	return jtab_patch(&thing_jtab, json, t, e);
@@ -356,9 +347,8 @@ static int patch(struct thing *t, const char *text, struct err *e)
 
 static void patches_only_what_is_present(void **state)
 {
-	CLEANUP(thing_done)
-	struct thing t = {0};
-	struct err e = {0};
+	CLEANUP(thing_done) struct thing t = { 0 };
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(read_stored(FULL, &t, &e), 0);
@@ -399,14 +389,13 @@ static void a_refused_patch_changes_nothing(void **state)
 		"{\"count\":1,\"labels\":null,\"box\":{\"lid\":false}}",
 		"[]",
 	};
-	CLEANUP(thing_done)
-	struct thing t = {0};
+	CLEANUP(thing_done) struct thing t = { 0 };
 
 	(void)state;
 	t.foreign = &t;
-	assert_int_equal(read_stored(FULL, &t, &(struct err){0}), 0);
+	assert_int_equal(read_stored(FULL, &t, &(struct err){ 0 }), 0);
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-		struct err e = {0};
+		struct err e = { 0 };
 
 		assert_int_equal(patch(&t, bad[i], &e), -1);
 		assert_string_not_equal(e.msg, "");
@@ -417,8 +406,8 @@ static void a_refused_patch_changes_nothing(void **state)
 
 static void copies_share_nothing(void **state)
 {
-	struct thing a = {0}, b = {0};
-	struct err e = {0};
+	struct thing a = { 0 }, b = { 0 };
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(read_stored(FULL, &a, &e), 0);
@@ -440,10 +429,9 @@ static void copies_share_nothing(void **state)
 
 static void what_is_written_can_be_read(void **state)
 {
-	CLEANUP(thing_done)
-	struct thing t = {0}, again = {0};
+	CLEANUP(thing_done) struct thing t = { 0 }, again = { 0 };
 	CLEANUP_STR char *text = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	t.name = xstrdup("abc");
@@ -460,7 +448,7 @@ static void what_is_written_can_be_read(void **state)
 
 static void lists_grow(void **state)
 {
-	struct jtab_list l = {0};
+	struct jtab_list l = { 0 };
 
 	(void)state;
 	for (int i = 0; i < 100; i++) {
@@ -486,8 +474,7 @@ static void finds_names(void **state)
 
 static void assert_schema(enum jtab_mode mode, const char *want)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *schema = jtab_schema(&thing_jtab, mode);
+	CLEANUP(json_decref_ptr) json_t *schema = jtab_schema(&thing_jtab, mode);
 	char *text = json_dumps(schema, JSON_COMPACT);
 
 	assert_string_equal(text, want);
@@ -528,8 +515,7 @@ static void describes_input(void **state)
 
 static void describes_answers(void **state)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *schema = jtab_schema(&thing_jtab, JTAB_STORED);
+	CLEANUP(json_decref_ptr) json_t *schema = jtab_schema(&thing_jtab, JTAB_STORED);
 	CLEANUP(json_decref_ptr)
 	json_t *want = json_pack("[s,s,s,s]", "name", "note", "ended", "color");
 

@@ -121,8 +121,8 @@ static void unchecked_parts_abort(void **state)
 
 static void check_adds_slash_and_defaults(void **state)
 {
-	struct keys other = {.vm = xstrdup("/x/vm")};
-	struct err e = {0};
+	struct keys other = { .vm = xstrdup("/x/vm") };
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(keys_check(&other, &e), 0);
@@ -134,14 +134,14 @@ static void check_adds_slash_and_defaults(void **state)
 
 static void check_refuses(void **state)
 {
-	static const char *const bad[] = {"", "/", "v1/vm/", "/v1//vm", "/v1/vm /",
+	static const char *const bad[] = { "", "/", "v1/vm/", "/v1//vm", "/v1/vm /",
 		"/v1/\xc3\xa9", "/", "/v1", "/v1/", "/v1/host", "/v1/host/x",
-		"/v1/user/x/", "/v1/port", NULL};
+		"/v1/user/x/", "/v1/port", NULL };
 	(void)state;
 
 	for (const char *const *b = bad; *b; b++) {
-		struct keys other = {0};
-		struct err e = {0};
+		struct keys other = { 0 };
+		struct err e = { 0 };
 
 		keys_set_defaults(&other);
 		str_set(&other.vm, xstrdup(*b));
@@ -155,8 +155,8 @@ static void check_refuses(void **state)
 
 static void check_names_the_option(void **state)
 {
-	struct keys other = {0};
-	struct err e = {0};
+	struct keys other = { 0 };
+	struct err e = { 0 };
 	(void)state;
 
 	keys_set_defaults(&other);
@@ -164,8 +164,7 @@ static void check_names_the_option(void **state)
 	assert_int_equal(keys_check(&other, &e), -1);
 	assert_string_equal(e.field, "image_prefix");
 	assert_string_equal(e.msg, "image_prefix \"/v1/host/images/\" and \"/v1/host/\" "
-				   "lie inside each other: "
-				   "their keys would be mixed up");
+				   "lie inside each other: their keys would be mixed up");
 	keys_done(&other);
 }
 
@@ -188,7 +187,7 @@ static void options_have_the_defaults(void **state)
 static void request_keys(void **state)
 {
 	struct request_key r;
-	struct err e = {0};
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(request_key_parse(&k, "/v1/request/scheduler/" U, &r, &e), 0);
@@ -207,19 +206,19 @@ static void request_keys(void **state)
 
 static void foreign_request_keys(void **state)
 {
-	static const char *const bad[] = {"", "/v1/request", "/v1/request/", "/v1/vm/" U,
+	static const char *const bad[] = { "", "/v1/request", "/v1/request/", "/v1/vm/" U,
 		"/v1/request/" U, "/v1/request/scheduler", "/v1/request/scheduler/",
 		"/v1/request/scheduler/x", "/v1/request/scheduler/" U "/",
 		"/v1/request/scheduler/" U "x", "/v1/request/scheduler//" U,
 		"/v1/request/host/" U, "/v1/request/host//" U, "/v1/request/host/H1/" U,
 		"/v1/request/host/h1/", "/v1/request/host/h1/x/" U,
 		"/v1/request/other/" U, "/v1/request/schedulerxxxxxxxxxxxxxxx/" U,
-		"/v1/request/host/\xff/" U, NULL};
+		"/v1/request/host/\xff/" U, NULL };
 	(void)state;
 
 	for (const char *const *b = bad; *b; b++) {
-		struct request_key r = {.kind = "before"};
-		struct err e = {0};
+		struct request_key r = { .kind = "before" };
+		struct err e = { 0 };
 
 		if (request_key_parse(&k, *b, &r, &e) == 0)
 			fail_msg("\"%s\" was accepted", *b);
@@ -233,7 +232,7 @@ static void built_request_keys_parse(void **state)
 	CLEANUP_STR char *host = xmalloc(254);
 	CLEANUP_STR char *key = NULL;
 	struct request_key r;
-	struct err e = {0};
+	struct err e = { 0 };
 	(void)state;
 
 	for (size_t i = 0; i < 253; i++)

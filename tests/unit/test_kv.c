@@ -24,7 +24,7 @@ static int stub_range(struct kv *kv, const struct kv_range_req *req, struct kv_l
 	int64_t *count, struct err *e)
 {
 	struct stub *s = (struct stub *)kv;
-	struct kv_list l = {.rev = s->rev};
+	struct kv_list l = { .rev = s->rev };
 	size_t limit = req->limit ? (size_t)req->limit : SIZE_MAX, n = 0;
 
 	s->n_calls++;
@@ -43,7 +43,7 @@ static int stub_range(struct kv *kv, const struct kv_range_req *req, struct kv_l
 			continue;
 		l.v = xreallocarray(l.v, l.len + 1, sizeof(*l.v));
 		l.v[l.len++] =
-			(struct kv_pair){.key = xstrdup(key), .value = xstrdup("")};
+			(struct kv_pair){ .key = xstrdup(key), .value = xstrdup("") };
 	}
 	l.has_more = n > l.len;
 	if (l.len > s->max_page) {
@@ -55,7 +55,7 @@ static int stub_range(struct kv *kv, const struct kv_range_req *req, struct kv_l
 	return 0;
 }
 
-static const struct kv_ops stub_ops = {.range = stub_range};
+static const struct kv_ops stub_ops = { .range = stub_range };
 
 /* ---------------------------------------------------------------- prefixes */
 
@@ -84,9 +84,9 @@ static void test_prefix_end(void **state)
 
 static void test_range_by_pages(void **state)
 {
-	struct stub s = {{&stub_ops}, .n_keys = 2500, .max_page = SIZE_MAX, .rev = 7};
-	struct kv_list l = {0};
-	struct err e = {0};
+	struct stub s = { { &stub_ops }, .n_keys = 2500, .max_page = SIZE_MAX, .rev = 7 };
+	struct kv_list l = { 0 };
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(kv_range(&s.kv, "/k/", 0, &l, &e), 0);
@@ -100,9 +100,9 @@ static void test_range_by_pages(void **state)
 /* Values so large that a page does not fit an answer: smaller pages do. */
 static void test_range_of_large_values(void **state)
 {
-	struct stub s = {{&stub_ops}, .n_keys = 300, .max_page = 100, .rev = 7};
-	struct kv_list l = {0};
-	struct err e = {0};
+	struct stub s = { { &stub_ops }, .n_keys = 300, .max_page = 100, .rev = 7 };
+	struct kv_list l = { 0 };
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(kv_range(&s.kv, "/k/", 0, &l, &e), 0);
@@ -115,9 +115,9 @@ static void test_range_of_large_values(void **state)
 
 static void test_range_compacted_meanwhile(void **state)
 {
-	struct stub s = {{&stub_ops}, .n_keys = 1500, .max_page = SIZE_MAX, .rev = 7};
-	struct kv_list l = {0};
-	struct err e = {0};
+	struct stub s = { { &stub_ops }, .n_keys = 1500, .max_page = SIZE_MAX, .rev = 7 };
+	struct kv_list l = { 0 };
+	struct err e = { 0 };
 
 	(void)state;
 	s.n_compactions = 2;
@@ -133,10 +133,10 @@ static void test_range_compacted_meanwhile(void **state)
 
 static void test_range_ends_at_foreign_keys(void **state)
 {
-	struct stub s = {
-		{&stub_ops}, .n_keys = 5, .max_page = 9, .rev = 7, .has_foreign = true};
-	struct kv_list l = {0};
-	struct err e = {0};
+	struct stub s = { { &stub_ops }, .n_keys = 5, .max_page = 9, .rev = 7,
+		.has_foreign = true };
+	struct kv_list l = { 0 };
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(kv_range(&s.kv, "/k/", 0, &l, &e), -1);
@@ -147,10 +147,8 @@ static void test_range_ends_at_foreign_keys(void **state)
 
 static void test_txn_builder(void **state)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *u = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *u = kv_txn_new();
 	char key[] = "a", value[] = "x";
 
 	(void)state;
@@ -181,9 +179,9 @@ static void test_txn_builder(void **state)
 static void test_nothing_is_fine(void **state)
 {
 	struct kv_txn *t = NULL;
-	struct kv_list l = {0};
-	struct kv_events ev = {0};
-	struct kv_pair p = {0};
+	struct kv_list l = { 0 };
+	struct kv_events ev = { 0 };
+	struct kv_pair p = { 0 };
 
 	(void)state;
 	kv_txn_free(NULL);

@@ -112,8 +112,7 @@ static void send_text(int fd, const struct buf *b)
 /* False: the connection is to be closed. */
 static bool answer(int fd, const struct answer *a)
 {
-	CLEANUP(buf_done)
-	struct buf out = {0};
+	CLEANUP(buf_done) struct buf out = { 0 };
 	size_t size = a->body ? strlen(a->body) : 0;
 
 	switch (a->status) {
@@ -139,8 +138,7 @@ static bool answer(int fd, const struct answer *a)
 
 static bool serve_one(struct server *s, int fd)
 {
-	CLEANUP(buf_done)
-	struct buf request = {0};
+	CLEANUP(buf_done) struct buf request = { 0 };
 	size_t i = s->n_seen;
 
 	if (!read_request(fd, &request) || i >= MAX_SEEN)
@@ -155,12 +153,12 @@ static void *serve(void *aux)
 	struct server *s = aux;
 
 	for (;;) {
-		struct pollfd fds[MAX_CONNS + 2] = {
-			{s->stop[0], POLLIN, 0}, {s->listener, POLLIN, 0}};
+		struct pollfd fds[MAX_CONNS + 2] = { { s->stop[0], POLLIN, 0 },
+			{ s->listener, POLLIN, 0 } };
 
 		for (int i = 0; i < MAX_CONNS; i++)
-			fds[i + 2] = (struct pollfd){
-				s->conns[i] ? s->conns[i] : -1, POLLIN, 0};
+			fds[i + 2] = (struct pollfd){ s->conns[i] ? s->conns[i] : -1,
+				POLLIN, 0 };
 		poll(fds, ARRAY_LEN(fds), -1);
 		if (fds[0].revents)
 			return NULL;
@@ -179,11 +177,11 @@ static void *serve(void *aux)
 
 static void server_start(struct server *s, const struct answer *answers, size_t n)
 {
-	struct sockaddr_in6 sa = {
-		.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	struct sockaddr_in6 sa = { .sin6_family = AF_INET6,
+		.sin6_addr = IN6ADDR_LOOPBACK_INIT };
 	socklen_t len = sizeof(sa);
 
-	*s = (struct server){.answers = answers, .n_answers = n};
+	*s = (struct server){ .answers = answers, .n_answers = n };
 	s->listener = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(s->listener, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	assert_int_equal(listen(s->listener, 16), 0);
@@ -213,7 +211,7 @@ static size_t n_seen(struct server *s)
 }
 
 #define START(s, ...)                                                                    \
-	const struct answer answers_[] = {__VA_ARGS__};                                  \
+	const struct answer answers_[] = { __VA_ARGS__ };                                \
 	server_start(s, answers_, ARRAY_LEN(answers_))
 
 /* ---------------------------------------------------------------- helpers */
@@ -221,9 +219,9 @@ static size_t n_seen(struct server *s)
 static struct kv *open_limit(const struct server *a, const struct server *b,
 	const char *user, int64_t limit_sec)
 {
-	struct etcd_conf conf = {.limit_sec = limit_sec};
+	struct etcd_conf conf = { .limit_sec = limit_sec };
 	char name[] = "me", password[] = "secret";
-	struct err e = {0};
+	struct err e = { 0 };
 	struct kv *kv = NULL;
 
 	strv_add(&conf.url, a->url);
@@ -246,8 +244,7 @@ static struct kv *open_at(
 
 static int try_put(struct kv *kv, struct err *e)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 
 	kv_txn_if_rev(t, "a", 0);
 	kv_txn_put(t, "a", "x");
@@ -268,9 +265,9 @@ static int try_read(struct kv *kv, struct err *e)
 static void test_write_is_sent_once(void **state)
 {
 	struct server s;
-	START(&s, {200, GOOD}, {CLOSE, NULL}, {200, GOOD});
+	START(&s, { 200, GOOD }, { CLOSE, NULL }, { 200, GOOD });
 	struct kv *kv = open_at(&s, NULL, NULL);
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(try_put(kv, &e), 0);
@@ -284,9 +281,9 @@ static void test_write_is_sent_once(void **state)
 static void test_read_is_sent_again(void **state)
 {
 	struct server s;
-	START(&s, {200, "{" HEAD "}"}, {CLOSE, NULL}, {200, "{" HEAD "}"});
+	START(&s, { 200, "{" HEAD "}" }, { CLOSE, NULL }, { 200, "{" HEAD "}" });
 	struct kv *kv = open_at(&s, NULL, NULL);
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	assert_done(try_read(kv, &e));
@@ -306,31 +303,32 @@ struct write_case {
 static void test_outcomes_of_a_write(void **state)
 {
 	static const struct write_case cases[] = {
-		{{200, GOOD}, 0, ERR_NONE},
-		{{200, "{" HEAD "}"}, KV_CONFLICT, ERR_NONE},
-		{{HANG, NULL}, KV_UNKNOWN, ERR_TIMEOUT},
-		{{CLOSE, NULL}, KV_UNKNOWN, ERR_UNAVAILABLE},
-		{{CUT, "{\"header"}, KV_UNKNOWN, ERR_UNAVAILABLE},
-		{{200, "<html>It works!</html>"}, KV_UNKNOWN, ERR_UNAVAILABLE},
-		{{200, "{}"}, KV_UNKNOWN, ERR_UNAVAILABLE},
-		{{502, "<html>Bad Gateway</html>"}, KV_UNKNOWN, ERR_UNAVAILABLE},
-		{{503, "{\"message\":\"etcdserver: request timed out\",\"code\":14}"},
-			KV_UNKNOWN, ERR_TIMEOUT},
-		{{500, "{\"message\":\"etcdserver: server stopped\",\"code\":2}"},
-			KV_UNKNOWN, ERR_UNAVAILABLE},
-		{{429, "{\"message\":\"etcdserver: mvcc: database space exceeded\","
-		       "\"code\":8}"},
-			KV_UNKNOWN, ERR_NO_SPACE},
-		{{400, "{\"message\":\"etcdserver: duplicate key given in txn request\","
-		       "\"code\":3}"},
-			-1, ERR_INVALID},
-		{{404, "{\"message\":\"etcdserver: requested lease not "
-		       "found\",\"code\":5}"},
-			-1, ERR_NOT_FOUND},
-		{{403, "{\"message\":\"etcdserver: permission denied\",\"code\":7}"}, -1,
-			ERR_DENIED},
-		{{401, "{\"message\":\"etcdserver: invalid auth token\",\"code\":16}"},
-			-1, ERR_UNAUTHENTICATED},
+		{ { 200, GOOD }, 0, ERR_NONE },
+		{ { 200, "{" HEAD "}" }, KV_CONFLICT, ERR_NONE },
+		{ { HANG, NULL }, KV_UNKNOWN, ERR_TIMEOUT },
+		{ { CLOSE, NULL }, KV_UNKNOWN, ERR_UNAVAILABLE },
+		{ { CUT, "{\"header" }, KV_UNKNOWN, ERR_UNAVAILABLE },
+		{ { 200, "<html>It works!</html>" }, KV_UNKNOWN, ERR_UNAVAILABLE },
+		{ { 200, "{}" }, KV_UNKNOWN, ERR_UNAVAILABLE },
+		{ { 502, "<html>Bad Gateway</html>" }, KV_UNKNOWN, ERR_UNAVAILABLE },
+		{ { 503, "{\"message\":\"etcdserver: request timed out\",\"code\":14}" },
+			KV_UNKNOWN, ERR_TIMEOUT },
+		{ { 500, "{\"message\":\"etcdserver: server stopped\",\"code\":2}" },
+			KV_UNKNOWN, ERR_UNAVAILABLE },
+		{ { 429, "{\"message\":\"etcdserver: mvcc: database space exceeded\","
+			 "\"code\":8}" },
+			KV_UNKNOWN, ERR_NO_SPACE },
+		{ { 400, "{\"message\":\"etcdserver: duplicate key given in txn "
+			 "request\","
+			 "\"code\":3}" },
+			-1, ERR_INVALID },
+		{ { 404, "{\"message\":\"etcdserver: requested lease not "
+			 "found\",\"code\":5}" },
+			-1, ERR_NOT_FOUND },
+		{ { 403, "{\"message\":\"etcdserver: permission denied\",\"code\":7}" },
+			-1, ERR_DENIED },
+		{ { 401, "{\"message\":\"etcdserver: invalid auth token\",\"code\":16}" },
+			-1, ERR_UNAUTHENTICATED },
 	};
 
 	(void)state;
@@ -338,7 +336,7 @@ static void test_outcomes_of_a_write(void **state)
 		const struct write_case *c = &cases[i];
 		struct server s;
 		struct kv *kv;
-		struct err e = {0};
+		struct err e = { 0 };
 		int r;
 
 		server_start(&s, &c->answer, 1);
@@ -357,11 +355,11 @@ static void test_outcomes_of_a_write(void **state)
 static void test_write_waits_for_a_leader(void **state)
 {
 	struct server s;
-	START(&s, {503, "{\"message\":\"etcdserver: no leader\",\"code\":14}"},
-		{429, "{\"message\":\"etcdserver: too many requests\",\"code\":8}"},
-		{200, GOOD});
+	START(&s, { 503, "{\"message\":\"etcdserver: no leader\",\"code\":14}" },
+		{ 429, "{\"message\":\"etcdserver: too many requests\",\"code\":8}" },
+		{ 200, GOOD });
 	struct kv *kv = open_at(&s, NULL, NULL);
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	assert_done(try_put(kv, &e));
@@ -374,9 +372,10 @@ static void test_write_waits_for_a_leader(void **state)
 
 static void test_frozen_endpoint(void **state)
 {
-	const struct answer bad[] = {{HANG, NULL}}, good[] = {{200, "{" HEAD "}"}};
+	const struct answer bad[] = { { HANG, NULL } },
+			    good[] = { { 200, "{" HEAD "}" } };
 	struct server a, b;
-	struct err e = {0};
+	struct err e = { 0 };
 	struct kv *kv;
 	int64_t begin = test_now_msec();
 
@@ -398,9 +397,10 @@ static void test_frozen_endpoint(void **state)
 
 static void test_write_goes_elsewhere(void **state)
 {
-	const struct answer bad[] = {{404, "404 page not found"}}, good[] = {{200, GOOD}};
+	const struct answer bad[] = { { 404, "404 page not found" } },
+			    good[] = { { 200, GOOD } };
 	struct server a, b;
-	struct err e = {0};
+	struct err e = { 0 };
 	struct kv *kv;
 
 	(void)state;
@@ -425,11 +425,11 @@ static void test_write_goes_elsewhere(void **state)
 static void test_token(void **state)
 {
 	struct server s;
-	START(&s, {200, "{\"token\":\"first.1\"}"},
-		{401, "{\"message\":\"etcdserver: invalid auth token\",\"code\":16}"},
-		{200, "{\"token\":\"second.2\"}"}, {200, GOOD});
+	START(&s, { 200, "{\"token\":\"first.1\"}" },
+		{ 401, "{\"message\":\"etcdserver: invalid auth token\",\"code\":16}" },
+		{ 200, "{\"token\":\"second.2\"}" }, { 200, GOOD });
 	struct kv *kv = open_at(&s, NULL, "me");
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	assert_done(try_put(kv, &e));
@@ -446,7 +446,7 @@ static void test_token(void **state)
 
 static void *read_once(void *kv)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 
 	return try_read(kv, &e) == 0 ? NULL : xstrdup(e.msg);
 }
@@ -454,7 +454,7 @@ static void *read_once(void *kv)
 static void test_one_login_for_all(void **state)
 {
 	struct server s;
-	START(&s, {200, "{\"token\":\"t\"," HEAD "}"});
+	START(&s, { 200, "{\"token\":\"t\"," HEAD "}" });
 	struct kv *kv = open_at(&s, NULL, "me");
 	pthread_t threads[N_THREADS];
 	size_t n_logins = 0;
@@ -482,14 +482,14 @@ static void test_huge_answer(void **state)
 {
 	CLEANUP_STR char *huge = xmalloc(65 * 1024 * 1024 + 1);
 	struct server s;
-	struct kv_pair p = {0};
-	struct err e = {0};
+	struct kv_pair p = { 0 };
+	struct err e = { 0 };
 	struct kv *kv;
 
 	(void)state;
 	memset(huge, 'x', 65 * 1024 * 1024);
 	huge[65 * 1024 * 1024] = '\0';
-	START(&s, {200, huge});
+	START(&s, { 200, huge });
 	kv = open_limit(&s, NULL, NULL, 20);
 	assert_int_equal(kv_get(kv, "a", &p, NULL, &e), -1);
 	assert_int_equal(e.kind, ERR_TOO_LARGE);
@@ -507,7 +507,7 @@ static void test_huge_answer(void **state)
 
 static int open_watch(struct kv *kv, int64_t from_rev, struct kv_watch **w, struct err *e)
 {
-	struct kv_watch_req req = {.prefix = "a", .from_rev = from_rev};
+	struct kv_watch_req req = { .prefix = "a", .from_rev = from_rev };
 
 	return kv_watch_open(kv, &req, w, e);
 }
@@ -516,12 +516,12 @@ static int open_watch(struct kv *kv, int64_t from_rev, struct kv_watch **w, stru
 static void test_watch_cut_in_a_line(void **state)
 {
 	struct server s;
-	START(&s, {STREAM, CREATED EVENT("11")
-				   EVENT("12") "{\"result\":{\"events\":[{\"kv\":"});
+	START(&s, { STREAM, CREATED EVENT("11")
+				    EVENT("12") "{\"result\":{\"events\":[{\"kv\":" });
 	struct kv *kv = open_at(&s, NULL, NULL);
-	struct kv_events ev = {0};
+	struct kv_events ev = { 0 };
 	struct kv_watch *w = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	assert_done(open_watch(kv, 11, &w, &e));
@@ -547,28 +547,29 @@ struct watch_case {
 static void test_watch_ends(void **state)
 {
 	static const struct watch_case cases[] = {
-		{CREATED "{\"result\":{\"canceled\":true,\"compact_revision\":\"50\"}}\n",
-			KV_COMPACTED, NULL},
-		{CREATED EVENT("12") EVENT("11"), KV_COMPACTED, NULL},
-		{CREATED EVENT("12") "{\"result\":{\"header\":{\"cluster_id\":\"2\","
-				     "\"revision\":\"13\"}}}\n",
-			KV_COMPACTED, NULL},
-		{CREATED "{\"result\":{\"canceled\":true,\"cancel_reason\":\"some "
-			 "reason\"}}\n",
-			-1, "some reason"},
-		{CREATED "{\"error\":{\"grpc_code\":14,\"message\":\"etcdserver: no "
-			 "leader\"}}\n",
-			-1, "no leader"},
-		{CREATED "not JSON\n", -1, "not understood"},
-		{CREATED "\n\n", -1, "ended the stream"},
+		{ CREATED
+			"{\"result\":{\"canceled\":true,\"compact_revision\":\"50\"}}\n",
+			KV_COMPACTED, NULL },
+		{ CREATED EVENT("12") EVENT("11"), KV_COMPACTED, NULL },
+		{ CREATED EVENT("12") "{\"result\":{\"header\":{\"cluster_id\":\"2\","
+				      "\"revision\":\"13\"}}}\n",
+			KV_COMPACTED, NULL },
+		{ CREATED "{\"result\":{\"canceled\":true,\"cancel_reason\":\"some "
+			  "reason\"}}\n",
+			-1, "some reason" },
+		{ CREATED "{\"error\":{\"grpc_code\":14,\"message\":\"etcdserver: no "
+			  "leader\"}}\n",
+			-1, "no leader" },
+		{ CREATED "not JSON\n", -1, "not understood" },
+		{ CREATED "\n\n", -1, "ended the stream" },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		const struct answer answer = {STREAM, cases[i].body};
-		struct kv_events ev = {0};
+		const struct answer answer = { STREAM, cases[i].body };
+		struct kv_events ev = { 0 };
 		struct kv_watch *w = NULL;
-		struct err e = {0};
+		struct err e = { 0 };
 		struct server s;
 		struct kv *kv;
 		int r;
@@ -591,14 +592,15 @@ static void test_watch_ends(void **state)
 static void test_watch_refused(void **state)
 {
 	static const struct answer answers[] = {
-		{503, "{\"message\":\"etcdserver: no leader\",\"code\":14}"},
-		{404, "404 page not found"}, {HANG, NULL}, {CLOSE, NULL},
-		{STREAM, "{\"result\":"}};
+		{ 503, "{\"message\":\"etcdserver: no leader\",\"code\":14}" },
+		{ 404, "404 page not found" }, { HANG, NULL }, { CLOSE, NULL },
+		{ STREAM, "{\"result\":" }
+	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(answers); i++) {
 		struct kv_watch *w = NULL;
-		struct err e = {0};
+		struct err e = { 0 };
 		struct server s;
 		struct kv *kv;
 
@@ -617,13 +619,13 @@ static void test_watch_refused(void **state)
 static void test_watch_of_a_member_behind(void **state)
 {
 	struct server s;
-	START(&s, {STREAM, CREATED EVENT("31")},
-		{200, "{\"header\":{\"cluster_id\":\"1\",\"revision\":\"30\"}}"},
-		{STREAM, CREATED}, {200, "{" HEAD "}"});
+	START(&s, { STREAM, CREATED EVENT("31") },
+		{ 200, "{\"header\":{\"cluster_id\":\"1\",\"revision\":\"30\"}}" },
+		{ STREAM, CREATED }, { 200, "{" HEAD "}" });
 	struct kv *kv = open_at(&s, NULL, NULL);
-	struct kv_events ev = {0};
+	struct kv_events ev = { 0 };
 	struct kv_watch *w = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	assert_done(open_watch(kv, 31, &w, &e));
@@ -642,7 +644,7 @@ static void test_watch_of_a_member_behind(void **state)
 
 static void assert_bad_conf(struct etcd_conf *conf, const char *url, const char *field)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 	struct kv *kv = NULL;
 
 	if (url)
@@ -658,8 +660,8 @@ static void test_configuration(void **state)
 {
 	char file[] = "/dev/null", none[] = "/nonexistent/file", name[] = "a",
 	     empty[] = "";
-	struct etcd_conf conf = {0};
-	struct err e = {0};
+	struct etcd_conf conf = { 0 };
+	struct err e = { 0 };
 	struct kv *kv = NULL;
 
 	(void)state;
@@ -671,11 +673,11 @@ static void test_configuration(void **state)
 	assert_bad_conf(&conf, "[::1]", "etcd_cert");
 	conf.key_file = none;
 	assert_bad_conf(&conf, "[::1]", "etcd_key");
-	conf = (struct etcd_conf){.ca_file = none};
+	conf = (struct etcd_conf){ .ca_file = none };
 	assert_bad_conf(&conf, "[::1]", "etcd_ca");
-	conf = (struct etcd_conf){.user = name};
+	conf = (struct etcd_conf){ .user = name };
 	assert_bad_conf(&conf, "[::1]", "etcd_user");
-	conf = (struct etcd_conf){.user = empty, .password = empty, .ca_file = empty};
+	conf = (struct etcd_conf){ .user = empty, .password = empty, .ca_file = empty };
 	strv_add(&conf.url, "[2001:db8::1]");
 	strv_add(&conf.url, "etcd.example.com");
 	strv_add(&conf.url, "https://etcd.example.com:2379/");

@@ -19,7 +19,7 @@ static void see_log(void *aux, enum log_level level, const char *line)
 
 static struct kv_wire_head head(const char *cluster_id, int64_t rev)
 {
-	struct kv_wire_head h = {.rev = rev};
+	struct kv_wire_head h = { .rev = rev };
 
 	snprintf(h.cluster_id, sizeof(h.cluster_id), "%s", cluster_id);
 	return h;

@@ -42,9 +42,8 @@ static int teardown(void **state)
 
 static int64_t put_lease(struct kv *kv, const char *key, const char *value, int64_t lease)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct err e = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct err e = { 0 };
 	int64_t rev;
 
 	kv_txn_put_lease(t, key, value, lease);
@@ -59,9 +58,8 @@ static int64_t put(struct kv *kv, const char *key, const char *value)
 
 static int64_t del(struct kv *kv, const char *key)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct err e = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct err e = { 0 };
 	int64_t rev;
 
 	kv_txn_del(t, key);
@@ -72,7 +70,7 @@ static int64_t del(struct kv *kv, const char *key)
 static struct kv_pair get(struct kv *kv, const char *key)
 {
 	struct kv_pair p;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	assert_int_equal(kv_get(kv, key, &p, NULL, &e), 0);
 	return p;
@@ -90,9 +88,10 @@ static bool exists(struct kv *kv, const char *key)
 static struct kv_watch *watch_open(struct kv *kv, const char *prefix, int64_t from_rev)
 {
 	struct kv_watch_req req = {
-		.prefix = prefix, .from_rev = from_rev, .want_prev = true};
+		.prefix = prefix, .from_rev = from_rev, .want_prev = true
+	};
 	struct kv_watch *w;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	assert_int_equal(kv_watch_open(kv, &req, &w, &e), 0);
 	return w;
@@ -101,9 +100,9 @@ static struct kv_watch *watch_open(struct kv *kv, const char *prefix, int64_t fr
 /* "+key=value@rev -key@rev", the caller's; "idle", "compacted", "broken". */
 static char *next(struct kv_watch *w, int64_t wait_msec)
 {
-	struct kv_events ev = {0};
-	struct buf b = {0};
-	struct err e = {0};
+	struct kv_events ev = { 0 };
+	struct buf b = { 0 };
+	struct err e = { 0 };
 	int rc = kv_watch_next(w, wait_msec, &ev, &e);
 
 	for (size_t i = 0; rc == 0 && i < ev.len; i++) {
@@ -162,7 +161,7 @@ static void test_revisions(void **state)
 
 static int commit(struct kv *kv, struct kv_txn *t, int64_t *rev)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 	int rc = kv_txn_commit(kv, t, rev, &e);
 
 	kv_txn_free(t);
@@ -220,10 +219,10 @@ static void test_comparisons(void **state)
 static void test_ranges(void **state)
 {
 	struct fixture *x = *state;
-	const char *want[] = {"p/", "p/a", "p/a!", "p/aa", "p/b", "p/\xc3\xa4"};
-	const char *many[] = {"p/b", "none", "q"};
+	const char *want[] = { "p/", "p/a", "p/a!", "p/aa", "p/b", "p/\xc3\xa4" };
+	const char *many[] = { "p/b", "none", "q" };
 	struct kv_list l;
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t count, rev;
 
 	put(x->kv, "q", "");
@@ -260,7 +259,7 @@ static void test_the_past_until_compaction(void **state)
 {
 	struct fixture *x = *state;
 	struct kv_list l;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	put(x->kv, "a", "1"); /* 2 */
 	put(x->kv, "b", "1"); /* 3 */
@@ -334,9 +333,9 @@ static void test_watch(void **state)
 static void test_watch_one_key_and_the_future(void **state)
 {
 	struct fixture *x = *state;
-	struct kv_watch_req req = {.prefix = "a", .is_single_key = true, .from_rev = 4};
+	struct kv_watch_req req = { .prefix = "a", .is_single_key = true, .from_rev = 4 };
 	struct kv_watch *w;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	assert_int_equal(kv_watch_open(x->kv, &req, &w, &e), 0);
 	put(x->kv, "a", "1");  /* 2 */
@@ -383,14 +382,14 @@ static size_t on_watch(void *aux, size_t n_pending)
 static void test_faults(void **state)
 {
 	struct fixture *x = *state;
-	struct faults faults = {.n_show = 0};
-	struct kv_fault fault = {.on_read = on_read,
+	struct faults faults = { .n_show = 0 };
+	struct kv_fault fault = { .on_read = on_read,
 		.on_write = on_write,
 		.on_watch = on_watch,
-		.aux = &faults};
+		.aux = &faults };
 	struct kv_watch *w = watch_open(x->kv, "n", 2);
 	struct kv_pair p;
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t rev = 77, lease = 77, ttl = 77;
 
 	kv_fake_set_fault(x->kv, &fault);
@@ -424,7 +423,7 @@ static void test_faults(void **state)
 	assert_next(w, "+n=new@4(was new)");
 	kv_fake_set_fault(x->kv, NULL);
 	assert_true(exists(x->kv, "n"));
-	fault = (struct kv_fault){.is_cut = true};
+	fault = (struct kv_fault){ .is_cut = true };
 	kv_fake_set_fault(x->kv, &fault);
 	assert_int_equal(kv_get(x->kv, "n", &p, NULL, &e), -1);
 	assert_int_equal(commit(x->kv, txn_writing(), &rev), -1);
@@ -437,8 +436,8 @@ static void test_faults(void **state)
 static void test_partial_watch(void **state)
 {
 	struct fixture *x = *state;
-	struct faults faults = {.n_show = 2};
-	struct kv_fault fault = {.on_watch = on_watch, .aux = &faults};
+	struct faults faults = { .n_show = 2 };
+	struct kv_fault fault = { .on_watch = on_watch, .aux = &faults };
 	struct kv_watch *w = watch_open(x->kv, "", 2);
 	struct kv_txn *t = kv_txn_new();
 
@@ -473,8 +472,8 @@ static void test_waiting(void **state)
 
 	pthread_create(&thread, NULL, put_later, x);
 	while (seen < 201 && clock_mono_msec() < limit) {
-		struct kv_events ev = {0};
-		struct err e = {0};
+		struct kv_events ev = { 0 };
+		struct err e = { 0 };
 
 		if (kv_watch_next(w, LONG_MSEC, &ev, &e) == 0) {
 			assert_int_equal(ev.v[0].pair.mod_rev, seen + 1);
@@ -498,7 +497,7 @@ static void test_wake(void **state)
 	struct fixture *x = *state;
 	struct kv_watch *w = watch_open(x->kv, "a", 2);
 	int64_t start = clock_mono_msec();
-	struct kv_fault cut = {.is_cut = true};
+	struct kv_fault cut = { .is_cut = true };
 	pthread_t thread;
 	void *got;
 
@@ -521,7 +520,7 @@ static void test_waiting_for_the_end_of_a_lease(void **state)
 {
 	struct fixture *x = *state;
 	struct kv_watch *w;
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t lease, start = clock_mono_msec();
 	char *got;
 
@@ -542,7 +541,7 @@ static void test_leases(void **state)
 	struct fixture *x = *state;
 	struct kv_watch *w;
 	struct kv_pair p;
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t lease, other, ttl = 0;
 	struct kv_txn *t;
 

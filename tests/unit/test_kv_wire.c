@@ -20,9 +20,10 @@ static void assert_text(struct buf *b, const char *want)
 static void test_format_range(void **state)
 {
 	struct kv_range_req all = {
-		.key = "/a", .end = "/b", .limit = 7, .rev = 12, .count_only = true};
-	struct kv_range_req one = {.key = "/a"};
-	struct buf b = {0};
+		.key = "/a", .end = "/b", .limit = 7, .rev = 12, .count_only = true
+	};
+	struct kv_range_req one = { .key = "/a" };
+	struct buf b = { 0 };
 
 	(void)state;
 	kv_wire_format_range(&one, &b);
@@ -36,9 +37,8 @@ static void test_format_range(void **state)
 
 static void test_format_txn(void **state)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct buf b = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct buf b = { 0 };
 
 	(void)state;
 	kv_wire_format_txn(t, &b);
@@ -67,8 +67,8 @@ static void test_format_txn(void **state)
 
 static void test_format_others(void **state)
 {
-	struct kv_watch_req req = {.prefix = "/a"};
-	struct buf b = {0};
+	struct kv_watch_req req = { .prefix = "/a" };
+	struct buf b = { 0 };
 
 	(void)state;
 	kv_wire_format_grant(10, &b);
@@ -81,7 +81,8 @@ static void test_format_others(void **state)
 	assert_text(&b, "{\"create_request\":{\"key\":\"L2E=\",\"range_end\":\"L2I=\","
 			"\"progress_notify\":true}}");
 	req = (struct kv_watch_req){
-		.prefix = "/a", .is_single_key = true, .want_prev = true, .from_rev = 5};
+		.prefix = "/a", .is_single_key = true, .want_prev = true, .from_rev = 5
+	};
 	kv_wire_format_watch(&req, &b);
 	assert_text(&b, "{\"create_request\":{\"key\":\"L2E=\",\"start_revision\":\"5\","
 			"\"prev_kv\":true,\"progress_notify\":true}}");
@@ -95,10 +96,9 @@ static void test_format_others(void **state)
 
 static void test_parse_range(void **state)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list list = {0};
+	CLEANUP(kv_list_done) struct kv_list list = { 0 };
 	struct kv_wire_head head;
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t count;
 
 	(void)state;
@@ -129,10 +129,9 @@ static void test_parse_range(void **state)
 
 static void test_parse_range_empty(void **state)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list list = {0};
+	CLEANUP(kv_list_done) struct kv_list list = { 0 };
 	struct kv_wire_head head;
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t count = 5;
 
 	(void)state;
@@ -145,10 +144,9 @@ static void test_parse_range_empty(void **state)
 
 static void test_foreign_keys_are_left_out(void **state)
 {
-	CLEANUP(kv_list_done)
-	struct kv_list list = {0};
+	CLEANUP(kv_list_done) struct kv_list list = { 0 };
 	struct kv_wire_head head;
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t count;
 
 	(void)state;
@@ -164,7 +162,7 @@ static void test_foreign_keys_are_left_out(void **state)
 
 static void test_parse_range_bad(void **state)
 {
-	static const char *const bad[] = {"", "null", "[]", "{", "{}",
+	static const char *const bad[] = { "", "null", "[]", "{", "{}",
 		"{\"header\":{\"revision\":\"x\"}}", "{\"header\":{\"revision\":[]}}",
 		"{\"header\":{\"revision\":\"99999999999999999999\"}}",
 		"{" HEAD ",\"kvs\":{}}", "{" HEAD ",\"kvs\":[1]}",
@@ -172,13 +170,13 @@ static void test_parse_range_bad(void **state)
 		"{" HEAD ",\"kvs\":[{\"key\":5}]}",
 		"{" HEAD ",\"kvs\":[{\"key\":\"YQ==\",\"mod_revision\":true}]}",
 		"{" HEAD ",\"count\":\"many\"}", "{" HEAD "} trailing",
-		"<html>It works!</html>"};
+		"<html>It works!</html>" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-		struct kv_list list = {.rev = 99};
+		struct kv_list list = { .rev = 99 };
 		struct kv_wire_head head;
-		struct err e = {0};
+		struct err e = { 0 };
 		int64_t count;
 
 		assert_int_equal(
@@ -191,11 +189,10 @@ static void test_parse_range_bad(void **state)
 
 static void test_parse_txn(void **state)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct kv_txn_result r = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct kv_txn_result r = { 0 };
 	struct kv_wire_head head;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	kv_txn_get(t, "a");
@@ -229,11 +226,10 @@ static void test_parse_txn(void **state)
 
 static void test_parse_txn_conflict(void **state)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct kv_txn_result r = {.succeeded = true};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct kv_txn_result r = { .succeeded = true };
 	struct kv_wire_head head;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	kv_txn_put(t, "b", "");
@@ -245,7 +241,7 @@ static void test_parse_txn_conflict(void **state)
 static void test_parse_leases(void **state)
 {
 	CLEANUP_STR char *token = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t n = 5;
 
 	(void)state;
@@ -277,8 +273,8 @@ static void test_parse_leases(void **state)
 
 static void test_parse_watch(void **state)
 {
-	struct kv_wire_watch w = {0};
-	struct err e = {0};
+	struct kv_wire_watch w = { 0 };
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(PARSE(kv_wire_parse_watch,
@@ -316,8 +312,8 @@ static void test_parse_watch(void **state)
 
 static void test_parse_watch_ends(void **state)
 {
-	struct kv_wire_watch w = {0};
-	struct err e = {0};
+	struct kv_wire_watch w = { 0 };
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(
@@ -360,92 +356,92 @@ struct sample {
 
 /* As etcd 3.4 says it, where it can be made to. */
 static const struct sample samples[] = {
-	{200, "{\"header\":{}}", KV_VERDICT_OK, ERR_NONE},
-	{200,
+	{ 200, "{\"header\":{}}", KV_VERDICT_OK, ERR_NONE },
+	{ 200,
 		"{\"error\":{\"grpc_code\":16,\"message\":\"etcdserver: invalid auth "
 		"token\"}}",
-		KV_VERDICT_LOGIN, ERR_UNAUTHENTICATED},
-	{400,
+		KV_VERDICT_LOGIN, ERR_UNAUTHENTICATED },
+	{ 400,
 		"{\"error\":\"x\",\"message\":\"etcdserver: mvcc: required revision has "
 		"been compacted\",\"code\":11}",
-		KV_VERDICT_COMPACTED, ERR_CONFLICT},
-	{400,
+		KV_VERDICT_COMPACTED, ERR_CONFLICT },
+	{ 400,
 		"{\"error\":\"x\",\"message\":\"etcdserver: mvcc: required revision is a "
 		"future revision\",\"code\":11}",
-		KV_VERDICT_COMPACTED, ERR_CONFLICT},
-	{400, "{\"error\":\"x\",\"message\":\"too large lease TTL\",\"code\":11}",
-		KV_VERDICT_REFUSED, ERR_INVALID},
-	{401,
+		KV_VERDICT_COMPACTED, ERR_CONFLICT },
+	{ 400, "{\"error\":\"x\",\"message\":\"too large lease TTL\",\"code\":11}",
+		KV_VERDICT_REFUSED, ERR_INVALID },
+	{ 401,
 		"{\"error\":\"x\",\"message\":\"etcdserver: invalid auth "
 		"token\",\"code\":16}",
-		KV_VERDICT_LOGIN, ERR_UNAUTHENTICATED},
-	{400,
+		KV_VERDICT_LOGIN, ERR_UNAUTHENTICATED },
+	{ 400,
 		"{\"error\":\"x\",\"message\":\"etcdserver: user name is "
 		"empty\",\"code\":3}",
-		KV_VERDICT_LOGIN, ERR_UNAUTHENTICATED},
-	{400,
+		KV_VERDICT_LOGIN, ERR_UNAUTHENTICATED },
+	{ 400,
 		"{\"error\":\"x\",\"message\":\"etcdserver: revision of auth store is "
 		"old\",\"code\":3}",
-		KV_VERDICT_LOGIN, ERR_UNAUTHENTICATED},
-	{400,
+		KV_VERDICT_LOGIN, ERR_UNAUTHENTICATED },
+	{ 400,
 		"{\"error\":\"x\",\"message\":\"etcdserver: authentication failed, "
 		"invalid user ID or password\",\"code\":3}",
-		KV_VERDICT_REFUSED, ERR_UNAUTHENTICATED},
-	{400,
+		KV_VERDICT_REFUSED, ERR_UNAUTHENTICATED },
+	{ 400,
 		"{\"error\":\"x\",\"message\":\"etcdserver: too many operations in txn "
 		"request\",\"code\":3}",
-		KV_VERDICT_REFUSED, ERR_INVALID},
-	{400,
+		KV_VERDICT_REFUSED, ERR_INVALID },
+	{ 400,
 		"{\"error\":\"x\",\"message\":\"etcdserver: request is too "
 		"large\",\"code\":3}",
-		KV_VERDICT_REFUSED, ERR_TOO_LARGE},
-	{404,
+		KV_VERDICT_REFUSED, ERR_TOO_LARGE },
+	{ 404,
 		"{\"error\":\"x\",\"message\":\"etcdserver: requested lease not "
 		"found\",\"code\":5}",
-		KV_VERDICT_REFUSED, ERR_NOT_FOUND},
-	{403,
+		KV_VERDICT_REFUSED, ERR_NOT_FOUND },
+	{ 403,
 		"{\"error\":\"x\",\"message\":\"etcdserver: permission "
 		"denied\",\"code\":7}",
-		KV_VERDICT_REFUSED, ERR_DENIED},
-	{429,
+		KV_VERDICT_REFUSED, ERR_DENIED },
+	{ 429,
 		"{\"error\":\"x\",\"message\":\"etcdserver: too many "
 		"requests\",\"code\":8}",
-		KV_VERDICT_ELSEWHERE, ERR_TOO_MANY},
-	{429,
+		KV_VERDICT_ELSEWHERE, ERR_TOO_MANY },
+	{ 429,
 		"{\"error\":\"x\",\"message\":\"etcdserver: mvcc: database space "
 		"exceeded\",\"code\":8}",
-		KV_VERDICT_UNSURE, ERR_NO_SPACE},
-	{400,
+		KV_VERDICT_UNSURE, ERR_NO_SPACE },
+	{ 400,
 		"{\"error\":\"x\",\"message\":\"etcdserver: authentication is not "
 		"enabled\",\"code\":9}",
-		KV_VERDICT_REFUSED, ERR_CONFLICT},
-	{503, "{\"error\":\"x\",\"message\":\"etcdserver: no leader\",\"code\":14}",
-		KV_VERDICT_ELSEWHERE, ERR_UNAVAILABLE},
-	{503, "{\"error\":\"x\",\"message\":\"etcdserver: leader changed\",\"code\":14}",
-		KV_VERDICT_LOST, ERR_UNAVAILABLE},
-	{503,
+		KV_VERDICT_REFUSED, ERR_CONFLICT },
+	{ 503, "{\"error\":\"x\",\"message\":\"etcdserver: no leader\",\"code\":14}",
+		KV_VERDICT_ELSEWHERE, ERR_UNAVAILABLE },
+	{ 503, "{\"error\":\"x\",\"message\":\"etcdserver: leader changed\",\"code\":14}",
+		KV_VERDICT_LOST, ERR_UNAVAILABLE },
+	{ 503,
 		"{\"error\":\"x\",\"message\":\"etcdserver: request timed "
 		"out\",\"code\":14}",
-		KV_VERDICT_LOST, ERR_TIMEOUT},
-	{503, "{\"error\":\"x\",\"message\":\"transport is closing\",\"code\":14}",
-		KV_VERDICT_LOST, ERR_UNAVAILABLE},
-	{504, "{\"error\":\"x\",\"message\":\"context deadline exceeded\",\"code\":4}",
-		KV_VERDICT_LOST, ERR_TIMEOUT},
-	{500, "{\"error\":\"x\",\"message\":\"etcdserver: server stopped\",\"code\":2}",
-		KV_VERDICT_LOST, ERR_UNAVAILABLE},
-	{408, "{\"error\":\"x\",\"message\":\"context canceled\",\"code\":1}",
-		KV_VERDICT_LOST, ERR_UNAVAILABLE},
+		KV_VERDICT_LOST, ERR_TIMEOUT },
+	{ 503, "{\"error\":\"x\",\"message\":\"transport is closing\",\"code\":14}",
+		KV_VERDICT_LOST, ERR_UNAVAILABLE },
+	{ 504, "{\"error\":\"x\",\"message\":\"context deadline exceeded\",\"code\":4}",
+		KV_VERDICT_LOST, ERR_TIMEOUT },
+	{ 500, "{\"error\":\"x\",\"message\":\"etcdserver: server stopped\",\"code\":2}",
+		KV_VERDICT_LOST, ERR_UNAVAILABLE },
+	{ 408, "{\"error\":\"x\",\"message\":\"context canceled\",\"code\":1}",
+		KV_VERDICT_LOST, ERR_UNAVAILABLE },
 	/* Not etcd, or something in front of it. */
-	{404, "404 page not found\n", KV_VERDICT_ELSEWHERE, ERR_UNAVAILABLE},
-	{301, "", KV_VERDICT_ELSEWHERE, ERR_UNAVAILABLE},
-	{400, "Client sent an HTTP request to an HTTPS server.\n", KV_VERDICT_ELSEWHERE,
-		ERR_UNAVAILABLE},
-	{502, "<html>Bad Gateway</html>", KV_VERDICT_LOST, ERR_UNAVAILABLE},
-	{503, "{\"error\":5}", KV_VERDICT_LOST, ERR_UNAVAILABLE},
-	{400,
+	{ 404, "404 page not found\n", KV_VERDICT_ELSEWHERE, ERR_UNAVAILABLE },
+	{ 301, "", KV_VERDICT_ELSEWHERE, ERR_UNAVAILABLE },
+	{ 400, "Client sent an HTTP request to an HTTPS server.\n", KV_VERDICT_ELSEWHERE,
+		ERR_UNAVAILABLE },
+	{ 502, "<html>Bad Gateway</html>", KV_VERDICT_LOST, ERR_UNAVAILABLE },
+	{ 503, "{\"error\":5}", KV_VERDICT_LOST, ERR_UNAVAILABLE },
+	{ 400,
 		"CommonName of client sending a request against gateway will be ignored "
 		"and not used as expected\n",
-		KV_VERDICT_REFUSED, ERR_DENIED},
+		KV_VERDICT_REFUSED, ERR_DENIED },
 };
 
 static void test_verdicts(void **state)
@@ -453,7 +449,7 @@ static void test_verdicts(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(samples); i++) {
 		const struct sample *s = &samples[i];
-		struct err e = {0};
+		struct err e = { 0 };
 		enum kv_verdict v =
 			kv_wire_judge(s->status, s->body, strlen(s->body), &e);
 
@@ -468,8 +464,8 @@ static void test_verdicts(void **state)
 
 static void test_lines(void **state)
 {
-	struct kv_lines l = {.max_size = 5};
-	struct err e = {0};
+	struct kv_lines l = { .max_size = 5 };
+	struct err e = { 0 };
 	const char *line;
 	size_t size;
 
@@ -501,10 +497,9 @@ static void test_lines_cut_anywhere(void **state)
 
 	(void)state;
 	for (size_t step = 1; step < sizeof(text); step++) {
-		struct kv_lines l = {.max_size = 100};
-		CLEANUP(buf_done)
-		struct buf got = {0};
-		struct err e = {0};
+		struct kv_lines l = { .max_size = 100 };
+		CLEANUP(buf_done) struct buf got = { 0 };
+		struct err e = { 0 };
 		const char *line;
 		size_t size;
 

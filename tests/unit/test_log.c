@@ -96,7 +96,7 @@ static void long_lines_are_cut(void **state)
 static void the_same_again_is_held_back(void **state)
 {
 	const struct seen *seen = *state;
-	struct log_repeat r = {0};
+	struct log_repeat r = { 0 };
 
 	log_repeat(&r, LOG_WARN, "etcd is gone n=%d", 1);
 	log_repeat(&r, LOG_WARN, "etcd is gone n=%d", 1);
@@ -172,7 +172,7 @@ static void *log_many(void *arg)
 
 static void threads_may_log(void **state)
 {
-	static char names[4][2] = {"a", "b", "c", "d"};
+	static char names[4][2] = { "a", "b", "c", "d" };
 	const struct seen *seen = *state;
 	pthread_t threads[4];
 
@@ -187,7 +187,7 @@ static void threads_may_log(void **state)
 static void level_names(void **state)
 {
 	enum log_level level = LOG_WARN;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	assert_int_equal(log_level_parse("debug", &level, &e), 0);

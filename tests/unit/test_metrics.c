@@ -19,7 +19,7 @@ static void assert_has_line(const char *text, const char *line)
 
 static char *text_now(void)
 {
-	struct buf b = {0};
+	struct buf b = { 0 };
 
 	metrics_format(&b);
 	return buf_take(&b);
@@ -27,7 +27,7 @@ static char *text_now(void)
 
 static void counter_is_zero_when_registered(void **state)
 {
-	static struct metric m = {METRIC_COUNTER, "test_zero_total", "Nothing yet."};
+	static struct metric m = { METRIC_COUNTER, "test_zero_total", "Nothing yet." };
 	(void)state;
 
 	metric_register(&m);
@@ -44,8 +44,8 @@ static void counter_is_zero_when_registered(void **state)
 
 static void labels_and_help_are_escaped(void **state)
 {
-	static struct metric m = {
-		METRIC_GAUGE, "test_escaped", "A\\B\nC \"q\"", .label = "who"};
+	static struct metric m = { METRIC_GAUGE, "test_escaped", "A\\B\nC \"q\"",
+		.label = "who" };
 	(void)state;
 
 	metric_set(&m, "a\\b\"c\nd", -3);
@@ -57,8 +57,8 @@ static void labels_and_help_are_escaped(void **state)
 
 static void histogram_is_cumulative(void **state)
 {
-	static struct metric m = {
-		METRIC_HISTOGRAM, "test_seconds", "Took.", .label = "op"};
+	static struct metric m = { METRIC_HISTOGRAM, "test_seconds", "Took.",
+		.label = "op" };
 	(void)state;
 
 	metric_observe(&m, "get", 0.001);
@@ -78,7 +78,7 @@ static void histogram_is_cumulative(void **state)
 
 static void too_many_label_values_share_one(void **state)
 {
-	static struct metric m = {METRIC_COUNTER, "test_many_total", "x", .label = "l"};
+	static struct metric m = { METRIC_COUNTER, "test_many_total", "x", .label = "l" };
 	(void)state;
 
 	for (int i = 0; i < 100; i++) {
@@ -102,8 +102,8 @@ static double read_seven(void *aux)
 static void gauge_may_be_computed(void **state)
 {
 	static double seven = 7.25;
-	static struct metric m = {
-		METRIC_GAUGE, "test_computed", "x", .read = read_seven, .aux = &seven};
+	static struct metric m = { METRIC_GAUGE, "test_computed", "x", .read = read_seven,
+		.aux = &seven };
 	(void)state;
 
 	metric_register(&m);
@@ -124,8 +124,8 @@ static void *count_thread(void *aux)
 
 static void threads_lose_no_count(void **state)
 {
-	static struct metric m = {
-		METRIC_COUNTER, "test_threads_total", "x", .label = "l"};
+	static struct metric m = { METRIC_COUNTER, "test_threads_total", "x",
+		.label = "l" };
 	pthread_t t[4];
 	(void)state;
 

@@ -18,7 +18,7 @@ typedef int check_fn(const char *, struct err *);
 static void accept(check_fn *check, const char *const *values)
 {
 	for (; *values; values++) {
-		struct err e = {0};
+		struct err e = { 0 };
 
 		if (check(*values, &e) != 0)
 			fail_msg("\"%s\" was refused: %s", *values, e.msg);
@@ -28,7 +28,7 @@ static void accept(check_fn *check, const char *const *values)
 static void refuse(check_fn *check, const char *const *values)
 {
 	for (; *values; values++) {
-		struct err e = {0};
+		struct err e = { 0 };
 
 		if (check(*values, &e) == 0)
 			fail_msg("\"%s\" was accepted", *values);
@@ -38,7 +38,7 @@ static void refuse(check_fn *check, const char *const *values)
 	}
 }
 
-#define LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
+#define LIST(...) ((const char *const[]){ __VA_ARGS__, NULL })
 
 static void names(void **state)
 {
@@ -110,8 +110,8 @@ static void ssh_keys(void **state)
 
 static void ssh_key_is_bounded(void **state)
 {
-	struct err e = {0};
-	struct buf b = {0};
+	struct err e = { 0 };
+	struct buf b = { 0 };
 	(void)state;
 
 	buf_add_str(&b, "ssh-ed25519 " KEY " ");
@@ -127,7 +127,7 @@ static void ssh_key_is_bounded(void **state)
 /* Nobody's private key may end in a log or an answer. */
 static void private_key_is_not_quoted(void **state)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(
@@ -166,26 +166,25 @@ static void macs_and_addresses(void **state)
 /* The whole sentence once for each: they are shown to users as they are. */
 static void sentences(void **state)
 {
-	struct err e = {0};
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(name_check("Web 1", &e), -1);
 	assert_string_equal(e.msg, "\"Web 1\" is not a valid name: use 1 to 63 of a-z, "
-				   "0-9 and \"-\", with a "
-				   "letter or digit at both ends");
+				   "0-9 and \"-\", with a letter or digit at both ends");
 	assert_int_equal(hostname_check("a..b", &e), -1);
-	assert_string_equal(e.msg, "\"a..b\" is not a valid host name: use parts of 1 to "
-				   "63 of a-z, 0-9 and \"-\", "
-				   "each with a letter or digit at both ends, joined by "
-				   "\".\", at most 253 in all");
+	assert_string_equal(
+		e.msg, "\"a..b\" is not a valid host name: use parts of 1 to 63 of a-z, "
+		       "0-9 and \"-\", each with a letter or digit at both ends, joined "
+		       "by \".\", at most 253 in all");
 	assert_int_equal(realm_check("a/b", &e), -1);
-	assert_string_equal(e.msg, "\"a/b\" is not a valid realm: use 1 to 64 of A-Z, "
-				   "a-z, 0-9, \".\", \"_\" and "
-				   "\"-\", beginning with a letter or digit");
+	assert_string_equal(
+		e.msg, "\"a/b\" is not a valid realm: use 1 to 64 of A-Z, a-z, 0-9, "
+		       "\".\", \"_\" and \"-\", beginning with a letter or digit");
 	assert_int_equal(uuid_check("x\n", &e), -1);
-	assert_string_equal(e.msg,
-		"\"x \" is not a uuid: use lower case hexadecimal digits like "
-		"\"123e4567-e89b-42d3-a456-426614174000\"");
+	assert_string_equal(
+		e.msg, "\"x \" is not a uuid: use lower case hexadecimal digits like "
+		       "\"123e4567-e89b-42d3-a456-426614174000\"");
 	assert_int_equal(name_check(X60 X60, &e), -1);
 	assert_non_null(strstr(e.msg, "\"" X60 X10 "...\" is not"));
 }

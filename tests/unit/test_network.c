@@ -19,8 +19,8 @@ static void full_round_trip(void **state)
 		"{" NEEDED ",\"vni\":42,\"prefix\":\"2001:db8:1:2::/64\","
 		"\"dns\":[\"2001:db8::53\"],\"mtu\":1430,"
 		"\"created\":\"2001-09-09T01:46:40Z\",\"reason\":\"x\",\"later\":1}";
-	struct network n = {0};
-	struct err e = {0};
+	struct network n = { 0 };
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(network_parse(text, strlen(text), &n, &e), 0);
@@ -33,18 +33,18 @@ static void full_round_trip(void **state)
 
 static void bad_ones(void **state)
 {
-	static const char *const bad[] = {"{}", "{" NEEDED ",\"vni\":16777216}",
+	static const char *const bad[] = { "{}", "{" NEEDED ",\"vni\":16777216}",
 		"{" NEEDED ",\"prefix\":\"2001:db8::\"}",
 		"{" NEEDED ",\"prefix\":\"2001:db8::/48\"}",
 		"{" NEEDED ",\"prefix\":\"2001:db8::1/64\"}",
 		"{" NEEDED ",\"prefix\":\"192.0.2.0/64\"}",
 		"{" NEEDED ",\"prefix\":\"2001:db8::/64x\"}",
-		"{" NEEDED ",\"dns\":[\"192.0.2.1\"]}", NULL};
+		"{" NEEDED ",\"dns\":[\"192.0.2.1\"]}", NULL };
 	(void)state;
 
 	for (const char *const *b = bad; *b; b++) {
-		struct network n = {.vni = 77};
-		struct err e = {0};
+		struct network n = { .vni = 77 };
+		struct err e = { 0 };
 
 		if (network_parse(*b, strlen(*b), &n, &e) == 0)
 			fail_msg("accepted: %s", *b);

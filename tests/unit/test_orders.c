@@ -24,13 +24,13 @@ struct world {
 	int fault_at, fault_kind; /* the fault_at-th write from now on */
 };
 
-static const struct who admin = {"root", "ungleich-admin", true};
-static const struct who alice = {"alice", "users", false};
-static const struct who bob = {"bob", "users", false};
+static const struct who admin = { "root", "ungleich-admin", true };
+static const struct who alice = { "alice", "users", false };
+static const struct who bob = { "bob", "users", false };
 
 static const struct orders_conf conf = {
-	.quota = {.vms = 5, .cpu = 8, .ram_mib = 8192, .disk_gib = 100},
-	.limits = {.max_cpu = 4, .max_ram_mib = 4096, .max_disk_gib = 50},
+	.quota = { .vms = 5, .cpu = 8, .ram_mib = 8192, .disk_gib = 100 },
+	.limits = { .max_cpu = 4, .max_ram_mib = 4096, .max_disk_gib = 50 },
 };
 
 static json_t *js(const char *text)
@@ -59,10 +59,8 @@ static void fail_write(struct world *w, int n, int kind)
 
 static void make_store_and_image(struct world *w)
 {
-	CLEANUP(image_store_done)
-	struct image_store store = {0};
-	CLEANUP(image_done)
-	struct image image = {0};
+	CLEANUP(image_store_done) struct image_store store = { 0 };
+	CLEANUP(image_done) struct image image = { 0 };
 	CLEANUP(json_decref_ptr)
 	json_t *s =
 		js("{\"name\":\"local\",\"type\":\"filesystem\",\"path\":\"/srv/x\"}");
@@ -84,7 +82,7 @@ static int setup(void **state)
 
 	w->etcd = fake_etcd_new();
 	w->kv = kv_fake_open(w->etcd);
-	w->fault = (struct kv_fault){.on_write = on_write, .aux = w};
+	w->fault = (struct kv_fault){ .on_write = on_write, .aux = w };
 	kv_fake_set_fault(w->kv, &w->fault);
 	keys_set_defaults(&w->keys);
 	w->orders = orders_new(w->kv, &w->keys, &conf);
@@ -108,8 +106,7 @@ static int teardown(void **state)
 static int create_as(struct world *w, const struct who *who, const char *text,
 	const char *idem, struct vm *out, struct err *e)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *body = js(text);
+	CLEANUP(json_decref_ptr) json_t *body = js(text);
 
 	return orders_vm_create(w->orders, who, body, idem, NOW, out, e);
 }
@@ -119,7 +116,7 @@ static void create(
 {
 	CLEANUP_STR char *text =
 		xasprintf("{\"name\":\"%s\",\"image\":\"debian\"}", name);
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (create_as(w, who, text, NULL, out, &e) != 0)
 		fail_msg("create %s: %s", name, e.msg);
@@ -127,8 +124,7 @@ static void create(
 
 static void assert_absent(struct world *w, char *key)
 {
-	CLEANUP(kv_pair_done)
-	struct kv_pair p = {0};
+	CLEANUP(kv_pair_done) struct kv_pair p = { 0 };
 	struct err e;
 
 	assert_int_equal(kv_get(w->kv, key, &p, NULL, &e), 0);
@@ -139,8 +135,7 @@ static void assert_absent(struct world *w, char *key)
 
 static void read_request(struct world *w, char *key, struct request *out)
 {
-	CLEANUP(kv_pair_done)
-	struct kv_pair p = {0};
+	CLEANUP(kv_pair_done) struct kv_pair p = { 0 };
 	struct err e;
 
 	assert_int_equal(kv_get(w->kv, key, &p, NULL, &e), 0);
@@ -152,8 +147,7 @@ static void read_request(struct world *w, char *key, struct request *out)
 
 static void assert_request(struct world *w, char *key, enum request_type type)
 {
-	CLEANUP(request_done)
-	struct request r = {0};
+	CLEANUP(request_done) struct request r = { 0 };
 
 	read_request(w, key, &r);
 	assert_int_equal(r.type, type);
@@ -170,8 +164,7 @@ static int64_t count(struct world *w, const char *prefix)
 
 static void assert_use(struct world *w, const struct who *who, int64_t vms, int64_t cpu)
 {
-	CLEANUP(user_done)
-	struct user u = {0};
+	CLEANUP(user_done) struct user u = { 0 };
 	struct err e;
 
 	assert_int_equal(
@@ -184,8 +177,7 @@ static void assert_use(struct world *w, const struct who *who, int64_t vms, int6
 static void set_vm(
 	struct world *w, struct vm *vm, enum vm_status status, const char *host)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	CLEANUP_STR char *key = key_vm(&w->keys, vm->uuid);
 	CLEANUP_STR char *text = NULL;
 	struct err e;
@@ -199,8 +191,7 @@ static void set_vm(
 
 static void del_key(struct world *w, char *key)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	struct err e;
 
 	kv_txn_del(t, key);
@@ -220,10 +211,8 @@ static void create_running(struct world *w, const char *name, struct vm *vm)
 
 static void test_create(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	CLEANUP(vm_done)
-	struct vm got = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP(vm_done) struct vm got = { 0 };
 	struct world *w = *state;
 	const struct vm_disk *disk;
 	struct err e;
@@ -246,8 +235,7 @@ static void test_create(void **state)
 
 static void test_create_stopped(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	struct world *w = *state;
 	struct err e;
 
@@ -266,9 +254,8 @@ static void test_create_stopped(void **state)
 static void refuse(
 	struct world *w, const char *text, enum err_kind kind, const char *field)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	struct err e = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	struct err e = { 0 };
 
 	assert_int_equal(create_as(w, &alice, text, NULL, &vm, &e), -1);
 	if (e.kind != kind || strcmp(e.field, field) != 0)
@@ -279,8 +266,7 @@ static void refuse(
 
 static void test_create_refusals(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	struct world *w = *state;
 
 	create(w, &alice, "taken", &vm);
@@ -316,16 +302,12 @@ static void test_create_refusals(void **state)
 
 static void test_quota(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	CLEANUP(user_done)
-	struct user u = {0};
-	CLEANUP(json_decref_ptr)
-	json_t *more = js("{\"quota\":{\"vms\":6}}");
-	CLEANUP(json_decref_ptr)
-	json_t *none = js("{\"quota\":null}");
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP(user_done) struct user u = { 0 };
+	CLEANUP(json_decref_ptr) json_t *more = js("{\"quota\":{\"vms\":6}}");
+	CLEANUP(json_decref_ptr) json_t *none = js("{\"quota\":null}");
 	struct world *w = *state;
-	struct err e = {0};
+	struct err e = { 0 };
 	char name[16];
 
 	for (int i = 0; i < 5; i++) {
@@ -352,12 +334,10 @@ static void test_quota(void **state)
 
 static void test_idempotency(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	CLEANUP(vm_done)
-	struct vm again = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP(vm_done) struct vm again = { 0 };
 	struct world *w = *state;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	assert_int_equal(create_as(w, &alice, "{\"name\":\"a\",\"image\":\"debian\"}",
 				 "k1", &vm, &e),
@@ -390,10 +370,9 @@ static void test_idempotency(void **state)
 /* The original answer, though the quota would not allow another one. */
 static void test_idempotency_beyond_quota(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	struct world *w = *state;
-	struct err e = {0};
+	struct err e = { 0 };
 	char text[80], key[16];
 
 	for (int i = 0; i < 5; i++) {
@@ -411,10 +390,8 @@ static void test_idempotency_beyond_quota(void **state)
 /* What is refused takes no lease: they last for a day, and anybody could fill the store. */
 static void test_idempotency_refused(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	CLEANUP(kv_list_done)
-	struct kv_list list = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP(kv_list_done) struct kv_list list = { 0 };
 	struct world *w = *state;
 	struct err e;
 
@@ -439,12 +416,10 @@ static void test_idempotency_refused(void **state)
 /* The lease of the keys is gone (a restored store): the next order takes a new one. */
 static void test_idempotency_lease_lost(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	CLEANUP(kv_list_done)
-	struct kv_list list = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP(kv_list_done) struct kv_list list = { 0 };
 	struct world *w = *state;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	assert_int_equal(create_as(w, &alice, "{\"name\":\"a\",\"image\":\"debian\"}",
 				 "k1", &vm, &e),
@@ -462,12 +437,11 @@ static void test_idempotency_lease_lost(void **state)
 static void test_create_unknown(void **state)
 {
 	struct world *w = *state;
-	struct err e = {0};
+	struct err e = { 0 };
 	char text[80];
 
 	for (int kind = 1; kind <= 3; kind++) {
-		CLEANUP(vm_done)
-		struct vm vm = {0};
+		CLEANUP(vm_done) struct vm vm = { 0 };
 		int r;
 
 		snprintf(text, sizeof(text), "{\"name\":\"a%d\",\"image\":\"debian\"}",
@@ -486,15 +460,12 @@ static void test_create_unknown(void **state)
 /* Another API process changes what this one remembers. */
 static void test_create_beside_another_process(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	struct world *w = *state;
 	struct orders *other = orders_new(w->kv, &w->keys, &conf);
-	CLEANUP(json_decref_ptr)
-	json_t *b = js("{\"name\":\"b\",\"image\":\"debian\"}");
-	CLEANUP(json_decref_ptr)
-	json_t *c = js("{\"name\":\"c\",\"image\":\"debian\"}");
-	struct err e = {0};
+	CLEANUP(json_decref_ptr) json_t *b = js("{\"name\":\"b\",\"image\":\"debian\"}");
+	CLEANUP(json_decref_ptr) json_t *c = js("{\"name\":\"c\",\"image\":\"debian\"}");
+	struct err e = { 0 };
 
 	create(w, &alice, "a", &vm);
 	assert_int_equal(orders_vm_create(other, &alice, b, NULL, NOW, &vm, &e), 0);
@@ -511,16 +482,14 @@ static void test_create_beside_another_process(void **state)
 static void test_ssh_keys(void **state)
 {
 	static const char key1[] =
-		"ssh-ed25519 "
-		"AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUW"
+		"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUW"
 		"FxgZGhscHR4f a@b";
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	struct ssh_key got = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	struct ssh_key got = { 0 };
 	CLEANUP(json_decref_ptr)
 	json_t *body = json_pack("{s:s, s:s}", "name", "laptop", "key", key1);
 	struct world *w = *state;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (orders_ssh_key_add(w->orders, &alice, body, NOW, &got, &e) != 0)
 		fail_msg("%s", e.msg);
@@ -551,12 +520,10 @@ static void test_ssh_keys(void **state)
 
 static void test_others_are_not_found(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	CLEANUP(vm_done)
-	struct vm got = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP(vm_done) struct vm got = { 0 };
 	struct world *w = *state;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	create(w, &alice, "web", &vm);
 	assert_int_equal(orders_vm_get(w->orders, &bob, "web", &got, &e), -1);
@@ -568,7 +535,7 @@ static void test_others_are_not_found(void **state)
 	assert_int_equal(orders_vm_delete(w->orders, &bob, vm.uuid, NOW, &got, &e), -1);
 	assert_int_equal(e.kind, ERR_NOT_FOUND);
 	assert_int_equal(
-		orders_request_get(w->orders, &bob, vm.uuid, &(struct request){0}, &e),
+		orders_request_get(w->orders, &bob, vm.uuid, &(struct request){ 0 }, &e),
 		-1);
 	assert_int_equal(e.kind, ERR_NOT_FOUND);
 	assert_int_equal(
@@ -581,15 +548,13 @@ static void test_others_are_not_found(void **state)
 
 static void test_garbage(void **state)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	struct world *w = *state;
 	const char *uuid = "01234567-89ab-4cde-8123-456789abcdef";
 	CLEANUP_STR char *key = key_vm(&w->keys, uuid);
 	CLEANUP_STR char *name = key_vm_name("users", "alice", "bad");
-	struct err e = {0};
+	struct err e = { 0 };
 
 	kv_txn_put(t, key, "{nonsense");
 	kv_txn_put(t, name, uuid);
@@ -606,10 +571,9 @@ static void test_garbage(void **state)
 
 static void test_stop_waiting(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	struct world *w = *state;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	create(w, &alice, "a", &vm);
 	assert_int_equal(orders_vm_stop(w->orders, &alice, "a", false, NOW, &vm, &e), 0);
@@ -623,14 +587,12 @@ static void test_stop_waiting(void **state)
 /* Nothing happens as long as the host is away: whoever looks is told. */
 static void test_host_dead(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	struct world *w = *state;
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	CLEANUP_STR char *key = key_host(&w->keys, "h1");
 	const struct vm_log_line *line;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	create_running(w, "a", &vm);
 	kv_txn_put(t, key, "{\"hostname\":\"h1\",\"status\":\"DEAD\"}");
@@ -638,10 +600,8 @@ static void test_host_dead(void **state)
 	set_vm(w, &vm, VM_KILLED, "h1");
 	assert_int_equal(orders_vm_stop(w->orders, &alice, "a", false, NOW, &vm, &e), 0);
 	line = jtab_list_at(&vm_log_jtab, &vm.log, vm.log.len - 1);
-	assert_string_equal(line->text,
-		"stop ordered by alice@users; nothing is heard of host h1: it is done "
-		"when "
-		"that is back");
+	assert_string_equal(line->text, "stop ordered by alice@users; nothing is heard "
+					"of host h1: it is done when that is back");
 	assert_int_equal(orders_vm_delete(w->orders, &alice, "a", NOW, &vm, &e), 0);
 	line = jtab_list_at(&vm_log_jtab, &vm.log, vm.log.len - 1);
 	assert_non_null(strstr(line->text, "nothing is heard of host h1"));
@@ -649,12 +609,10 @@ static void test_host_dead(void **state)
 
 static void test_stop_running(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	CLEANUP(request_done)
-	struct request r = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP(request_done) struct request r = { 0 };
 	struct world *w = *state;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	create_running(w, "a", &vm);
 	assert_int_equal(orders_vm_stop(w->orders, &alice, "a", false, NOW, &vm, &e), 0);
@@ -674,10 +632,9 @@ static void test_stop_running(void **state)
 
 static void test_start_in_error(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	struct world *w = *state;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	create_running(w, "a", &vm);
 	assert_int_equal(
@@ -695,10 +652,9 @@ static void test_start_in_error(void **state)
 
 static void test_reboot(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	struct world *w = *state;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	create_running(w, "a", &vm);
 	assert_int_equal(
@@ -716,10 +672,9 @@ static void test_reboot(void **state)
 /* A reboot whose answer is lost is ordered once. */
 static void test_reboot_unknown(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	struct world *w = *state;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	create_running(w, "a", &vm);
 	for (int kind = 2; kind <= 3; kind++) {
@@ -733,10 +688,9 @@ static void test_reboot_unknown(void **state)
 
 static void test_delete(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	struct world *w = *state;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	create(w, &alice, "never-placed", &vm);
 	assert_int_equal(
@@ -764,9 +718,8 @@ static void test_delete(void **state)
 
 static void patch(struct world *w, const char *text, enum err_kind kind, struct vm *out)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *body = js(text);
-	struct err e = {0};
+	CLEANUP(json_decref_ptr) json_t *body = js(text);
+	struct err e = { 0 };
 	int r = orders_vm_patch(w->orders, &alice, "a", body, NOW, out, &e);
 
 	if (r < 0 && e.kind != kind)
@@ -776,12 +729,10 @@ static void patch(struct world *w, const char *text, enum err_kind kind, struct 
 
 static void test_patch(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	CLEANUP(vm_done)
-	struct vm other = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP(vm_done) struct vm other = { 0 };
 	struct world *w = *state;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	create(w, &alice, "b", &other);
 	create_running(w, "a", &vm);
@@ -806,16 +757,13 @@ static void test_patch(void **state)
 
 static void test_hosts(void **state)
 {
-	CLEANUP(host_done)
-	struct host h = {0};
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(host_done) struct host h = { 0 };
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	CLEANUP(json_decref_ptr)
 	json_t *body = js("{\"hostname\":\"h1\",\"labels\":{\"rack\":\"r1\"}}");
-	CLEANUP(json_decref_ptr)
-	json_t *change = js("{\"cpu_overcommit\":400}");
+	CLEANUP(json_decref_ptr) json_t *change = js("{\"cpu_overcommit\":400}");
 	struct world *w = *state;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	assert_int_equal(
 		orders_host_create(w->orders, &alice, body, NULL, NOW, &h, &e), -1);
@@ -846,19 +794,17 @@ static void test_hosts(void **state)
 
 static void test_images(void **state)
 {
-	CLEANUP(image_done)
-	struct image im = {0};
+	CLEANUP(image_done) struct image im = { 0 };
 	CLEANUP(json_decref_ptr)
 	json_t *body = js("{\"name\":\"mine\",\"store\":\"local\",\"path\":\"m.img\","
 			  "\"format\":\"raw\"}");
 	CLEANUP(json_decref_ptr)
 	json_t *twin = js("{\"name\":\"debian\",\"store\":\"local\",\"path\":\"m.img\","
 			  "\"format\":\"raw\",\"public\":true}");
-	CLEANUP(json_decref_ptr)
-	json_t *public = js("{\"public\":true}");
-	static const struct who other_admin = {"eve", "ungleich-admin", true};
+	CLEANUP(json_decref_ptr) json_t *public = js("{\"public\":true}");
+	static const struct who other_admin = { "eve", "ungleich-admin", true };
 	struct world *w = *state;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	assert_int_equal(
 		orders_image_create(w->orders, &admin, body, NULL, NOW, &im, &e), 0);
@@ -889,7 +835,7 @@ static void test_images(void **state)
 static void test_image_delete_cut_short(void **state)
 {
 	struct world *w = *state;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	fail_write(w, 2, 1);
 	assert_int_equal(orders_image_delete(w->orders, &admin, "debian", &e), -1);
@@ -900,12 +846,10 @@ static void test_image_delete_cut_short(void **state)
 
 static void test_requests(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	CLEANUP(request_done)
-	struct request r = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP(request_done) struct request r = { 0 };
 	struct world *w = *state;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	create(w, &alice, "a", &vm);
 	assert_int_equal(orders_request_get(w->orders, &alice, vm.uuid, &r, &e), 0);
@@ -928,11 +872,10 @@ static void test_requests(void **state)
 /* etcd does not answer at all. */
 static void test_cut(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
-	struct kv_fault cut = {.is_cut = true};
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	struct kv_fault cut = { .is_cut = true };
 	struct world *w = *state;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	kv_fake_set_fault(w->kv, &cut);
 	assert_int_equal(create_as(w, &alice, "{\"name\":\"a\",\"image\":\"debian\"}",

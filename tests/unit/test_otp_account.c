@@ -80,16 +80,14 @@ static void drift(void **state)
 static void seed_is_sealed(void **state)
 {
 	struct world *w = *state;
-	CLEANUP(kv_pair_done)
-	struct kv_pair p = {0};
+	CLEANUP(kv_pair_done) struct kv_pair p = { 0 };
 	struct err e;
 	assert_int_equal(kv_get(w->as.kv, "/v1/otp/customers/bob", &p, NULL, &e), 0);
 	assert_non_null(p.value);
 	assert_null(strstr(p.value, w->seed));
 
 	/* The same value under another name does not open: nobody becomes somebody else. */
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	kv_txn_put(t, "/v1/otp/customers/eve", p.value);
 	assert_int_equal(kv_txn_commit(w->as.kv, t, NULL, &e), 0);
 	w->as.key[0] ^= 1;
@@ -127,7 +125,7 @@ static void lost_answers(void **state)
 {
 	struct world *w = *state;
 	int how = 2;
-	struct kv_fault fault = {.on_write = lose_answer, .aux = &how};
+	struct kv_fault fault = { .on_write = lose_answer, .aux = &how };
 	kv_fake_set_fault(w->as.kv, &fault);
 	assert_int_equal(ask(w, "bob", NOW, true), ACCOUNT_OK);
 	assert_int_equal(ask(w, "bob", NOW, true), ACCOUNT_USED);
@@ -147,9 +145,8 @@ static void list(void **state)
 {
 	struct world *w = *state;
 	struct err e;
-	int n[2] = {0};
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
+	int n[2] = { 0 };
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	kv_txn_put(t, "/v1/otp/customers/broken", "{");
 	kv_txn_put(t, "/v1/otp/other/broken", "7");
 	assert_int_equal(kv_txn_commit(w->as.kv, t, NULL, &e), 0);

@@ -25,8 +25,7 @@ static void check_parsed(const struct otp_question *q)
 static void new_dialect(void **state)
 {
 	(void)state;
-	CLEANUP(otp_question_done)
-	struct otp_question q = {0};
+	CLEANUP(otp_question_done) struct otp_question q = { 0 };
 	struct err e;
 	assert_int_equal(verify("{\"auth_name\":\"api\",\"auth_realm\":\"ungleich-auth\","
 				"\"auth_token\":\"111111\",\"name\":\"bob\","
@@ -39,8 +38,7 @@ static void new_dialect(void **state)
 static void old_dialect(void **state)
 {
 	(void)state;
-	CLEANUP(otp_question_done)
-	struct otp_question q = {0};
+	CLEANUP(otp_question_done) struct otp_question q = { 0 };
 	struct err e;
 	assert_int_equal(
 		verify("{\"name\":\"api\",\"realm\":\"ungleich-auth\","
@@ -57,25 +55,24 @@ static void bad_bodies(void **state)
 	static const struct {
 		const char *body, *field;
 	} cases[] = {
-		{"", ""},
-		{"[]", ""},
-		{"{}", "auth_name"},
-		{"{\"auth_name\":\"a\",\"auth_realm\":\"b\",\"auth_token\":\"1\","
-		 "\"name\":\"c/d\",\"realm\":\"e\",\"token\":\"2\"}",
-			"name"},
-		{"{\"auth_name\":\"a\",\"auth_realm\":\"b\",\"auth_token\":\"1\","
-		 "\"name\":\"c\",\"realm\":\"e\",\"token\":2}",
-			"token"},
-		{"{\"auth_name\":\"a\",\"auth_realm\":\"b\",\"auth_token\":\"1\","
-		 "\"name\":\"c\",\"realm\":\"e\",\"token\":\"2\",\"more\":1}",
-			"more"},
-		{"{\"name\":\"a\",\"realm\":\"b\",\"token\":\"1\",\"verifyname\":\"c\"}",
-			"verifyrealm"},
+		{ "", "" },
+		{ "[]", "" },
+		{ "{}", "auth_name" },
+		{ "{\"auth_name\":\"a\",\"auth_realm\":\"b\",\"auth_token\":\"1\","
+		  "\"name\":\"c/d\",\"realm\":\"e\",\"token\":\"2\"}",
+			"name" },
+		{ "{\"auth_name\":\"a\",\"auth_realm\":\"b\",\"auth_token\":\"1\","
+		  "\"name\":\"c\",\"realm\":\"e\",\"token\":2}",
+			"token" },
+		{ "{\"auth_name\":\"a\",\"auth_realm\":\"b\",\"auth_token\":\"1\","
+		  "\"name\":\"c\",\"realm\":\"e\",\"token\":\"2\",\"more\":1}",
+			"more" },
+		{ "{\"name\":\"a\",\"realm\":\"b\",\"token\":\"1\",\"verifyname\":\"c\"}",
+			"verifyrealm" },
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		CLEANUP(otp_question_done)
-		struct otp_question q = {0};
-		struct err e = {0};
+		CLEANUP(otp_question_done) struct otp_question q = { 0 };
+		struct err e = { 0 };
 		assert_true(verify(cases[i].body, &q, &e) < 0);
 		assert_int_equal(e.kind, ERR_INVALID);
 		assert_string_equal(e.field, cases[i].field);
@@ -88,8 +85,7 @@ static void managing(void **state)
 	static const char body[] =
 		"{\"auth_name\":\"root\",\"auth_realm\":\"ungleich-admin\","
 		"\"auth_token\":\"1\"}";
-	CLEANUP(otp_question_done)
-	struct otp_question q = {0};
+	CLEANUP(otp_question_done) struct otp_question q = { 0 };
 	struct err e;
 	assert_int_equal(otp_manage_parse(body, strlen(body), false, &q, &e), 0);
 	assert_string_equal(q.asker.name, "root");

@@ -7,11 +7,11 @@
 
 static void whole_numbers(void **state)
 {
-	static const char *const bad[] = {"", " 1", "1 ", "+", "-", "--1", "1.0", "0x10",
+	static const char *const bad[] = { "", " 1", "1 ", "+", "-", "--1", "1.0", "0x10",
 		"1e3", "x", "11", "-11", "9223372036854775808",
-		"99999999999999999999999999999999", "\xd9\xa3"};
+		"99999999999999999999999999999999", "\xd9\xa3" };
 	int64_t n = 77;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -41,7 +41,7 @@ static void long_input_is_quoted_in_part(void **state)
 {
 	char text[5000];
 	int64_t n;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	memset(text, 'x', sizeof(text) - 1);
@@ -53,10 +53,10 @@ static void long_input_is_quoted_in_part(void **state)
 
 static void yes_and_no(void **state)
 {
-	static const char *const yes[] = {"yes", "true", "on", "1", "Yes", "TRUE"};
-	static const char *const no[] = {"no", "false", "off", "0"};
-	static const char *const bad[] = {"", "2", "y", "yes ", "truee"};
-	struct err e = {0};
+	static const char *const yes[] = { "yes", "true", "on", "1", "Yes", "TRUE" };
+	static const char *const no[] = { "no", "false", "off", "0" };
+	static const char *const bad[] = { "", "2", "y", "yes ", "truee" };
+	struct err e = { 0 };
 	bool b;
 
 	(void)state;
@@ -82,33 +82,33 @@ static void sizes(void **state)
 		const char *text;
 		int64_t bytes; /* -1: refused */
 	} rows[] = {
-		{"20", 20 * GIB},
-		{"20GiB", 20 * GIB},
-		{"20G", 20 * GIB},
-		{"20GB", 20 * GIB},
-		{"20gib", 20 * GIB},
-		{"512MiB", GIB / 2},
-		{"1TiB", 1024 * GIB},
-		{"4K", 4096},
-		{"100B", 100},
-		{"0", 0},
-		{"8388607T", INT64_C(8388607) << 40},
-		{"", -1},
-		{"G", -1},
-		{"-1G", -1},
-		{"+1G", -1},
-		{"1.5G", -1},
-		{"1 G", -1},
-		{"1GiBs", -1},
-		{"1Gi", -1},
-		{"1X", -1},
-		{"1Bi", -1},
-		{"8388608T", -1},
-		{"9223372036854775807", -1},
-		{"9223372036854775808B", -1},
-		{"1000000000000000000000000000G", -1},
+		{ "20", 20 * GIB },
+		{ "20GiB", 20 * GIB },
+		{ "20G", 20 * GIB },
+		{ "20GB", 20 * GIB },
+		{ "20gib", 20 * GIB },
+		{ "512MiB", GIB / 2 },
+		{ "1TiB", 1024 * GIB },
+		{ "4K", 4096 },
+		{ "100B", 100 },
+		{ "0", 0 },
+		{ "8388607T", INT64_C(8388607) << 40 },
+		{ "", -1 },
+		{ "G", -1 },
+		{ "-1G", -1 },
+		{ "+1G", -1 },
+		{ "1.5G", -1 },
+		{ "1 G", -1 },
+		{ "1GiBs", -1 },
+		{ "1Gi", -1 },
+		{ "1X", -1 },
+		{ "1Bi", -1 },
+		{ "8388608T", -1 },
+		{ "9223372036854775807", -1 },
+		{ "9223372036854775808B", -1 },
+		{ "1000000000000000000000000000G", -1 },
 	};
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -125,10 +125,11 @@ static void durations(void **state)
 	static const struct {
 		const char *text;
 		int64_t sec;
-	} rows[] = {{"90", 90}, {"90s", 90}, {"10m", 600}, {"2h", 7200}, {"1d", 86400},
-		{"0", 0}, {"", -1}, {"s", -1}, {"1w", -1}, {"-1s", -1}, {"1ms", -1},
-		{"1h30m", -1}, {"1.5h", -1}, {"9223372036854775807d", -1}};
-	struct err e = {0};
+	} rows[] = { { "90", 90 }, { "90s", 90 }, { "10m", 600 }, { "2h", 7200 },
+		{ "1d", 86400 }, { "0", 0 }, { "", -1 }, { "s", -1 }, { "1w", -1 },
+		{ "-1s", -1 }, { "1ms", -1 }, { "1h30m", -1 }, { "1.5h", -1 },
+		{ "9223372036854775807d", -1 } };
+	struct err e = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -146,16 +147,16 @@ static void times_there_and_back(void **state)
 		const char *text;
 		int64_t sec;
 	} rows[] = {
-		{"1970-01-01T00:00:00Z", 0},
-		{"1969-12-31T23:59:59Z", -1},
-		{"2000-02-29T12:00:00Z", 951825600},
-		{"2026-11-23T04:00:00Z", 1795406400},
-		{"2038-01-19T03:14:08Z", 2147483648},
-		{"0000-01-01T00:00:00Z", -62167219200},
-		{"9999-12-31T23:59:59Z", 253402300799},
+		{ "1970-01-01T00:00:00Z", 0 },
+		{ "1969-12-31T23:59:59Z", -1 },
+		{ "2000-02-29T12:00:00Z", 951825600 },
+		{ "2026-11-23T04:00:00Z", 1795406400 },
+		{ "2038-01-19T03:14:08Z", 2147483648 },
+		{ "0000-01-01T00:00:00Z", -62167219200 },
+		{ "9999-12-31T23:59:59Z", 253402300799 },
 	};
 	char text[TIME_STR_SIZE];
-	struct err e = {0};
+	struct err e = { 0 };
 	int64_t sec = 0;
 
 	(void)state;
@@ -173,13 +174,14 @@ static void times_there_and_back(void **state)
 
 static void bad_times(void **state)
 {
-	static const char *const bad[] = {"", "2026", "2026-11-23", "2026-11-23T04:00:00",
-		"2026-11-23 04:00:00Z", "2026-11-23T04:00:00+00:00",
-		"2026-11-23T04:00:00.0Z", "2026-11-23T04:00:00Z ", "2026-02-30T00:00:00Z",
-		"2025-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z",
-		"2026-01-00T00:00:00Z", "2026-01-01T24:00:00Z", "2026-01-01T00:60:00Z",
-		"2016-12-31T23:59:60Z", "-026-01-01T00:00:00Z", "2026-1-01T00:00:00ZZ"};
-	struct err e = {0};
+	static const char *const bad[] = { "", "2026", "2026-11-23",
+		"2026-11-23T04:00:00", "2026-11-23 04:00:00Z",
+		"2026-11-23T04:00:00+00:00", "2026-11-23T04:00:00.0Z",
+		"2026-11-23T04:00:00Z ", "2026-02-30T00:00:00Z", "2025-02-29T00:00:00Z",
+		"2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z", "2026-01-00T00:00:00Z",
+		"2026-01-01T24:00:00Z", "2026-01-01T00:60:00Z", "2016-12-31T23:59:60Z",
+		"-026-01-01T00:00:00Z", "2026-1-01T00:00:00ZZ" };
+	struct err e = { 0 };
 	int64_t sec = 77;
 
 	(void)state;
@@ -195,35 +197,35 @@ static void hosts_and_ports(void **state)
 		const char *text, *host; /* NULL: refused */
 		int port;
 	} rows[] = {
-		{"[2001:db8::1]:8080", "2001:db8::1", 8080},
-		{"[2001:db8::1]", "2001:db8::1", 443},
-		{"[::]", "::", 443},
-		{"[::1]:0", "::1", 0},
-		{"[fe80::1%eth0]:80", "fe80::1%eth0", 80},
-		{"host-1.example.com:80", "host-1.example.com", 80},
-		{"host", "host", 443},
-		{"127.0.0.1:80", "127.0.0.1", 80},
-		{"", NULL, 0},
-		{":80", NULL, 0},
-		{"::1", NULL, 0},
-		{"2001:db8::1:80", NULL, 0},
-		{"[]", NULL, 0},
-		{"[::1", NULL, 0},
-		{"[::1]8080", NULL, 0},
-		{"[::1]:", NULL, 0},
-		{"[host]:80", NULL, 0},
-		{"[127.0.0.1]:80", NULL, 0},
-		{"[fe80::1%]", NULL, 0},
-		{"[fe80::1%eth0/24]", NULL, 0},
-		{"host:", NULL, 0},
-		{"host:65536", NULL, 0},
-		{"host:-1", NULL, 0},
-		{"host:http", NULL, 0},
-		{"ho st:80", NULL, 0},
-		{"-host", NULL, 0},
-		{"http://host", NULL, 0},
+		{ "[2001:db8::1]:8080", "2001:db8::1", 8080 },
+		{ "[2001:db8::1]", "2001:db8::1", 443 },
+		{ "[::]", "::", 443 },
+		{ "[::1]:0", "::1", 0 },
+		{ "[fe80::1%eth0]:80", "fe80::1%eth0", 80 },
+		{ "host-1.example.com:80", "host-1.example.com", 80 },
+		{ "host", "host", 443 },
+		{ "127.0.0.1:80", "127.0.0.1", 80 },
+		{ "", NULL, 0 },
+		{ ":80", NULL, 0 },
+		{ "::1", NULL, 0 },
+		{ "2001:db8::1:80", NULL, 0 },
+		{ "[]", NULL, 0 },
+		{ "[::1", NULL, 0 },
+		{ "[::1]8080", NULL, 0 },
+		{ "[::1]:", NULL, 0 },
+		{ "[host]:80", NULL, 0 },
+		{ "[127.0.0.1]:80", NULL, 0 },
+		{ "[fe80::1%]", NULL, 0 },
+		{ "[fe80::1%eth0/24]", NULL, 0 },
+		{ "host:", NULL, 0 },
+		{ "host:65536", NULL, 0 },
+		{ "host:-1", NULL, 0 },
+		{ "host:http", NULL, 0 },
+		{ "ho st:80", NULL, 0 },
+		{ "-host", NULL, 0 },
+		{ "http://host", NULL, 0 },
 	};
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -240,7 +242,8 @@ static void hosts_and_ports(void **state)
 			assert_int_equal(port, 1);
 		}
 	}
-	assert_int_equal(parse_host_port("::1", 1, &(char *){0}, &(uint16_t){0}, &e), -1);
+	assert_int_equal(
+		parse_host_port("::1", 1, &(char *){ 0 }, &(uint16_t){ 0 }, &e), -1);
 	assert_non_null(strstr(e.msg, "in brackets"));
 }
 
@@ -251,32 +254,32 @@ static void text_is_utf8_without_control_characters(void **state)
 		size_t size;
 		bool one_line, multi_line;
 	} rows[] = {
-		{"", 0, true, true},
-		{"abc ~", 5, true, true},
-		{"a\nb\t", 4, false, true},
-		{"a\r", 2, false, false},
-		{"a\0b", 3, false, false},
-		{"\x1b", 1, false, false},
-		{"\x7f", 1, false, false},
-		{"\xc3\xa9", 2, true, true},
-		{"\xc2\x85", 2, false, false}, /* C1 */
-		{"\xc2\xa0", 2, true, true},
-		{"\xe2\x82\xac", 3, true, true},
-		{"\xf0\x9f\x98\x80", 4, true, true},
-		{"\xf4\x8f\xbf\xbf", 4, true, true},   /* the last one */
-		{"\xf4\x90\x80\x80", 4, false, false}, /* above U+10FFFF */
-		{"\xc3", 1, false, false},
-		{"\xe2\x82", 2, false, false},
-		{"\xf0\x9f\x98", 3, false, false},
-		{"\xe2\x82\x41", 3, false, false},
-		{"\xc0\xaf", 2, false, false}, /* overlong */
-		{"\xc1\xbf", 2, false, false},
-		{"\xe0\x9f\xbf", 3, false, false}, /* overlong */
-		{"\xf0\x8f\xbf\xbf", 4, false, false},
-		{"\xed\xa0\x80", 3, false, false}, /* surrogate */
-		{"\xed\x9f\xbf", 3, true, true},
-		{"\x80", 1, false, false},
-		{"\xff", 1, false, false},
+		{ "", 0, true, true },
+		{ "abc ~", 5, true, true },
+		{ "a\nb\t", 4, false, true },
+		{ "a\r", 2, false, false },
+		{ "a\0b", 3, false, false },
+		{ "\x1b", 1, false, false },
+		{ "\x7f", 1, false, false },
+		{ "\xc3\xa9", 2, true, true },
+		{ "\xc2\x85", 2, false, false }, /* C1 */
+		{ "\xc2\xa0", 2, true, true },
+		{ "\xe2\x82\xac", 3, true, true },
+		{ "\xf0\x9f\x98\x80", 4, true, true },
+		{ "\xf4\x8f\xbf\xbf", 4, true, true },	 /* the last one */
+		{ "\xf4\x90\x80\x80", 4, false, false }, /* above U+10FFFF */
+		{ "\xc3", 1, false, false },
+		{ "\xe2\x82", 2, false, false },
+		{ "\xf0\x9f\x98", 3, false, false },
+		{ "\xe2\x82\x41", 3, false, false },
+		{ "\xc0\xaf", 2, false, false }, /* overlong */
+		{ "\xc1\xbf", 2, false, false },
+		{ "\xe0\x9f\xbf", 3, false, false }, /* overlong */
+		{ "\xf0\x8f\xbf\xbf", 4, false, false },
+		{ "\xed\xa0\x80", 3, false, false }, /* surrogate */
+		{ "\xed\x9f\xbf", 3, true, true },
+		{ "\x80", 1, false, false },
+		{ "\xff", 1, false, false },
 	};
 
 	(void)state;

@@ -13,14 +13,14 @@
 
 static struct request at(int64_t created)
 {
-	return (struct request){.type = REQ_SCHEDULE_VM, .created = created};
+	return (struct request){ .type = REQ_SCHEDULE_VM, .created = created };
 }
 
 static void test_order(void **state)
 {
-	struct pends ps = {0};
+	struct pends ps = { 0 };
 	struct request r3 = at(3), r1 = at(1), r2 = at(2);
-	static const char *const want[] = {"c", "a", "b", "d"};
+	static const char *const want[] = { "c", "a", "b", "d" };
 
 	(void)state;
 	pends_put(&ps, "d", &r3, 10, 0);
@@ -37,7 +37,7 @@ static void test_order(void **state)
 
 static void test_put_again(void **state)
 {
-	struct pends ps = {0};
+	struct pends ps = { 0 };
 	struct request r = at(100);
 
 	(void)state;
@@ -63,7 +63,7 @@ static void test_put_again(void **state)
 
 static void test_no_deadline(void **state)
 {
-	struct pends ps = {0};
+	struct pends ps = { 0 };
 	struct request r = at(100), timeless = at(0);
 
 	(void)state;
@@ -76,7 +76,7 @@ static void test_no_deadline(void **state)
 
 static void test_del(void **state)
 {
-	struct pends ps = {0};
+	struct pends ps = { 0 };
 	struct request r = at(1);
 
 	(void)state;
@@ -105,8 +105,8 @@ static void test_del(void **state)
 
 static void test_backoff(void **state)
 {
-	static const int64_t want[] = {50, 100, 200, 400, 800, 1600, 3200, 5000, 5000};
-	struct pend p = {0};
+	static const int64_t want[] = { 50, 100, 200, 400, 800, 1600, 3200, 5000, 5000 };
+	struct pend p = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(want); i++) {
@@ -144,7 +144,7 @@ static void test_dirty(void **state)
 
 static void test_intern(void **state)
 {
-	struct intern in = {0};
+	struct intern in = { 0 };
 
 	(void)state;
 	assert_int_equal(intern_id(&in, ""), 0);
@@ -167,11 +167,11 @@ static void test_intern(void **state)
 
 static void test_brief(void **state)
 {
-	struct vm vm = {.owner = xstrdup("alice"),
+	struct vm vm = { .owner = xstrdup("alice"),
 		.owner_realm = xstrdup("r"),
 		.store = xstrdup("s"),
 		.why = xstrdup("because"),
-		.status = VM_KILLED};
+		.status = VM_KILLED };
 
 	(void)state;
 	vm.specs.cpu = 3;
@@ -203,7 +203,7 @@ static void test_brief(void **state)
 /* What says that a VM may have disks somewhere. */
 static void test_was_placed(void **state)
 {
-	struct vm vm = {0};
+	struct vm vm = { 0 };
 
 	(void)state;
 	assert_false(vm_was_placed(&vm));

@@ -16,7 +16,7 @@
 #include "common/base/parse.h"
 #include "tests/lib/test_util.h"
 
-#define SH(script) ((const char *const[]){"sh", "-c", script, NULL})
+#define SH(script) ((const char *const[]){ "sh", "-c", script, NULL })
 
 struct outcome {
 	int rc, status;
@@ -32,7 +32,7 @@ static void outcome_done(struct outcome *o)
 
 static void run(struct outcome *o, struct proc p)
 {
-	*o = (struct outcome){.status = -1};
+	*o = (struct outcome){ .status = -1 };
 	o->rc = proc_run(&p, &o->status, &o->out, &o->err_out, &o->e);
 	/* Whatever happened: no ended child is left to be waited for. */
 	assert_true(waitpid(-1, NULL, WNOHANG) <= 0);
@@ -40,25 +40,23 @@ static void run(struct outcome *o, struct proc p)
 
 static void output_and_status(void **state)
 {
-	CLEANUP(outcome_done)
-	struct outcome o;
+	CLEANUP(outcome_done) struct outcome o;
 	(void)state;
 
-	run(&o, (struct proc){.argv = SH("echo out; echo err >&2; exit 3")});
+	run(&o, (struct proc){ .argv = SH("echo out; echo err >&2; exit 3") });
 	assert_int_equal(o.rc, 0);
 	assert_int_equal(o.status, 3);
 	assert_string_equal(buf_str(&o.out), "out\n");
 	assert_string_equal(buf_str(&o.err_out), "err\n");
 	outcome_done(&o);
-	run(&o, (struct proc){.argv = SH("kill -TERM $$")});
+	run(&o, (struct proc){ .argv = SH("kill -TERM $$") });
 	assert_int_equal(o.rc, 0);
 	assert_int_equal(o.status, 128 + SIGTERM);
 }
 
 static void nothing_is_inherited(void **state)
 {
-	CLEANUP(outcome_done)
-	struct outcome o;
+	CLEANUP(outcome_done) struct outcome o;
 	int fd = open("/dev/null", O_RDONLY); /* without O_CLOEXEC */
 	sigset_t blocked;
 	(void)state;
@@ -72,7 +70,7 @@ static void nothing_is_inherited(void **state)
 				   "sort | tr '\\n' ' '; ls /proc/self/fd | tr '\\n' ' ';"
 				   "cat; grep -h 'SigBlk\\|SigIgn' /proc/self/status | "
 				   "sed '/SigIgn/s/[01][08]0000000$/000000000/'"),
-			.env = (const char *const[]){"MY=1", NULL}});
+			.env = (const char *const[]){ "MY=1", NULL } });
 	sigprocmask(SIG_UNBLOCK, &blocked, NULL);
 	assert_int_equal(o.status, 0);
 	/* 3 is the directory that ls reads. Signals 32 and 33 are libc's own: nobody can
@@ -85,9 +83,8 @@ static void nothing_is_inherited(void **state)
 
 static void much_output_is_cut(void **state)
 {
-	CLEANUP(outcome_done)
-	struct outcome o;
-	struct proc quiet = {.argv = SH("yes | head -c 3000000; echo last line >&2")};
+	CLEANUP(outcome_done) struct outcome o;
+	struct proc quiet = { .argv = SH("yes | head -c 3000000; echo last line >&2") };
 	int status = -1;
 	(void)state;
 
@@ -121,14 +118,13 @@ static pid_t pid_in(const struct buf *b)
 
 static void too_late_kills_the_group(void **state)
 {
-	CLEANUP(outcome_done)
-	struct outcome o;
+	CLEANUP(outcome_done) struct outcome o;
 	int64_t start = test_now_msec();
 	pid_t pid;
 	(void)state;
 
 	run(&o, (struct proc){
-			.argv = SH("sleep 100 & echo $!; wait"), .limit_msec = 300});
+			.argv = SH("sleep 100 & echo $!; wait"), .limit_msec = 300 });
 	assert_int_equal(o.rc, -1);
 	assert_int_equal(o.status, -1);
 	assert_int_equal(o.e.kind, ERR_TIMEOUT);
@@ -140,14 +136,13 @@ static void too_late_kills_the_group(void **state)
 
 static void what_it_leaves_behind_is_killed(void **state)
 {
-	CLEANUP(outcome_done)
-	struct outcome o;
+	CLEANUP(outcome_done) struct outcome o;
 	int64_t start = test_now_msec();
 	pid_t pid;
 	(void)state;
 
 	/* It keeps our pipes open, too. */
-	run(&o, (struct proc){.argv = SH("sleep 100 & echo $!"), .limit_msec = 50000});
+	run(&o, (struct proc){ .argv = SH("sleep 100 & echo $!"), .limit_msec = 50000 });
 	assert_int_equal(o.rc, 0);
 	assert_int_equal(o.status, 0);
 	assert_true(test_now_msec() - start < 10000);
@@ -157,38 +152,36 @@ static void what_it_leaves_behind_is_killed(void **state)
 
 static void what_cannot_run_says_why(void **state)
 {
-	CLEANUP(outcome_done)
-	struct outcome o;
+	CLEANUP(outcome_done) struct outcome o;
 	CLEANUP_STR char *path = test_path("script");
 	(void)state;
 
-	run(&o, (struct proc){.argv = (const char *[]){"no-such-program", NULL}});
+	run(&o, (struct proc){ .argv = (const char *[]){ "no-such-program", NULL } });
 	assert_int_equal(o.rc, -1);
 	assert_int_equal(o.e.kind, ERR_UNSUPPORTED);
 	assert_string_equal(o.e.msg, "no-such-program: there is no such program in PATH");
-	run(&o, (struct proc){.argv = (const char *[]){"/nonexistent/x", NULL}});
+	run(&o, (struct proc){ .argv = (const char *[]){ "/nonexistent/x", NULL } });
 	assert_int_equal(o.rc, -1);
 	assert_int_equal(o.e.kind, ERR_NOT_FOUND);
 	assert_string_equal(
 		o.e.msg, "cannot run /nonexistent/x: No such file or directory");
 	test_write_file(path, "no program\n");
-	run(&o, (struct proc){.argv = (const char *[]){path, NULL}});
+	run(&o, (struct proc){ .argv = (const char *[]){ path, NULL } });
 	assert_int_equal(o.rc, -1);
 	assert_non_null(strstr(o.e.msg, "Permission denied"));
 }
 
 static void limits_hold(void **state)
 {
-	CLEANUP(outcome_done)
-	struct outcome o;
+	CLEANUP(outcome_done) struct outcome o;
 	CLEANUP_STR char *path = test_path("big");
 	CLEANUP_STR char *script =
 		xasprintf("ulimit -v; ulimit -f; head -c 100000 /dev/zero > %s", path);
 	(void)state;
 
-	run(&o, (struct proc){.argv = SH(script),
+	run(&o, (struct proc){ .argv = SH(script),
 			.limit_mem = 512 * 1024 * 1024,
-			.limit_file = 51200});
+			.limit_file = 51200 });
 	assert_int_equal(o.rc, 0);
 	assert_int_not_equal(o.status, 0);
 	assert_string_equal(buf_str(&o.out), "524288\n100\n");
@@ -198,14 +191,13 @@ static void limits_hold(void **state)
 
 static void runs_as_somebody_else(void **state)
 {
-	CLEANUP(outcome_done)
-	struct outcome o;
+	CLEANUP(outcome_done) struct outcome o;
 	(void)state;
 
 	if (geteuid() != 0)
 		return;
 	run(&o, (struct proc){
-			.argv = SH("id -u; id -g; id -G"), .uid = 65534, .gid = 65534});
+			.argv = SH("id -u; id -g; id -G"), .uid = 65534, .gid = 65534 });
 	assert_int_equal(o.status, 0);
 	assert_string_equal(buf_str(&o.out), "65534\n65534\n65534\n");
 }
@@ -215,21 +207,22 @@ static void ok_or_an_error(void **state)
 	static const struct {
 		const char *script, *msg;
 	} rows[] = {
-		{"echo first >&2; echo 'it broke' >&2; echo >&2; exit 4", "sh: it broke"},
-		{"exit 4", "sh: ended with status 4"},
-		{"kill -KILL $$", "sh: killed by signal 9 (Killed)"},
+		{ "echo first >&2; echo 'it broke' >&2; echo >&2; exit 4",
+			"sh: it broke" },
+		{ "exit 4", "sh: ended with status 4" },
+		{ "kill -KILL $$", "sh: killed by signal 9 (Killed)" },
 	};
-	struct buf out = {0};
-	struct err e = {0};
+	struct buf out = { 0 };
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(
-		proc_run_ok(&(struct proc){.argv = SH("echo yes")}, &out, &e), 0);
+		proc_run_ok(&(struct proc){ .argv = SH("echo yes") }, &out, &e), 0);
 	assert_string_equal(buf_str(&out), "yes\n");
 	buf_done(&out);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		assert_int_equal(
-			proc_run_ok(&(struct proc){.argv = SH(rows[i].script)}, NULL, &e),
+		assert_int_equal(proc_run_ok(&(struct proc){ .argv = SH(rows[i].script) },
+					 NULL, &e),
 			-1);
 		assert_string_equal(e.msg, rows[i].msg);
 	}
@@ -239,10 +232,10 @@ static void *run_many(void *aux)
 {
 	(void)aux;
 	for (int i = 0; i < 10; i++) {
-		struct buf out = {0};
+		struct buf out = { 0 };
 		struct err e;
 
-		if (proc_run_ok(&(struct proc){.argv = SH("echo x")}, &out, &e) < 0 ||
+		if (proc_run_ok(&(struct proc){ .argv = SH("echo x") }, &out, &e) < 0 ||
 			strcmp(buf_str(&out), "x\n") != 0)
 			abort();
 		buf_done(&out);
@@ -280,12 +273,12 @@ static void dies_with_us(void **state)
 		snprintf(script, sizeof(script), "echo $$ > /proc/%d/fd/%d; sleep 100",
 			getpid(), fd[1]);
 		_exit(proc_run(
-			&(struct proc){.argv = SH(script)}, &status, NULL, NULL, &e));
+			&(struct proc){ .argv = SH(script) }, &status, NULL, NULL, &e));
 	}
 	close(fd[1]);
 	assert_true(read(fd[0], text, sizeof(text) - 1) > 0);
 	close(fd[0]);
-	struct buf b = {.s = text, .size = strlen(text)};
+	struct buf b = { .s = text, .size = strlen(text) };
 	it = pid_in(&b);
 	assert_int_equal(kill(it, 0), 0);
 	kill(us, SIGKILL);

@@ -25,8 +25,8 @@ static void new_one_is_stable_text(void **state)
 static void new_one_without_host(void **state)
 {
 	CLEANUP_STR char *text = request_new(REQ_SCHEDULE_VM, U, NULL, 1000000000, 0);
-	struct request r = {0};
-	struct err e = {0};
+	struct request r = { 0 };
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(request_parse(text, strlen(text), &r, &e), 0);
@@ -42,8 +42,8 @@ static void every_type_survives(void **state)
 	(void)state;
 	for (int type = 0; type < REQ_N_TYPES; type++) {
 		CLEANUP_STR char *text = request_new(type, U, NULL, 1, 0);
-		struct request r = {0};
-		struct err e = {0};
+		struct request r = { 0 };
+		struct err e = { 0 };
 
 		assert_int_equal(request_parse(text, strlen(text), &r, &e), 0);
 		assert_int_equal(r.type, type);
@@ -56,8 +56,8 @@ static void unknown_members_are_kept(void **state)
 {
 	static const char text[] =
 		"{\"type\":\"StopVM\",\"uuid\":\"" U "\",\"force\":true,\"later\":[1]}";
-	struct request r = {0};
-	struct err e = {0};
+	struct request r = { 0 };
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(request_parse(text, strlen(text), &r, &e), 0);
@@ -69,19 +69,19 @@ static void unknown_members_are_kept(void **state)
 
 static void bad_ones(void **state)
 {
-	static const char *const bad[] = {"", "null", "[]", "{}",
+	static const char *const bad[] = { "", "null", "[]", "{}",
 		"{\"type\":\"StartVM\"}", "{\"uuid\":\"" U "\"}",
 		"{\"type\":\"Dance\",\"uuid\":\"" U "\"}",
 		"{\"type\":\"StartVM\",\"uuid\":\"\"}",
 		"{\"type\":\"StartVM\",\"uuid\":\"x\"}",
 		"{\"type\":\"StartVM\",\"uuid\":\"" U "\",\"hostname\":\"a/b\"}",
 		"{\"type\":\"StartVM\",\"uuid\":\"" U "\",\"attempts\":-1}",
-		"{\"type\":\"StartVM\",\"uuid\":\"" U "\",\"created\":17}", NULL};
+		"{\"type\":\"StartVM\",\"uuid\":\"" U "\",\"created\":17}", NULL };
 	(void)state;
 
 	for (const char *const *b = bad; *b; b++) {
-		struct request r = {.attempts = 77};
-		struct err e = {0};
+		struct request r = { .attempts = 77 };
+		struct err e = { 0 };
 
 		if (request_parse(*b, strlen(*b), &r, &e) == 0)
 			fail_msg("accepted: %s", *b);
@@ -93,9 +93,8 @@ static void bad_ones(void **state)
 static void item_must_fit_its_key(void **state)
 {
 	CLEANUP_STR char *text = request_new(REQ_START_VM, U, "h1", 1, 0);
-	CLEANUP(json_decref_ptr)
-	json_t *json = json_loads(text, 0, NULL);
-	struct err e = {0};
+	CLEANUP(json_decref_ptr) json_t *json = json_loads(text, 0, NULL);
+	struct err e = { 0 };
 	struct request *r;
 	(void)state;
 
@@ -113,9 +112,9 @@ static void item_must_fit_its_key(void **state)
 
 static void failures_back_off(void **state)
 {
-	static const int64_t waits[] = {1, 2, 4, 8, 16, 32, 60, 60, 60};
-	struct request r = {0};
-	struct err e = {0};
+	static const int64_t waits[] = { 1, 2, 4, 8, 16, 32, 60, 60, 60 };
+	struct request r = { 0 };
+	struct err e = { 0 };
 	(void)state;
 
 	err_set(&e, ERR_NO_SPACE, "the store is full");

@@ -16,8 +16,7 @@
 static void find(const char *method, const char *path, enum route_found want,
 	const char *pattern, const char *param)
 {
-	CLEANUP(route_match_done)
-	struct route_match m = {0};
+	CLEANUP(route_match_done) struct route_match m = { 0 };
 	enum route_found got = route_find(api_routes, method, path, &m);
 
 	if (got != want)
@@ -48,8 +47,7 @@ static void test_find(void **state)
 
 static void test_allow(void **state)
 {
-	CLEANUP(route_match_done)
-	struct route_match m = {0};
+	CLEANUP(route_match_done) struct route_match m = { 0 };
 
 	(void)state;
 	assert_int_equal(route_find(api_routes, "PUT", "/v1/vms/a", &m), ROUTE_NO_METHOD);
@@ -97,8 +95,7 @@ static void check_refs(json_t *doc, json_t *j)
 
 static void test_document(void **state)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *doc = openapi_document(api_routes, "0");
+	CLEANUP(json_decref_ptr) json_t *doc = openapi_document(api_routes, "0");
 	CLEANUP_STR char *golden = test_read_file(GOLDEN);
 	char *text;
 
@@ -115,7 +112,7 @@ static void test_document(void **state)
 
 static void test_wait_judge(void **state)
 {
-	struct vm vm = {.status = VM_SCHEDULED};
+	struct vm vm = { .status = VM_SCHEDULED };
 	struct err e;
 	int want;
 

@@ -31,7 +31,7 @@ static void test_place(void **state)
 	(void)state;
 	start(&w);
 	world_add_host(&w, "h1", 8, 8192);
-	world_put_vm(&w, &(struct world_vm){"a"});
+	world_put_vm(&w, &(struct world_vm){ "a" });
 	world_request_at(&w, "a", "ScheduleVM", 0, 1800000900);
 	world_run(&w, 200);
 	world_assert_host(&w, "h1", HOST_ALIVE);
@@ -43,16 +43,14 @@ static void test_place(void **state)
 	assert_true(world_has(&w, placement));
 	assert_false(world_has(&w, old));
 	CLEANUP_STR char *text = world_get(&w, new);
-	CLEANUP(request_done)
-	struct request r = {0};
+	CLEANUP(request_done) struct request r = { 0 };
 	struct err e;
 	assert_non_null(text);
 	assert_int_equal(request_parse(text, strlen(text), &r, &e), 0);
 	assert_int_equal(r.type, REQ_START_VM);
 	assert_string_equal(r.hostname, "h1");
 	assert_int_equal(r.deadline, 1800000900);
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	world_vm_at(&w, "a", &vm);
 	assert_string_equal(vm.disk_host, "h1");
 	assert_string_equal(vm.why,
@@ -72,10 +70,9 @@ static void test_place_shared_store(void **state)
 	world_start(&w);
 	world_put_store(&w, "s", CEPH);
 	world_add_host(&w, "h1", 8, 8192);
-	world_order_vm(&w, &(struct world_vm){"a"});
+	world_order_vm(&w, &(struct world_vm){ "a" });
 	world_run(&w, 200);
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	world_vm_at(&w, "a", &vm);
 	assert_string_equal(vm.hostname, "h1");
 	assert_true(str_is_empty(vm.disk_host));
@@ -88,10 +85,9 @@ static void test_waits_then_fits(void **state)
 
 	(void)state;
 	start(&w);
-	world_order_vm(&w, &(struct world_vm){"a", .ram_mib = 4096});
+	world_order_vm(&w, &(struct world_vm){ "a", .ram_mib = 4096 });
 	world_run(&w, 1000);
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	int64_t rev = world_vm_at(&w, "a", &vm);
 	assert_int_equal(vm.status, VM_REQUESTED_NEW);
 	assert_string_equal(vm.why, "no host is registered");
@@ -127,10 +123,9 @@ static void test_numbers_wobble(void **state)
 	(void)state;
 	start(&w);
 	world_add_host(&w, "h1", 8, 1024);
-	world_order_vm(&w, &(struct world_vm){"a", .ram_mib = 4096});
+	world_order_vm(&w, &(struct world_vm){ "a", .ram_mib = 4096 });
 	world_run(&w, 500);
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	int64_t rev = world_vm_at(&w, "a", &vm);
 	assert_int_equal(vm.log.len, 1);
 	for (int i = 0; i < 5; i++) {
@@ -152,12 +147,12 @@ static void test_room_by_a_stopped_vm(void **state)
 	start(&w);
 	world_add_host(&w, "h1", 1, 1024);
 	world_put_vm(
-		&w, &(struct world_vm){"old", .hostname = "h1", .status = "RUNNING"});
-	world_order_vm(&w, &(struct world_vm){"a"});
+		&w, &(struct world_vm){ "old", .hostname = "h1", .status = "RUNNING" });
+	world_order_vm(&w, &(struct world_vm){ "a" });
 	world_run(&w, 500);
 	world_assert_vm(&w, "a", VM_REQUESTED_NEW, "");
-	world_put_vm(&w, &(struct world_vm){"old", .status = "STOPPED", .want = "stopped",
-				 .disk_host = "h1"});
+	world_put_vm(&w, &(struct world_vm){ "old", .status = "STOPPED",
+				 .want = "stopped", .disk_host = "h1" });
 	world_run(&w, 200);
 	world_assert_vm(&w, "a", VM_SCHEDULED, "h1");
 	world_end(&w);
@@ -171,8 +166,8 @@ static void test_pinned_by_its_disks(void **state)
 	start(&w);
 	world_add_host(&w, "h1", 2, 2048);
 	world_add_host(&w, "h2", 64, 65536);
-	world_order_vm(&w,
-		&(struct world_vm){"a", .status = "REQUESTED_START", .disk_host = "h1"});
+	world_order_vm(&w, &(struct world_vm){
+				   "a", .status = "REQUESTED_START", .disk_host = "h1" });
 	world_run(&w, 300);
 	world_assert_vm(&w, "a", VM_SCHEDULED, "h1");
 	world_end(&w);
@@ -185,7 +180,8 @@ static void test_not_before(void **state)
 	(void)state;
 	start(&w);
 	world_add_host(&w, "h1", 8, 8192);
-	world_put_vm(&w, &(struct world_vm){"a", .status = "KILLED", .disk_host = "h1"});
+	world_put_vm(
+		&w, &(struct world_vm){ "a", .status = "KILLED", .disk_host = "h1" });
 	world_run(&w, 100);
 	world_request_at(&w, "a", "ScheduleVM", clock_unix_sec() + 60, 0);
 	world_run(&w, 58000);
@@ -205,8 +201,7 @@ static void assert_no_request(struct world *w, const char *name)
 
 static void assert_last_log(struct world *w, const char *name, const char *text)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 
 	world_vm_at(w, name, &vm);
 	assert_true(vm.log.len > 0);
@@ -223,8 +218,8 @@ static void test_deadline(void **state)
 	w.conf.deadline_sec = 3600;
 	world_put_host(&w, "h1", 8, 8192, ",\"draining\":true");
 	world_set_alive(&w, "h1", true);
-	world_order_vm(&w, &(struct world_vm){"a"});
-	world_put_vm(&w, &(struct world_vm){"b"});
+	world_order_vm(&w, &(struct world_vm){ "a" });
+	world_put_vm(&w, &(struct world_vm){ "b" });
 	world_request_at(&w, "b", "ScheduleVM", 0, clock_unix_sec() + 45);
 	world_run(&w, 44000);
 	world_assert_vm(&w, "b", VM_REQUESTED_NEW, "");
@@ -252,13 +247,13 @@ static void test_cleaned_up(void **state)
 	start(&w);
 	world_add_host(&w, "h1", 8, 8192);
 	world_request(&w, "missing", "ScheduleVM");
-	world_order_vm(&w, &(struct world_vm){"unwanted", .want = "stopped"});
+	world_order_vm(&w, &(struct world_vm){ "unwanted", .want = "stopped" });
 	world_order_vm(&w,
-		&(struct world_vm){"stopped", .status = "STOPPED", .want = "stopped"});
+		&(struct world_vm){ "stopped", .status = "STOPPED", .want = "stopped" });
 	world_order_vm(
-		&w, &(struct world_vm){"runs", .status = "RUNNING", .hostname = "h1"});
-	world_order_vm(&w, &(struct world_vm){"broken", .status = "ERROR"});
-	world_order_vm(&w, &(struct world_vm){"deleted", .status = "REQUESTED_DELETE"});
+		&w, &(struct world_vm){ "runs", .status = "RUNNING", .hostname = "h1" });
+	world_order_vm(&w, &(struct world_vm){ "broken", .status = "ERROR" });
+	world_order_vm(&w, &(struct world_vm){ "deleted", .status = "REQUESTED_DELETE" });
 	world_run(&w, 500);
 	assert_no_request(&w, "missing");
 	assert_no_request(&w, "unwanted");
@@ -291,7 +286,7 @@ static void test_garbage(void **state)
 	world_put(&w, "/v1/alive/h0", "");
 	world_put(&w, "/v1/image_store/s2", "{\"name\":5}");
 	world_add_host(&w, "h1", 8, 8192);
-	world_order_vm(&w, &(struct world_vm){"a"});
+	world_order_vm(&w, &(struct world_vm){ "a" });
 	world_run(&w, 60000);
 	world_assert_vm(&w, "a", VM_SCHEDULED, "h1");
 	CLEANUP_STR char *text = world_get(&w, bad_vm);
@@ -324,7 +319,7 @@ static int on_write(void *aux)
 
 static void set_fault(struct world *w, struct fault *f)
 {
-	struct kv_fault fault = {.on_write = on_write, .aux = f};
+	struct kv_fault fault = { .on_write = on_write, .aux = f };
 
 	f->w = w;
 	f->n = 0;
@@ -337,17 +332,16 @@ static void order_many(struct world *w)
 	for (int i = 0; i < 40; i++) {
 		char name[16];
 		snprintf(name, sizeof(name), "vm%d", i);
-		world_order_vm(w, &(struct world_vm){name, .cpu = 2});
+		world_order_vm(w, &(struct world_vm){ name, .cpu = 2 });
 	}
 }
 
 static void assert_placed(struct world *w, int want)
 {
-	int n_on[3] = {0}, n_placed = 0;
+	int n_on[3] = { 0 }, n_placed = 0;
 
 	for (int i = 0; i < 40; i++) {
-		CLEANUP(vm_done)
-		struct vm vm = {0};
+		CLEANUP(vm_done) struct vm vm = { 0 };
 		char name[16], uuid[UUID_STR_SIZE];
 		snprintf(name, sizeof(name), "vm%d", i);
 		world_vm_at(w, name, &vm);
@@ -392,7 +386,7 @@ static void run_with_fault(struct fault *f, int want)
 
 static void test_many(void **state)
 {
-	struct fault f = {0};
+	struct fault f = { 0 };
 
 	(void)state;
 	run_with_fault(&f, 36);
@@ -406,20 +400,20 @@ static void test_write_faults(void **state)
 	(void)state;
 	for (int at = 1; at <= 4; at++)
 		for (int answer = 1; answer <= 3; answer++) {
-			struct fault f = {.at = at, .answer = answer};
+			struct fault f = { .at = at, .answer = answer };
 			run_with_fault(&f, 36);
 		}
 }
 
 static void stop_one(struct fault *f)
 {
-	world_put_vm(
-		f->w, &(struct world_vm){"vm7", .status = "STOPPED", .want = "stopped"});
+	world_put_vm(f->w,
+		&(struct world_vm){ "vm7", .status = "STOPPED", .want = "stopped" });
 }
 
 static void test_one_bad_holds_up_nobody(void **state)
 {
-	struct fault f = {.at = 1, .fn = stop_one};
+	struct fault f = { .at = 1, .fn = stop_one };
 	struct world w;
 
 	(void)state;
@@ -448,14 +442,14 @@ static void drain_h1(struct fault *f)
 /* The host changes while a placement on it is on its way. */
 static void test_host_changes(void **state)
 {
-	struct fault f = {.at = 1, .fn = drain_h1};
+	struct fault f = { .at = 1, .fn = drain_h1 };
 	struct world w;
 
 	(void)state;
 	start(&w);
 	world_add_host(&w, "h1", 64, 65536);
 	world_run(&w, 1000);
-	world_order_vm(&w, &(struct world_vm){"a"});
+	world_order_vm(&w, &(struct world_vm){ "a" });
 	set_fault(&w, &f);
 	world_run(&w, 2000);
 	world_assert_vm(&w, "a", VM_REQUESTED_NEW, "");
@@ -513,7 +507,7 @@ static void test_second_takes_over(void **state)
 	while (!sched_is_leader(p->other) && clock_mono_msec() - start_msec < 20000)
 		run_other(p, 100);
 	assert_in_range(clock_mono_msec() - start_msec, 1, 12000);
-	world_order_vm(&w, &(struct world_vm){"a"});
+	world_order_vm(&w, &(struct world_vm){ "a" });
 	run_other(p, 500);
 	world_assert_vm(&w, "a", VM_SCHEDULED, "h1");
 	/* It comes back, and notices. */
@@ -537,16 +531,15 @@ static void usurp(struct fault *f)
  * its write fails, although every entry in it compares as the same. */
 static void test_stale_leader(void **state)
 {
-	struct fault f = {.at = 1, .fn = usurp};
+	struct fault f = { .at = 1, .fn = usurp };
 	struct world w;
 
 	(void)state;
 	start(&w);
 	world_add_host(&w, "h1", 8, 8192);
 	world_run(&w, 1000);
-	world_order_vm(&w, &(struct world_vm){"a"});
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	world_order_vm(&w, &(struct world_vm){ "a" });
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	int64_t rev = world_vm_at(&w, "a", &vm);
 	set_fault(&w, &f);
 	world_run(&w, 5000);
@@ -571,16 +564,16 @@ static void freeze(struct fault *f)
 /* The same with a second scheduler that has given the room away. */
 static void test_two_leaders(void **state)
 {
-	struct fault f = {.at = 1, .fn = freeze};
+	struct fault f = { .at = 1, .fn = freeze };
 	struct world w;
 
 	(void)state;
 	start(&w);
 	world_add_host(&w, "h1", 1, 8192);
 	world_run(&w, 1000);
-	world_order_vm(&w, &(struct world_vm){"a"});
+	world_order_vm(&w, &(struct world_vm){ "a" });
 	clock_fake_advance(1000);
-	world_order_vm(&w, &(struct world_vm){"b"});
+	world_order_vm(&w, &(struct world_vm){ "b" });
 	set_fault(&w, &f);
 	world_run(&w, 5000);
 	assert_true(f.n >= 1);
@@ -602,20 +595,20 @@ static size_t show_nothing(void *aux, size_t n_pending)
  * the same. */
 static void test_new_leader_is_behind(void **state)
 {
-	struct kv_fault behind = {.on_watch = show_nothing};
+	struct kv_fault behind = { .on_watch = show_nothing };
 	struct world w;
 
 	(void)state;
 	start(&w);
 	world_add_host(&w, "h1", 1, 8192);
 	world_run(&w, 1000);
-	world_put_vm(&w, &(struct world_vm){"a"});
-	world_put_vm(&w, &(struct world_vm){"b"});
+	world_put_vm(&w, &(struct world_vm){ "a" });
+	world_put_vm(&w, &(struct world_vm){ "b" });
 	world_request_at(&w, "b", "ScheduleVM", clock_unix_sec() + 5, 0);
 	struct pair *p = pair_new(&w);
 	run_other(p, 1000);
 	kv_fake_set_fault(p->kv, &behind);
-	world_put_vm(&w, &(struct world_vm){"c"});
+	world_put_vm(&w, &(struct world_vm){ "c" });
 	world_request(&w, "c", "ScheduleVM");
 	world_run(&w, 500);
 	world_assert_vm(&w, "c", VM_SCHEDULED, "h1");
@@ -627,7 +620,8 @@ static void test_new_leader_is_behind(void **state)
 	kv_fake_set_fault(p->kv, NULL);
 	run_other(p, 1000);
 	world_assert_vm(&w, "b", VM_REQUESTED_NEW, "");
-	world_put_vm(&w, &(struct world_vm){"c", .status = "STOPPED", .want = "stopped"});
+	world_put_vm(
+		&w, &(struct world_vm){ "c", .status = "STOPPED", .want = "stopped" });
 	run_other(p, 1000);
 	world_assert_vm(&w, "b", VM_SCHEDULED, "h1");
 	pair_free(p);
@@ -638,8 +632,7 @@ static void test_new_leader_is_behind(void **state)
 
 static void test_host_dies_and_returns(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm off = {0};
+	CLEANUP(vm_done) struct vm off = { 0 };
 	struct world w;
 
 	(void)state;
@@ -649,11 +642,11 @@ static void test_host_dies_and_returns(void **state)
 	for (int i = 0; i < 130; i++) {
 		char name[16];
 		snprintf(name, sizeof(name), "vm%d", i);
-		world_put_vm(&w, &(struct world_vm){name, .hostname = "h1",
-					 .status = i == 1 ? "SCHEDULED" : "RUNNING"});
+		world_put_vm(&w, &(struct world_vm){ name, .hostname = "h1",
+					 .status = i == 1 ? "SCHEDULED" : "RUNNING" });
 	}
-	world_put_vm(&w, &(struct world_vm){"off", .hostname = "h1",
-				 .status = "REQUESTED_SHUTDOWN", .want = "stopped"});
+	world_put_vm(&w, &(struct world_vm){ "off", .hostname = "h1",
+				 .status = "REQUESTED_SHUTDOWN", .want = "stopped" });
 	world_set_alive(&w, "h1", false);
 	world_run(&w, 29000);
 	world_assert_host(&w, "h1", HOST_ALIVE);
@@ -739,8 +732,8 @@ static void test_delete_never_placed(void **state)
 		network);
 	world_put(&w, name_key, uuid);
 	world_put(&w, port, "{}");
-	world_put_vm(&w, &(struct world_vm){"a", .cpu = 3, .ram_mib = 1000,
-				 .status = "REQUESTED_DELETE", .more = nets});
+	world_put_vm(&w, &(struct world_vm){ "a", .cpu = 3, .ram_mib = 1000,
+				 .status = "REQUESTED_DELETE", .more = nets });
 	world_request(&w, "a", "DeleteVM");
 	world_run(&w, 500);
 	assert_int_equal(world_count(&w, w.conf.keys.vm), 0);
@@ -748,8 +741,7 @@ static void test_delete_never_placed(void **state)
 	assert_false(world_has(&w, name_key));
 	assert_false(world_has(&w, port));
 	CLEANUP_STR char *text = world_get(&w, user_key);
-	CLEANUP(user_done)
-	struct user user = {0};
+	CLEANUP(user_done) struct user user = { 0 };
 	struct err e;
 	assert_int_equal(user_parse(text, strlen(text), &user, &e), 0);
 	assert_int_equal(user.use.vms, 1);
@@ -766,8 +758,7 @@ static void assert_handed_to(struct world *w, const char *name, const char *host
 	uuid_of_name(name, uuid);
 	CLEANUP_STR char *key = key_request_host(&w->conf.keys, host, uuid);
 	CLEANUP_STR char *text = world_get(w, key);
-	CLEANUP(request_done)
-	struct request r = {0};
+	CLEANUP(request_done) struct request r = { 0 };
 	struct err e;
 
 	assert_non_null(text);
@@ -785,12 +776,12 @@ static void test_delete_with_disks(void **state)
 	start(&w);
 	world_put_store(&w, "c", CEPH);
 	world_add_host(&w, "h1", 8, 8192);
-	world_put_vm(&w, &(struct world_vm){"local", .status = "REQUESTED_DELETE",
-				 .disk_host = "h1"});
+	world_put_vm(&w, &(struct world_vm){ "local", .status = "REQUESTED_DELETE",
+				 .disk_host = "h1" });
 	world_request(&w, "local", "DeleteVM");
 	world_put_vm(&w,
-		&(struct world_vm){"shared", .status = "REQUESTED_DELETE", .store = "c",
-			.more = ",\"last_start\":\"2026-11-23T04:00:00Z\""});
+		&(struct world_vm){ "shared", .status = "REQUESTED_DELETE", .store = "c",
+			.more = ",\"last_start\":\"2026-11-23T04:00:00Z\"" });
 	world_request(&w, "shared", "DeleteVM");
 	world_run(&w, 500);
 	assert_handed_to(&w, "local", "h1");
@@ -817,7 +808,8 @@ static void test_delete_needs_an_order(void **state)
 
 	(void)state;
 	start(&w);
-	world_put_vm(&w, &(struct world_vm){"a", .status = "STOPPED", .want = "stopped"});
+	world_put_vm(
+		&w, &(struct world_vm){ "a", .status = "STOPPED", .want = "stopped" });
 	world_request(&w, "a", "DeleteVM");
 	world_request(&w, "gone", "DeleteVM");
 	world_run(&w, 500);
@@ -831,8 +823,7 @@ static void test_delete_needs_an_order(void **state)
 
 static void test_explain(void **state)
 {
-	CLEANUP(buf_done)
-	struct buf out = {0};
+	CLEANUP(buf_done) struct buf out = { 0 };
 	struct world w;
 	struct err e;
 
@@ -843,15 +834,15 @@ static void test_explain(void **state)
 	world_put_host(&w, "h3", 8, 8192, ",\"draining\":true");
 	world_set_alive(&w, "h3", true);
 	world_run(&w, 500);
-	world_put_vm(&w, &(struct world_vm){"a", .ram_mib = 2048});
+	world_put_vm(&w, &(struct world_vm){ "a", .ram_mib = 2048 });
 	int64_t rev = fake_etcd_rev(w.etcd);
 	assert_int_equal(explain_vm(w.kv, &w.conf, "a", &out, &e), 0);
 	assert_int_equal(fake_etcd_rev(w.etcd), rev);
 	assert_non_null(strstr(buf_str(&out), "h1                   no: not enough RAM "
 					      "(need 2048 MiB, best has 1024)\n"));
-	assert_non_null(strstr(buf_str(&out), "h2                   fits: 75.0 % of RAM "
-					      "stays free (free now: CPU 8, RAM "
-					      "8192 MiB)\n"));
+	assert_non_null(
+		strstr(buf_str(&out), "h2                   fits: 75.0 % of RAM stays "
+				      "free (free now: CPU 8, RAM 8192 MiB)\n"));
 	assert_non_null(strstr(buf_str(&out), "h3                   no: draining\n"));
 	assert_non_null(strstr(buf_str(&out), "best is h2: "));
 	assert_int_equal(explain_vm(w.kv, &w.conf, "b", &out, &e), -1);

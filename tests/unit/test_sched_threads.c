@@ -33,7 +33,7 @@ static void order_vms(struct world *w, int from, int to)
 	for (int i = from; i < to; i++) {
 		char name[16];
 		snprintf(name, sizeof(name), "vm%d", i);
-		world_order_vm(w, &(struct world_vm){name});
+		world_order_vm(w, &(struct world_vm){ name });
 	}
 }
 
@@ -51,7 +51,7 @@ static bool is_placed(void *aux)
 
 static void wait_placed(struct world *w, int64_t n)
 {
-	struct wanted want = {w, n};
+	struct wanted want = { w, n };
 
 	if (!wait_until(is_placed, &want, LIMIT_MSEC))
 		fail_msg("%" PRId64 " placed, not %" PRId64,
@@ -101,8 +101,7 @@ static void test_changes_meanwhile(void **state)
 		uuid_of_name(name, uuid);
 		CLEANUP_STR char *vm = key_vm(&w.conf.keys, uuid);
 		/* As long as it waits: it is stopped, by one transaction as the api's. */
-		CLEANUP(kv_pair_done)
-		struct kv_pair pair = {0};
+		CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
 		struct err e;
 		assert_int_equal(kv_get(w.kv, key, &pair, NULL, &e), 0);
 		struct kv_txn *t = kv_txn_new();

@@ -94,7 +94,8 @@ static void log_sink(void *aux, enum log_level level, const char *line)
 static void set_cut(struct who *w, bool is_cut)
 {
 	struct kv_fault fault = {
-		.is_cut = is_cut, .on_write = on_write, .on_read = on_read, .aux = w};
+		.is_cut = is_cut, .on_write = on_write, .on_read = on_read, .aux = w
+	};
 
 	kv_fake_set_fault(w->kv, &fault);
 }
@@ -132,13 +133,13 @@ static int teardown(void **state)
 static void make(
 	struct who *w, enum session_kind kind, const char *value, int64_t ttl_sec)
 {
-	struct session_conf conf = {.kind = kind,
+	struct session_conf conf = { .kind = kind,
 		.key = "/k",
 		.value = value,
 		.ttl_sec = ttl_sec,
 		.on_held = on_held,
 		.on_lost = on_lost,
-		.aux = w};
+		.aux = w };
 
 	w->s = session_new(w->kv, &conf);
 }
@@ -169,9 +170,8 @@ static bool exists(struct fixture *x)
 /* value NULL deletes. */
 static void put(struct fixture *x, const char *value, int64_t lease)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct err e = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct err e = { 0 };
 
 	if (value)
 		kv_txn_put_lease(t, "/k", value, lease);
@@ -410,7 +410,7 @@ static void test_takeover(void **state)
 static void test_other_values(void **state)
 {
 	struct fixture *x = *state;
-	const char *values[] = {"", "no json", "{}", "{\"machine\": 1}", "[\"m1\"]"};
+	const char *values[] = { "", "no json", "{}", "{\"machine\": 1}", "[\"m1\"]" };
 
 	for (size_t i = 0; i < ARRAY_LEN(values); i++) {
 		put(x, values[i], 0);
@@ -562,7 +562,7 @@ static void test_thread_keeps_alive(void **state)
 {
 	struct fixture *x = *state;
 	int64_t start = test_now_msec();
-	struct timespec nap = {.tv_nsec = 20000000};
+	struct timespec nap = { .tv_nsec = 20000000 };
 
 	make(&x->a, SESSION_ALIVE, "{\"machine\": \"m1\"}", 2);
 	session_start(x->a.s);

@@ -33,8 +33,8 @@ static struct snap *new_snap(void)
 {
 	struct snap *s = snap_new();
 	static const struct fix_host hosts[] = {
-		{"h1", .cpus = 8, .ram_mib = 16384, .store_gib = 100},
-		{"h2", .cpus = 8, .ram_mib = 16384, .store_gib = 100},
+		{ "h1", .cpus = 8, .ram_mib = 16384, .store_gib = 100 },
+		{ "h2", .cpus = 8, .ram_mib = 16384, .store_gib = 100 },
 	};
 
 	fix_put_store(s, "s", true);
@@ -46,8 +46,8 @@ static struct snap *new_snap(void)
 static void test_capacity(void **state)
 {
 	struct snap *s = snap_new();
-	static const struct fix_host h = {"h1", .cpus = 6, .ram_mib = 8192,
-		.cpu_overcommit = 250, .reserved_ram_mib = 1024, .store_gib = 100};
+	static const struct fix_host h = { "h1", .cpus = 6, .ram_mib = 8192,
+		.cpu_overcommit = 250, .reserved_ram_mib = 1024, .store_gib = 100 };
 
 	(void)state;
 	fix_put_host(s, &h);
@@ -68,8 +68,8 @@ static void test_capacity(void **state)
 static void test_more_reserved_than_there_is(void **state)
 {
 	struct snap *s = snap_new();
-	static const struct fix_host h = {
-		"h1", .cpus = 6, .ram_mib = 512, .reserved_ram_mib = 1024};
+	static const struct fix_host h = { "h1", .cpus = 6, .ram_mib = 512,
+		.reserved_ram_mib = 1024 };
 
 	(void)state;
 	fix_put_host(s, &h);
@@ -82,7 +82,7 @@ static void test_more_reserved_than_there_is(void **state)
 static void test_vm_life(void **state)
 {
 	struct snap *s = new_snap();
-	struct fix_vm vm = {.name = "a", .cpu = 2, .ram_mib = 2048, .disk_gib = 20};
+	struct fix_vm vm = { .name = "a", .cpu = 2, .ram_mib = 2048, .disk_gib = 20 };
 	char uuid[UUID_STR_SIZE];
 
 	(void)state;
@@ -115,8 +115,8 @@ static void test_vm_life(void **state)
 static void test_vm_of_unknown_host(void **state)
 {
 	struct snap *s = new_snap();
-	struct fix_vm vm = {.name = "a", .host = "gone", .disk_host = "gone"};
-	static const struct fix_host back = {"gone", .cpus = 4, .ram_mib = 4096};
+	struct fix_vm vm = { .name = "a", .host = "gone", .disk_host = "gone" };
+	static const struct fix_host back = { "gone", .cpus = 4, .ram_mib = 4096 };
 
 	(void)state;
 	fix_put_vm(s, &vm, 1);
@@ -130,7 +130,7 @@ static void test_vm_of_unknown_host(void **state)
 static void test_assumption(void **state)
 {
 	struct snap *s = new_snap();
-	struct fix_vm f = {.name = "a", .cpu = 2, .ram_mib = 2048, .disk_gib = 20};
+	struct fix_vm f = { .name = "a", .cpu = 2, .ram_mib = 2048, .disk_gib = 20 };
 	struct snap_vm *vm = fix_put_vm(s, &f, 10);
 	int h1 = snap_find_host(s, "h1");
 
@@ -157,7 +157,7 @@ static void test_assumption(void **state)
 static void test_assumption_forgotten(void **state)
 {
 	struct snap *s = new_snap();
-	struct fix_vm f = {.name = "a", .cpu = 2};
+	struct fix_vm f = { .name = "a", .cpu = 2 };
 	struct snap_vm *vm = fix_put_vm(s, &f, 10);
 
 	(void)state;
@@ -182,7 +182,7 @@ static void test_assumption_forgotten(void **state)
 static void test_gen(void **state)
 {
 	struct snap *s = new_snap();
-	struct fix_vm f = {.name = "a", .host = "h1"};
+	struct fix_vm f = { .name = "a", .host = "h1" };
 	char uuid[UUID_STR_SIZE];
 
 	(void)state;
@@ -213,14 +213,14 @@ static void test_sets(void **state)
 		const char *have, *need;
 		bool is_all;
 	} cases[] = {
-		{NULL, NULL, true},
-		{"{\"a\":\"1\"}", NULL, true},
-		{NULL, "{\"a\":\"1\"}", false},
-		{"{\"a\":\"1\",\"b\":\"2\"}", "{\"b\":\"2\"}", true},
-		{"{\"b\":\"2\",\"a\":\"1\"}", "{\"a\":\"1\",\"b\":\"2\"}", true},
-		{"{\"a\":\"1\"}", "{\"a\":\"1\",\"b\":\"2\"}", false},
-		{"{\"a\":\"1\"}", "{\"a\":\"2\"}", false},
-		{"{\"a\":\"1\",\"c\":\"\"}", "{\"c\":\"\"}", true},
+		{ NULL, NULL, true },
+		{ "{\"a\":\"1\"}", NULL, true },
+		{ NULL, "{\"a\":\"1\"}", false },
+		{ "{\"a\":\"1\",\"b\":\"2\"}", "{\"b\":\"2\"}", true },
+		{ "{\"b\":\"2\",\"a\":\"1\"}", "{\"a\":\"1\",\"b\":\"2\"}", true },
+		{ "{\"a\":\"1\"}", "{\"a\":\"1\",\"b\":\"2\"}", false },
+		{ "{\"a\":\"1\"}", "{\"a\":\"2\"}", false },
+		{ "{\"a\":\"1\",\"c\":\"\"}", "{\"c\":\"\"}", true },
 	};
 
 	(void)state;
@@ -228,9 +228,9 @@ static void test_sets(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		char name[16];
 		snprintf(name, sizeof(name), "vm%zu", i);
-		struct fix_vm f = {.name = name,
+		struct fix_vm f = { .name = name,
 			.labels = cases[i].have,
-			.host_labels = cases[i].need};
+			.host_labels = cases[i].need };
 		struct snap_vm *vm = fix_put_vm(s, &f, 1);
 		if (snap_set_has_all(s, vm->labels, vm->host_labels) != cases[i].is_all)
 			fail_msg("case %zu", i);
@@ -242,8 +242,8 @@ static void test_sets(void **state)
 static void test_many_changes(void **state)
 {
 	struct snap *s = new_snap(), *fresh = new_snap();
-	static const char *const hosts[] = {NULL, "h1", "h2", "h3"};
-	struct fix_vm last[20] = {0};
+	static const char *const hosts[] = { NULL, "h1", "h2", "h3" };
+	struct fix_vm last[20] = { 0 };
 	char names[20][8];
 	unsigned seed = 7;
 
@@ -252,20 +252,20 @@ static void test_many_changes(void **state)
 		seed = seed * 1103515245 + 12345;
 		unsigned i = (seed >> 8) % 20;
 		snprintf(names[i], sizeof(names[i]), "vm%u", i);
-		struct fix_vm f = {.name = names[i],
+		struct fix_vm f = { .name = names[i],
 			.cpu = 1 + (seed >> 14) % 4,
 			.ram_mib = 100 + (seed >> 12) % 99,
 			.disk_gib = 1 + (seed >> 20) % 9,
 			.host = hosts[(seed >> 16) % 4],
 			.disk_host = hosts[(seed >> 18) % 4],
-			.apart = (seed >> 22) % 2 ? "{\"a\":\"b\"}" : NULL};
+			.apart = (seed >> 22) % 2 ? "{\"a\":\"b\"}" : NULL };
 		struct snap_vm *vm = fix_put_vm(s, &f, rev);
 		last[i] = f;
 		if ((seed >> 24) % 3 == 0)
 			snap_assume(s, vm, (int)(seed >> 26) % 2, (seed >> 27) % 2);
 		if ((seed >> 25) % 5 == 0) {
 			snap_del_vm(s, vm->uuid);
-			last[i] = (struct fix_vm){0};
+			last[i] = (struct fix_vm){ 0 };
 		}
 	}
 	for (unsigned i = 0; i < 20; i++) {

@@ -9,12 +9,13 @@
 #define SEC 1000
 
 static const struct throttle_conf conf = {
-	.n_free = 3, .max_wait_msec = 10 * SEC, .forget_msec = 100 * SEC, .max_keys = 4};
+	.n_free = 3, .max_wait_msec = 10 * SEC, .forget_msec = 100 * SEC, .max_keys = 4
+};
 
 static void test_waits_double(void **state)
 {
 	struct throttle *t = throttle_new(&conf);
-	int64_t now = 5, wants[] = {1, 2, 4, 8, 10, 10};
+	int64_t now = 5, wants[] = { 1, 2, 4, 8, 10, 10 };
 
 	(void)state;
 	for (int i = 0; i < 2; i++)

@@ -21,8 +21,8 @@
 
 static struct user parsed(const char *text)
 {
-	struct user u = {0};
-	struct err e = {0};
+	struct user u = { 0 };
+	struct err e = { 0 };
 
 	if (user_parse(text, strlen(text), &u, &e) != 0)
 		fail_msg("%s: %s", e.msg, text);
@@ -31,8 +31,7 @@ static struct user parsed(const char *text)
 
 static void full_round_trip(void **state)
 {
-	CLEANUP(user_done)
-	struct user u = parsed(FULL), copy = {0};
+	CLEANUP(user_done) struct user u = parsed(FULL), copy = { 0 };
 	(void)state;
 
 	user_copy(&u, &copy);
@@ -44,19 +43,19 @@ static void full_round_trip(void **state)
 
 static void bad_ones(void **state)
 {
-	static const char *const bad[] = {"{}", "{\"name\":\"a\"}", "{\"realm\":\"a\"}",
+	static const char *const bad[] = { "{}", "{\"name\":\"a\"}", "{\"realm\":\"a\"}",
 		"{\"name\":\"\",\"realm\":\"a\"}", "{\"name\":\"a/b\",\"realm\":\"a\"}",
 		"{\"name\":\"a\",\"realm\":\"R\",\"use\":{\"cpu\":-1}}",
 		"{\"name\":\"a\",\"realm\":\"R\",\"use\":{\"cpu\":9223372036854775807}}",
 		"{\"name\":\"a\",\"realm\":\"R\",\"ssh_keys\":[{\"name\":\"a\"}]}",
 		"{\"name\":\"a\",\"realm\":\"R\",\"ssh_keys\":[{\"name\":\"a\",\"key\":"
 		"\"b\"}]}",
-		NULL};
+		NULL };
 	(void)state;
 
 	for (const char *const *b = bad; *b; b++) {
-		struct user u = {.created = 77};
-		struct err e = {0};
+		struct user u = { .created = 77 };
+		struct err e = { 0 };
 
 		if (user_parse(*b, strlen(*b), &u, &e) == 0)
 			fail_msg("accepted: %s", *b);
@@ -69,16 +68,16 @@ static void item_must_fit_its_key(void **state)
 {
 	CLEANUP(json_decref_ptr)
 	json_t *json = json_pack("{s:s,s:s}", "name", "nico", "realm", "R");
-	static const char *const wrong[] = {
-		"R/nic", "S/nico", "nico", "R/x/nico", "RR/nico", "", "/nico", NULL};
-	struct err e = {0};
+	static const char *const wrong[] = { "R/nic", "S/nico", "nico", "R/x/nico",
+		"RR/nico", "", "/nico", NULL };
+	struct err e = { 0 };
 	struct user *u = user_parse_item("R/nico", json, &e);
 	(void)state;
 
 	assert_non_null(u);
 	user_free_item(u);
 	for (const char *const *w = wrong; *w; w++) {
-		e = (struct err){0};
+		e = (struct err){ 0 };
 		if (user_parse_item(*w, json, &e))
 			fail_msg("accepted below %s", *w);
 		assert_int_equal(e.kind, ERR_INVALID);
@@ -87,8 +86,8 @@ static void item_must_fit_its_key(void **state)
 
 static void what_a_vm_needs(void **state)
 {
-	struct vm_disk disks[] = {{.size_gib = 20}, {.size_gib = 100}};
-	struct vm vm = {.specs = {.cpu = 2, .ram_mib = 4096, .disks = {disks, 2}}};
+	struct vm_disk disks[] = { { .size_gib = 20 }, { .size_gib = 100 } };
+	struct vm vm = { .specs = { .cpu = 2, .ram_mib = 4096, .disks = { disks, 2 } } };
 	struct amounts a = vm_amounts(&vm);
 	(void)state;
 
@@ -100,10 +99,9 @@ static void what_a_vm_needs(void **state)
 
 static void take_and_give_back(void **state)
 {
-	CLEANUP(user_done)
-	struct user u = parsed(FULL);
-	struct amounts a = {1, 2, 1024, 10};
-	struct err e = {0};
+	CLEANUP(user_done) struct user u = parsed(FULL);
+	struct amounts a = { 1, 2, 1024, 10 };
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(user_take(&u, &u.quota, &a, &e), 0);
@@ -118,10 +116,9 @@ static void take_and_give_back(void **state)
 
 static void take_to_the_last_one(void **state)
 {
-	CLEANUP(user_done)
-	struct user u = parsed(FULL);
-	struct amounts all = {8, 16, 36864, 460}, one = {.cpu = 1};
-	struct err e = {0};
+	CLEANUP(user_done) struct user u = parsed(FULL);
+	struct amounts all = { 8, 16, 36864, 460 }, one = { .cpu = 1 };
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(user_take(&u, &u.quota, &all, &e), 0);
@@ -133,16 +130,15 @@ static void take_to_the_last_one(void **state)
 
 static void refusal_names_all_that_lacks(void **state)
 {
-	CLEANUP(user_done)
-	struct user u = parsed(FULL);
-	struct amounts a = {1, 17, 1024, 461};
-	struct err e = {0};
+	CLEANUP(user_done) struct user u = parsed(FULL);
+	struct amounts a = { 1, 17, 1024, 461 };
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(user_take(&u, &u.quota, &a, &e), -1);
-	assert_string_equal(e.msg,
-		"the quota of nico@R is used up: 17 CPUs asked for, 16 of 20 left; "
-		"461 GiB of disk asked for, 460 of 500 left");
+	assert_string_equal(
+		e.msg, "the quota of nico@R is used up: 17 CPUs asked for, 16 of 20 "
+		       "left; 461 GiB of disk asked for, 460 of 500 left");
 	assert_int_equal(u.use.vms, 2);
 	assert_int_equal(u.use.cpu, 4);
 }
@@ -150,11 +146,10 @@ static void refusal_names_all_that_lacks(void **state)
 /* An admin made the quota smaller than what is used: what needs none of it still goes. */
 static void quota_below_use(void **state)
 {
-	CLEANUP(user_done)
-	struct user u = parsed(FULL);
-	struct amounts small = {1, 100, 1 << 20, 1000};
-	struct amounts cpus = {.cpu = 1}, vm = {.vms = 1};
-	struct err e = {0};
+	CLEANUP(user_done) struct user u = parsed(FULL);
+	struct amounts small = { 1, 100, 1 << 20, 1000 };
+	struct amounts cpus = { .cpu = 1 }, vm = { .vms = 1 };
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(user_take(&u, &small, &cpus, &e), 0);
@@ -164,9 +159,8 @@ static void quota_below_use(void **state)
 
 static void never_below_zero(void **state)
 {
-	CLEANUP(user_done)
-	struct user u = parsed(FULL);
-	struct amounts a = {1, 5, 0, 0};
+	CLEANUP(user_done) struct user u = parsed(FULL);
+	struct amounts a = { 1, 5, 0, 0 };
 	(void)state;
 
 	assert_false(user_give_back(&u, &a));

@@ -46,8 +46,8 @@
 
 static struct vm parsed(const char *text)
 {
-	struct vm vm = {0};
-	struct err e = {0};
+	struct vm vm = { 0 };
+	struct err e = { 0 };
 
 	if (vm_parse(text, strlen(text), &vm, &e) != 0)
 		fail_msg("%s: %s", e.msg, text);
@@ -56,8 +56,7 @@ static struct vm parsed(const char *text)
 
 static void full_round_trip(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = parsed(FULL);
+	CLEANUP(vm_done) struct vm vm = parsed(FULL);
 	CLEANUP_STR char *text = vm_format(&vm);
 	(void)state;
 
@@ -70,8 +69,7 @@ static void full_round_trip(void **state)
 
 static void minimal_one(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = parsed(MINIMAL);
+	CLEANUP(vm_done) struct vm vm = parsed(MINIMAL);
 	CLEANUP_STR char *text = vm_format(&vm);
 	(void)state;
 
@@ -88,9 +86,8 @@ static void minimal_one(void **state)
 
 static void copy_shares_nothing(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = parsed(FULL);
-	struct vm copy = {0};
+	CLEANUP(vm_done) struct vm vm = parsed(FULL);
+	struct vm copy = { 0 };
 	(void)state;
 
 	vm_copy(&vm, &copy);
@@ -105,32 +102,32 @@ static void copy_shares_nothing(void **state)
 static const struct {
 	const char *text, *field;
 } bad[] = {
-	{"{}", "uuid"},
-	{"{" NEEDED ",\"labels\":[]}", "labels"},
-	{"{" NEEDED ",\"labels\":{\"a b\":\"c\"}}", "labels"},
-	{"{" NEEDED ",\"labels\":{\"a\":1}}", "labels"},
-	{"{" NEEDED ",\"affinity\":{\"near\":{\"a\":\"/\"}}}", "affinity.near"},
-	{"{" NEEDED ",\"affinity\":{\"apart\":7}}", "affinity.apart"},
-	{"{" NEEDED ",\"affinity\":{\"host_labels\":{\"\":\"\"}}}",
-		"affinity.host_labels"},
-	{"{" NEEDED ",\"hostname\":\"a/b\"}", "hostname"},
-	{"{" NEEDED ",\"disk_host\":\"-\"}", "disk_host"},
-	{"{" NEEDED ",\"image_uuid\":\"x\"}", "image_uuid"},
-	{"{" NEEDED ",\"store\":\"../x\"}", "store"},
-	{"{" NEEDED ",\"ssh_keys\":[\"ssh-rsa x\"]}", "ssh_keys[0]"},
-	{"{" NEEDED ",\"networks\":[{}]}", "networks[0].network"},
-	{"{" NEEDED ",\"networks\":[{\"network\":\"" U "\",\"mac\":\"x\"}]}",
-		"networks[0].mac"},
-	{"{" NEEDED ",\"boot\":-1}", "boot"},
-	{"{" NEEDED ",\"log\":[{\"text\":\"a\\nb\"}]}", "log[0].text"},
+	{ "{}", "uuid" },
+	{ "{" NEEDED ",\"labels\":[]}", "labels" },
+	{ "{" NEEDED ",\"labels\":{\"a b\":\"c\"}}", "labels" },
+	{ "{" NEEDED ",\"labels\":{\"a\":1}}", "labels" },
+	{ "{" NEEDED ",\"affinity\":{\"near\":{\"a\":\"/\"}}}", "affinity.near" },
+	{ "{" NEEDED ",\"affinity\":{\"apart\":7}}", "affinity.apart" },
+	{ "{" NEEDED ",\"affinity\":{\"host_labels\":{\"\":\"\"}}}",
+		"affinity.host_labels" },
+	{ "{" NEEDED ",\"hostname\":\"a/b\"}", "hostname" },
+	{ "{" NEEDED ",\"disk_host\":\"-\"}", "disk_host" },
+	{ "{" NEEDED ",\"image_uuid\":\"x\"}", "image_uuid" },
+	{ "{" NEEDED ",\"store\":\"../x\"}", "store" },
+	{ "{" NEEDED ",\"ssh_keys\":[\"ssh-rsa x\"]}", "ssh_keys[0]" },
+	{ "{" NEEDED ",\"networks\":[{}]}", "networks[0].network" },
+	{ "{" NEEDED ",\"networks\":[{\"network\":\"" U "\",\"mac\":\"x\"}]}",
+		"networks[0].mac" },
+	{ "{" NEEDED ",\"boot\":-1}", "boot" },
+	{ "{" NEEDED ",\"log\":[{\"text\":\"a\\nb\"}]}", "log[0].text" },
 };
 
 static void bad_ones(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-		struct vm vm = {.boot = 77};
-		struct err e = {0};
+		struct vm vm = { .boot = 77 };
+		struct err e = { 0 };
 
 		if (vm_parse(bad[i].text, strlen(bad[i].text), &vm, &e) == 0)
 			fail_msg("accepted: %s", bad[i].text);
@@ -143,14 +140,13 @@ static void bad_ones(void **state)
 /* What is needed may be neither missing nor empty: keys are made of it. */
 static void needed_members(void **state)
 {
-	static const char *const names[] = {
-		"uuid", "name", "owner", "owner_realm", "specs", "want", "status", NULL};
+	static const char *const names[] = { "uuid", "name", "owner", "owner_realm",
+		"specs", "want", "status", NULL };
 	(void)state;
 
 	for (const char *const *name = names; *name; name++) {
-		CLEANUP(json_decref_ptr)
-		json_t *json = json_loads(MINIMAL, 0, NULL);
-		struct err e = {0};
+		CLEANUP(json_decref_ptr) json_t *json = json_loads(MINIMAL, 0, NULL);
+		struct err e = { 0 };
 
 		json_object_set_new(json, *name, json_string(""));
 		assert_null(vm_parse_item(U, json, &e));
@@ -163,7 +159,7 @@ static void needed_members(void **state)
 
 static void spec_limits(void **state)
 {
-	static const char *const refused[] = {"{\"cpu\":0,\"ram_mib\":512}",
+	static const char *const refused[] = { "{\"cpu\":0,\"ram_mib\":512}",
 		"{\"cpu\":257,\"ram_mib\":512}", "{\"cpu\":1,\"ram_mib\":15}",
 		"{\"cpu\":1,\"ram_mib\":16777217}", "{\"cpu\":1.0,\"ram_mib\":512}",
 		"{\"cpu\":1}", "{\"ram_mib\":512}",
@@ -172,13 +168,13 @@ static void spec_limits(void **state)
 		"{\"cpu\":1,\"ram_mib\":512,\"disks\":[{\"size_gib\":65537}]}",
 		"{\"cpu\":1,\"ram_mib\":512,\"disks\":[{\"size_gib\":1,\"class\":\"A\"}]"
 		"}",
-		NULL};
+		NULL };
 	(void)state;
 
 	for (const char *const *r = refused; *r; r++) {
 		CLEANUP_STR char *text = xstrdup(*r);
-		struct vm_specs specs = {0};
-		struct err e = {0};
+		struct vm_specs specs = { 0 };
+		struct err e = { 0 };
 
 		if (jtab_parse_text(&vm_specs_jtab, text, strlen(text), JTAB_INPUT,
 			    &specs, &e) == 0)
@@ -188,9 +184,8 @@ static void spec_limits(void **state)
 
 static void item_must_fit_its_key(void **state)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *json = json_loads(MINIMAL, 0, NULL);
-	struct err e = {0};
+	CLEANUP(json_decref_ptr) json_t *json = json_loads(MINIMAL, 0, NULL);
+	struct err e = { 0 };
 	struct vm *vm = vm_parse_item(U, json, &e);
 	(void)state;
 
@@ -212,8 +207,7 @@ static const char *log_text(const struct vm *vm, size_t i)
 
 static void log_keeps_the_newest(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	(void)state;
 
 	for (int i = 0; i < 25; i++)
@@ -231,15 +225,14 @@ static void log_keeps_the_newest(void **state)
 /* An entry written by a version that keeps more lines is cut when a line is added. */
 static void log_of_another_version(void **state)
 {
-	struct buf b = {0};
+	struct buf b = { 0 };
 	(void)state;
 
 	buf_add_str(&b, "{" NEEDED ",\"log\":[");
 	for (int i = 0; i < 30; i++)
 		buf_addf(&b, "%s{\"text\":\"l%d\"}", i ? "," : "", i);
 	buf_add_str(&b, "]}");
-	CLEANUP(vm_done)
-	struct vm vm = parsed(b.s);
+	CLEANUP(vm_done) struct vm vm = parsed(b.s);
 	buf_done(&b);
 	assert_int_equal(vm.log.len, 30);
 	vm_log(&vm, 1, "new");
@@ -250,14 +243,12 @@ static void log_of_another_version(void **state)
 
 static void log_is_one_line_of_text(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = parsed(MINIMAL);
+	CLEANUP(vm_done) struct vm vm = parsed(MINIMAL);
 	(void)state;
 
 	vm_log(&vm, 1, "a\nb\r\tc\x01\x7f\xff\xc2\x85%s", "\xc3\xa9");
 	CLEANUP_STR char *text = vm_format(&vm);
-	CLEANUP(vm_done)
-	struct vm again = parsed(text);
+	CLEANUP(vm_done) struct vm again = parsed(text);
 	const char *line = log_text(&again, 0);
 	assert_true(str_is_text(line, strlen(line), false));
 	assert_true(str_has_prefix(line, "a b  c"));
@@ -266,12 +257,11 @@ static void log_is_one_line_of_text(void **state)
 
 static void log_is_cut_between_characters(void **state)
 {
-	struct buf b = {0};
+	struct buf b = { 0 };
 	(void)state;
 
 	for (int shift = 0; shift < 4; shift++) {
-		CLEANUP(vm_done)
-		struct vm vm = {0};
+		CLEANUP(vm_done) struct vm vm = { 0 };
 
 		buf_clear(&b);
 		for (int i = 0; i < shift; i++)
@@ -323,33 +313,33 @@ static void every_transaction_is_legal(void **state)
 		const char *step;
 		enum vm_status from, to;
 	} steps[] = {
-		{"place", VM_REQUESTED_NEW, VM_SCHEDULED},
-		{"place", VM_REQUESTED_START, VM_SCHEDULED},
-		{"place again", VM_KILLED, VM_SCHEDULED},
-		{"runs", VM_SCHEDULED, VM_RUNNING},
-		{"runs, host back", VM_KILLED, VM_RUNNING},
-		{"start", VM_STOPPED, VM_REQUESTED_START},
-		{"start", VM_ERROR, VM_REQUESTED_START},
-		{"start with a host", VM_ERROR, VM_SCHEDULED},
-		{"start with a host", VM_KILLED, VM_SCHEDULED},
-		{"stop", VM_SCHEDULED, VM_REQUESTED_SHUTDOWN},
-		{"stop", VM_RUNNING, VM_REQUESTED_SHUTDOWN},
-		{"stop", VM_KILLED, VM_REQUESTED_SHUTDOWN},
-		{"stop", VM_ERROR, VM_REQUESTED_SHUTDOWN},
-		{"stop with force", VM_REQUESTED_SHUTDOWN, VM_REQUESTED_SHUTDOWN},
-		{"stop while waiting", VM_REQUESTED_NEW, VM_STOPPED},
-		{"stop while waiting", VM_REQUESTED_START, VM_STOPPED},
-		{"stop while waiting", VM_KILLED, VM_STOPPED},
-		{"stopped", VM_REQUESTED_SHUTDOWN, VM_STOPPED},
-		{"powered off", VM_RUNNING, VM_STOPPED},
-		{"powered off before RUNNING was written", VM_SCHEDULED, VM_STOPPED},
-		{"QEMU died", VM_RUNNING, VM_KILLED},
-		{"QEMU died", VM_SCHEDULED, VM_KILLED},
-		{"host dead", VM_KILLED, VM_KILLED},
-		{"host dead", VM_REQUESTED_MIGRATE, VM_KILLED},
-		{"host dead", VM_REQUESTED_SHUTDOWN, VM_KILLED},
-		{"delete again", VM_REQUESTED_DELETE, VM_REQUESTED_DELETE},
-		{"delete gave up", VM_REQUESTED_DELETE, VM_ERROR},
+		{ "place", VM_REQUESTED_NEW, VM_SCHEDULED },
+		{ "place", VM_REQUESTED_START, VM_SCHEDULED },
+		{ "place again", VM_KILLED, VM_SCHEDULED },
+		{ "runs", VM_SCHEDULED, VM_RUNNING },
+		{ "runs, host back", VM_KILLED, VM_RUNNING },
+		{ "start", VM_STOPPED, VM_REQUESTED_START },
+		{ "start", VM_ERROR, VM_REQUESTED_START },
+		{ "start with a host", VM_ERROR, VM_SCHEDULED },
+		{ "start with a host", VM_KILLED, VM_SCHEDULED },
+		{ "stop", VM_SCHEDULED, VM_REQUESTED_SHUTDOWN },
+		{ "stop", VM_RUNNING, VM_REQUESTED_SHUTDOWN },
+		{ "stop", VM_KILLED, VM_REQUESTED_SHUTDOWN },
+		{ "stop", VM_ERROR, VM_REQUESTED_SHUTDOWN },
+		{ "stop with force", VM_REQUESTED_SHUTDOWN, VM_REQUESTED_SHUTDOWN },
+		{ "stop while waiting", VM_REQUESTED_NEW, VM_STOPPED },
+		{ "stop while waiting", VM_REQUESTED_START, VM_STOPPED },
+		{ "stop while waiting", VM_KILLED, VM_STOPPED },
+		{ "stopped", VM_REQUESTED_SHUTDOWN, VM_STOPPED },
+		{ "powered off", VM_RUNNING, VM_STOPPED },
+		{ "powered off before RUNNING was written", VM_SCHEDULED, VM_STOPPED },
+		{ "QEMU died", VM_RUNNING, VM_KILLED },
+		{ "QEMU died", VM_SCHEDULED, VM_KILLED },
+		{ "host dead", VM_KILLED, VM_KILLED },
+		{ "host dead", VM_REQUESTED_MIGRATE, VM_KILLED },
+		{ "host dead", VM_REQUESTED_SHUTDOWN, VM_KILLED },
+		{ "delete again", VM_REQUESTED_DELETE, VM_REQUESTED_DELETE },
+		{ "delete gave up", VM_REQUESTED_DELETE, VM_ERROR },
 	};
 	(void)state;
 
@@ -366,7 +356,7 @@ static void every_transaction_is_legal(void **state)
 
 static void move_sets_or_aborts(void **state)
 {
-	struct vm vm = {.status = VM_REQUESTED_NEW};
+	struct vm vm = { .status = VM_REQUESTED_NEW };
 	int status = 0;
 	pid_t pid;
 	(void)state;
@@ -386,8 +376,7 @@ static void move_sets_or_aborts(void **state)
 
 static void uses_its_host(void **state)
 {
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	(void)state;
 
 	for (int status = 0; status < VM_N_STATUS; status++) {
@@ -404,9 +393,8 @@ static void uses_its_host(void **state)
 
 static void labels_are_checked(void **state)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *labels = json_object();
-	struct err e = {0};
+	CLEANUP(json_decref_ptr) json_t *labels = json_object();
+	struct err e = { 0 };
 	(void)state;
 
 	assert_int_equal(labels_check(NULL, &e), 0);
@@ -423,10 +411,8 @@ static void labels_are_checked(void **state)
 
 static bool match(const char *have, const char *need)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *h = have ? json_loads(have, 0, NULL) : NULL;
-	CLEANUP(json_decref_ptr)
-	json_t *n = need ? json_loads(need, 0, NULL) : NULL;
+	CLEANUP(json_decref_ptr) json_t *h = have ? json_loads(have, 0, NULL) : NULL;
+	CLEANUP(json_decref_ptr) json_t *n = need ? json_loads(need, 0, NULL) : NULL;
 
 	return labels_match(h, n);
 }

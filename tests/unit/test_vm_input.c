@@ -10,13 +10,13 @@
 #define UUID "01234567-89ab-4cde-8123-456789abcdef"
 
 static const struct vm_limits limits = {
-	.max_cpu = 8, .max_ram_mib = 8192, .max_disk_gib = 100};
-static const struct who alice = {"alice", "users", false};
+	.max_cpu = 8, .max_ram_mib = 8192, .max_disk_gib = 100
+};
+static const struct who alice = { "alice", "users", false };
 
 static void parse(const char *text, struct vm_input *in)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *json = json_loads(text, 0, NULL);
+	CLEANUP(json_decref_ptr) json_t *json = json_loads(text, 0, NULL);
 	struct err e;
 
 	assert_non_null(json);
@@ -26,9 +26,8 @@ static void parse(const char *text, struct vm_input *in)
 
 static void refuse(const char *text, const char *field)
 {
-	CLEANUP(json_decref_ptr)
-	json_t *json = json_loads(text, 0, NULL);
-	struct vm_input in = {0};
+	CLEANUP(json_decref_ptr) json_t *json = json_loads(text, 0, NULL);
+	struct vm_input in = { 0 };
 	struct err e;
 
 	assert_non_null(json);
@@ -40,8 +39,7 @@ static void refuse(const char *text, const char *field)
 
 static void test_parse(void **state)
 {
-	CLEANUP(vm_input_done)
-	struct vm_input in = {0};
+	CLEANUP(vm_input_done) struct vm_input in = { 0 };
 
 	(void)state;
 	parse("{\"name\":\"a\",\"image\":\"b\",\"ssh_keys\":[]}", &in);
@@ -73,8 +71,7 @@ static void test_parse(void **state)
 
 static void build(const char *text, const struct vm_parts *parts, struct vm *vm)
 {
-	CLEANUP(vm_input_done)
-	struct vm_input in = {0};
+	CLEANUP(vm_input_done) struct vm_input in = { 0 };
 	struct err e;
 
 	parse(text, &in);
@@ -90,16 +87,15 @@ static int64_t boot_gib(const struct vm *vm)
 static void test_build(void **state)
 {
 	char name[] = "b", uuid[] = UUID, store[] = "s", prefix[] = "2001:db8:1:2::/64";
-	struct image image = {.name = name, .uuid = uuid, .store = store};
-	struct user user = {0};
-	struct network net = {.uuid = uuid, .ipam = IPAM_AUTO, .prefix = prefix};
-	struct vm_parts parts = {.who = &alice,
+	struct image image = { .name = name, .uuid = uuid, .store = store };
+	struct user user = { 0 };
+	struct network net = { .uuid = uuid, .ipam = IPAM_AUTO, .prefix = prefix };
+	struct vm_parts parts = { .who = &alice,
 		.uuid = UUID,
 		.image = &image,
 		.user = &user,
-		.networks = &net};
-	CLEANUP(vm_done)
-	struct vm vm = {0};
+		.networks = &net };
+	CLEANUP(vm_done) struct vm vm = { 0 };
 	const struct vm_nic *nic;
 
 	(void)state;

@@ -373,7 +373,8 @@ static void test_unknown(void **state)
 static void test_failed(void **state)
 {
 	struct given g;
-	struct err passing = {.kind = ERR_UNAVAILABLE}, lasting = {.kind = ERR_INVALID};
+	struct err passing = { .kind = ERR_UNAVAILABLE },
+		   lasting = { .kind = ERR_INVALID };
 
 	(void)state;
 	give(&g, VM_SCHEDULED, REQ_START_VM);

@@ -125,9 +125,8 @@ static int teardown(void **state)
 /* value NULL deletes. */
 static void put(struct fixture *x, const char *key, const char *value)
 {
-	CLEANUP(kv_txn_free_ptr)
-	struct kv_txn *t = kv_txn_new();
-	struct err e = {0};
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct err e = { 0 };
 
 	if (value)
 		kv_txn_put(t, key, value);
@@ -149,7 +148,7 @@ static void assert_story(struct fixture *x, const char *want)
 
 static void set_cut(struct fixture *x, bool is_cut)
 {
-	struct kv_fault fault = {.is_cut = is_cut};
+	struct kv_fault fault = { .is_cut = is_cut };
 
 	kv_fake_set_fault(x->kv, &fault);
 }
@@ -157,7 +156,7 @@ static void set_cut(struct fixture *x, bool is_cut)
 static void test_list_and_follow(void **state)
 {
 	struct fixture *x = *state;
-	struct watch_conf conf = {.prefix = "p/", .want_prev = true};
+	struct watch_conf conf = { .prefix = "p/", .want_prev = true };
 	struct watch *w = open_watch(x, &conf);
 
 	put(x, "p/a", "1");
@@ -180,7 +179,7 @@ static void test_list_and_follow(void **state)
 static void test_single_key(void **state)
 {
 	struct fixture *x = *state;
-	struct watch_conf conf = {.prefix = "a", .is_single_key = true};
+	struct watch_conf conf = { .prefix = "a", .is_single_key = true };
 	struct watch *w;
 
 	put(x, "a", "1");
@@ -202,7 +201,7 @@ static void test_single_key(void **state)
 static void test_tail(void **state)
 {
 	struct fixture *x = *state;
-	struct watch_conf conf = {.prefix = "", .is_tail = true};
+	struct watch_conf conf = { .prefix = "", .is_tail = true };
 	struct watch *w = open_watch(x, &conf);
 
 	put(x, "a", "1");
@@ -224,7 +223,7 @@ static void test_tail(void **state)
 static void test_broken_and_back(void **state)
 {
 	struct fixture *x = *state;
-	struct watch_conf conf = {.prefix = "p/"};
+	struct watch_conf conf = { .prefix = "p/" };
 	struct watch *w = open_watch(x, &conf);
 	int64_t waited_msec = 0;
 
@@ -266,7 +265,7 @@ static void test_broken_and_back(void **state)
 static void test_flapping(void **state)
 {
 	struct fixture *x = *state;
-	struct watch_conf conf = {.prefix = "p/"};
+	struct watch_conf conf = { .prefix = "p/" };
 	struct watch *w = open_watch(x, &conf);
 	int n_up = 0;
 
@@ -285,7 +284,7 @@ static void test_flapping(void **state)
 static void test_compacted(void **state)
 {
 	struct fixture *x = *state;
-	struct watch_conf conf = {.prefix = "p/"};
+	struct watch_conf conf = { .prefix = "p/" };
 	struct watch *w = open_watch(x, &conf);
 
 	assert_true(watch_step(w));
@@ -327,10 +326,10 @@ static int compact_in_the_middle(void *aux)
 static void test_pages(void **state)
 {
 	struct fixture *x = *state;
-	struct watch_conf conf = {.prefix = "p/"};
+	struct watch_conf conf = { .prefix = "p/" };
 	struct watch *w = open_watch(x, &conf);
-	struct compactor c = {.x = x, .at_read = 2};
-	struct kv_fault fault = {.on_read = compact_in_the_middle, .aux = &c};
+	struct compactor c = { .x = x, .at_read = 2 };
+	struct kv_fault fault = { .on_read = compact_in_the_middle, .aux = &c };
 
 	for (int i = 0; i < 2500; i++) {
 		char key[16];
@@ -370,7 +369,7 @@ static bool has_seen_all(void *aux)
 static void test_thread(void **state)
 {
 	struct fixture *x = *state;
-	struct watch_conf conf = {.prefix = "p/"};
+	struct watch_conf conf = { .prefix = "p/" };
 	struct watch *w = open_watch(x, &conf);
 	int64_t start = test_now_msec();
 
@@ -395,7 +394,7 @@ static void test_thread(void **state)
 static void test_stop_while_cut(void **state)
 {
 	struct fixture *x = *state;
-	struct watch_conf conf = {.prefix = "p/"};
+	struct watch_conf conf = { .prefix = "p/" };
 	int64_t start = test_now_msec();
 
 	set_cut(x, true);

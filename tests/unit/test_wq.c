@@ -133,7 +133,7 @@ static void *produce(void *aux)
 	struct race *r = aux;
 
 	for (int i = 0; i < 4000; i++) {
-		char key[] = {(char)('a' + i % 8), '\0'};
+		char key[] = { (char)('a' + i % 8), '\0' };
 
 		if (i % 7)
 			wq_add(r->q, key);
@@ -145,7 +145,7 @@ static void *produce(void *aux)
 
 static void test_threads(void **state)
 {
-	struct race r = {.q = wq_new()};
+	struct race r = { .q = wq_new() };
 	pthread_t workers[3], producers[2];
 	int64_t limit = clock_mono_msec() + LONG_MSEC;
 
@@ -181,7 +181,7 @@ static void *take_one(void *aux)
 
 static void test_appointments_wake_all(void **state)
 {
-	struct race r = {.q = wq_new()};
+	struct race r = { .q = wq_new() };
 	pthread_t workers[3];
 	int64_t start = clock_mono_msec();
 
