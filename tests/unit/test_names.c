@@ -173,18 +173,18 @@ static void sentences(void **state)
 	assert_string_equal(e.msg, "\"Web 1\" is not a valid name: use 1 to 63 of a-z, "
 				   "0-9 and \"-\", with a letter or digit at both ends");
 	assert_int_equal(hostname_check("a..b", &e), -1);
-	assert_string_equal(
-		e.msg, "\"a..b\" is not a valid host name: use parts of 1 to 63 of a-z, "
-		       "0-9 and \"-\", each with a letter or digit at both ends, joined "
-		       "by \".\", at most 253 in all");
+	assert_string_equal(e.msg,
+		"\"a..b\" is not a valid host name: use parts of 1 to 63 of a-z, "
+		"0-9 and \"-\", each with a letter or digit at both ends, joined "
+		"by \".\", at most 253 in all");
 	assert_int_equal(realm_check("a/b", &e), -1);
-	assert_string_equal(
-		e.msg, "\"a/b\" is not a valid realm: use 1 to 64 of A-Z, a-z, 0-9, "
-		       "\".\", \"_\" and \"-\", beginning with a letter or digit");
+	assert_string_equal(e.msg,
+		"\"a/b\" is not a valid realm: use 1 to 64 of A-Z, a-z, 0-9, "
+		"\".\", \"_\" and \"-\", beginning with a letter or digit");
 	assert_int_equal(uuid_check("x\n", &e), -1);
-	assert_string_equal(
-		e.msg, "\"x \" is not a uuid: use lower case hexadecimal digits like "
-		       "\"123e4567-e89b-42d3-a456-426614174000\"");
+	assert_string_equal(e.msg,
+		"\"x \" is not a uuid: use lower case hexadecimal digits like "
+		"\"123e4567-e89b-42d3-a456-426614174000\"");
 	assert_int_equal(name_check(X60 X60, &e), -1);
 	assert_non_null(strstr(e.msg, "\"" X60 X10 "...\" is not"));
 }

@@ -136,9 +136,9 @@ static void refusal_names_all_that_lacks(void **state)
 	(void)state;
 
 	assert_int_equal(user_take(&u, &u.quota, &a, &e), -1);
-	assert_string_equal(
-		e.msg, "the quota of nico@R is used up: 17 CPUs asked for, 16 of 20 "
-		       "left; 461 GiB of disk asked for, 460 of 500 left");
+	assert_string_equal(e.msg,
+		"the quota of nico@R is used up: 17 CPUs asked for, 16 of 20 "
+		"left; 461 GiB of disk asked for, 460 of 500 left");
 	assert_int_equal(u.use.vms, 2);
 	assert_int_equal(u.use.cpu, 4);
 }
