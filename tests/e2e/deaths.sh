@@ -17,6 +17,7 @@ refused 1 'etcd' curl_status 503
 [ $((SECONDS - start)) -le 6 ] || fail "the answer took $((SECONDS - start)) s"
 for s in ucloud-api ucloud-scheduler ucloud-host ucloud-otp; do
 	cloud pid $s > /dev/null || fail "$s died without etcd"
+	wait_until 20 "$s says that etcd is not there" grep -q 'no etcd answers' "$DEMO_DIR/log/$s.log"
 done
 cloud etcd > /dev/null
 wait_until 40 "the host is back" sh -c "'$DEMO_DIR/ucloud-cli-admin' host show demo-host --json | jq -e '.status == \"ALIVE\"'"
