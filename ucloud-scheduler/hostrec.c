@@ -144,8 +144,8 @@ static int set_status(
 struct killing {
 	struct hostrec *h;
 	const struct host *host;
-	char *alive_key;
-	int64_t fence;
+	char *host_key, *alive_key;
+	int64_t host_rev, fence;
 	bool is_again; /* some could not be written: look again */
 };
 
@@ -196,6 +196,7 @@ static int kill_batch(struct killing *k, const struct kv_pair *v, size_t n, stru
 	struct sched *s = k->h->s;
 
 	kv_txn_if_lock(t, s->lock_key, k->fence);
+	kv_txn_if_rev(t, k->host_key, k->host_rev); /* still DEAD */
 	kv_txn_if_rev(t, k->alive_key, 0);
 	for (size_t i = 0; i < n; i++) {
 		CLEANUP_STR char *text = killed_text(k, &v[i]);
@@ -247,12 +248,19 @@ static void add_uuid(void *aux, const struct kv_pair *placement)
 /* Which VMs are there is asked of the store, not of a cache: a placement that was on its way
  * when the host died is in the list. */
 static int kill_vms(
-	struct hostrec *h, const struct host *host, bool *is_again, struct err *e)
+	struct hostrec *h, const struct cache_item *it, bool *is_again, struct err *e)
 {
+	const struct host *host = it->obj;
 	CLEANUP_STR char *prefix = key_placements(host->hostname);
 	CLEANUP_STR char *alive_key = key_alive(host->hostname);
-	CLEANUP(strv_done) struct strv uuids = { 0 };
-	struct killing k = { h, host, alive_key, atomic_load(&h->s->fence), false };
+	CLEANUP(strv_done)
+	struct strv uuids = { 0 };
+	struct killing k = { .h = h,
+		.host = host,
+		.host_key = it->key,
+		.host_rev = it->mod_rev,
+		.alive_key = alive_key,
+		.fence = atomic_load(&h->s->fence) };
 
 	if (!k.fence)
 		return 0; /* comparing with 0 would mean: nobody leads */
@@ -269,13 +277,13 @@ static int kill_vms(
 
 /* ---------------------------------------------------------------- a look */
 
-static enum wq_result look_dead(
-	struct hostrec *h, const struct host *host, int64_t *after_msec, struct err *e)
+static enum wq_result look_dead(struct hostrec *h, const struct cache_item *it,
+	int64_t *after_msec, struct err *e)
 {
 	bool is_again = false;
 
-	hostrec_heard(h, host->hostname);
-	if (kill_vms(h, host, &is_again, e) < 0)
+	hostrec_heard(h, it->name);
+	if (kill_vms(h, it, &is_again, e) < 0)
 		return WQ_RETRY;
 	*after_msec = AGAIN_MSEC;
 	return is_again ? WQ_AGAIN : WQ_DONE;
@@ -311,7 +319,7 @@ enum wq_result hostrec_look(
 			       ? WQ_DONE
 			       : change(h, name, HOST_ALIVE, after_msec, e);
 	if (host->status == HOST_DEAD)
-		return look_dead(h, host, after_msec, e);
+		return look_dead(h, it, after_msec, e);
 	if (host->status != HOST_ALIVE)
 		return WQ_DONE;
 	int64_t left = h->s->conf->grace_sec * 1000 - absent_msec(h, name);
