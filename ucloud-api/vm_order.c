@@ -140,6 +140,7 @@ static int start_by_host(
 {
 	c->vm.want = VM_WANT_RUNNING;
 	c->vm.n_crashes = 0;
+	c->vm.boot++; /* a domain that went off before this order does not count */
 	if (c->vm.status == VM_ERROR)
 		vm_move(&c->vm, VM_SCHEDULED);
 	if (save(c, d, "start", c->vm.hostname, e) < 0)

@@ -223,6 +223,12 @@ static struct vmstep step_remove_absent(const struct vmlook *l)
 
 /* --- run */
 
+/* Did the boot that is ordered take place? Then what became of it is the next question. */
+static bool is_booted(const struct vmlook *l)
+{
+	return l->dom.boot >= l->vm->boot;
+}
+
 static struct vmstep step_killed(const struct vmlook *l)
 {
 	int64_t n = vmstep_n_crashes(l->vm, l->now_sec);
@@ -264,6 +270,8 @@ static struct vmstep run_off(const struct vmlook *l)
 	switch (l->dom.off) {
 	case VIRT_OFF_GUEST:
 	case VIRT_OFF_CRASHED:
+		if (!is_booted(l)) /* it went off before the start was ordered */
+			return act(VMACT_UNDEFINE);
 		return act(VMACT_SET_RUNNING); /* it did run: run_went_off() is next */
 	case VIRT_OFF_DESTROYED:
 		return act(VMACT_UNDEFINE);
@@ -331,12 +339,6 @@ static struct vmstep stop_dying(const struct vmlook *l)
 static struct vmstep reboot_absent(const struct vmlook *l)
 {
 	return is_late(l) ? step_too_late(l, "rebooted") : step_start(l);
-}
-
-/* Did the boot that is ordered take place? Then what became of it is the next question. */
-static bool is_booted(const struct vmlook *l)
-{
-	return l->dom.boot >= l->vm->boot;
 }
 
 static struct vmstep reboot_off(const struct vmlook *l)

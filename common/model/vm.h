@@ -85,8 +85,9 @@ struct vm {
 	char *disk_host; /* the host that holds its disks when the store is local */
 	bool in_migration;
 	int64_t created;
-	/* How many boots were ordered: a reboot adds one. The domain that runs carries the
-	 * number it was booted for, so that a reboot is done exactly once. */
+	/* How many boots were ordered: a reboot adds one, and a start on the host that the VM
+	 * still has. The domain that runs carries the number it was booted for, so that a
+	 * reboot is done exactly once, and a start is not undone by how an older boot ended. */
 	int64_t boot;
 	int64_t n_crashes;    /* in a row; 0 again after 10 minutes of running */
 	int64_t last_crash;   /* time */
