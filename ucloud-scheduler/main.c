@@ -113,9 +113,7 @@ static int run_explain(void *conf, const struct strv *rest)
 				"its name\n");
 		return 2;
 	}
-	struct etcd_conf quiet = c->etcd;
-	quiet.is_quiet = true;
-	int rc = kv_etcd_open(&quiet, &kv, &e);
+	int rc = kv_etcd_open(&c->etcd, &kv, &e);
 	if (rc == 0)
 		rc = explain_vm(kv, &c->sched, rest->v[0], &out, &e);
 	if (kv)

@@ -46,7 +46,8 @@ void sim_draw_chances(struct sim *s)
 		[CHANCE_CALL] = 60,
 		[CHANCE_COMPACT] = 20,
 		[CHANCE_SLOW] = 600,
-		[CHANCE_PAGES] = 600 };
+		[CHANCE_PAGES] = 600,
+		[CHANCE_RACE] = 40 };
 	for (int i = 0; i < CHANCE_N; i++)
 		s->chances[i] = sim_chance(s, 30) ? 0 : sim_random(s, most[i]);
 }

@@ -11,10 +11,9 @@
 
 /* Stands still while the others go on, for some moves: whatever it was about to do, it does
  * then. */
-static void stand_still(struct node *n)
+static void stand_still(struct node *n, unsigned n_moves)
 {
 	struct sim *s = n->sim;
-	unsigned n_moves = 1 + sim_random(s, sim_chance(s, 50) ? 30 : 300);
 	if (s->paused || s->is_calm)
 		return;
 	log_debug("sim: stands still node=%s", n->name);
@@ -32,8 +31,9 @@ static void stand_still(struct node *n)
 /* Anything that leaves the process may be where it stands still. */
 static void node_calls(struct node *n)
 {
+	struct sim *s = n->sim;
 	if (n->n_calls_left >= 0 && n->n_calls_left-- == 0)
-		stand_still(n);
+		stand_still(n, 1 + sim_random(s, sim_chance(s, 50) ? 30 : 300));
 }
 
 /* Counts down to the node's death: 0 nothing; 1 it dies before, 2 after the effect. */
@@ -55,6 +55,8 @@ static int node_effect(struct node *n)
 
 static int write_fault(struct node *n)
 {
+	if (sim_chance_of(n->sim, CHANCE_RACE))
+		stand_still(n, 1 + sim_random(n->sim, 60));
 	int death = node_effect(n);
 	if (death)
 		return death;

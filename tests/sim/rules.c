@@ -171,7 +171,9 @@ static bool rule_boot(
 {
 	if (a->boot == b->boot)
 		return true;
-	if (a->boot != b->boot + 1 || b->status != VM_RUNNING ||
+	bool is_right = b->status == VM_RUNNING || b->status == VM_KILLED ||
+			b->status == VM_ERROR;
+	if (a->boot != b->boot + 1 || !is_right ||
 		(t->writer && t->writer->kind != NODE_API))
 		return sim_wrong(s, "%s: boot %lld became %lld", a->uuid,
 			(long long)b->boot, (long long)a->boot);
@@ -195,6 +197,8 @@ static void count_starts(struct sim_vm *v, const struct vm *b, const struct vm *
 	v->n_may_start += is_move && a->status == VM_SCHEDULED;
 	v->n_may_start += is_move && a->status == VM_KILLED && vm_has_host(a);
 	v->n_may_start += a->boot != b->boot;
+	if (a->boot != b->boot && b->status == VM_RUNNING)
+		v->min_boot = a->boot;
 }
 
 static bool is_of(const struct node *n, const struct vm *vm)
@@ -246,8 +250,8 @@ static bool rule_host_dead(struct sim *s, const struct sim_host *h)
 {
 	if (h->is_alive)
 		return sim_wrong(s, "%s is DEAD with a heartbeat", h->host.hostname);
-	/* Who has to list again sees only that it is gone, not that it was there meanwhile. */
-	return s->compacted_at >= h->came_at ||
+	/* Who has to list again, or is behind, does not see that it was there meanwhile. */
+	return s->chances[CHANCE_SLOW] || s->compacted_at >= h->came_at ||
 	       s->now - h->gone_at >= SIM_GRACE_SEC * 1000 ||
 	       sim_wrong(s, "%s is DEAD after %lld ms", h->host.hostname,
 		       (long long)(s->now - h->gone_at));

@@ -101,6 +101,7 @@ struct sim_vm {
 	unsigned n_crashes;
 	/* The world. */
 	unsigned n_disks, n_disks_made;
+	int64_t min_boot;     /* of the newest reboot */
 	uint64_t n_may_start; /* so often something happened that asks for a start */
 	bool is_touched;      /* by the revision that is being looked at */
 };
@@ -128,6 +129,7 @@ enum sim_chance_of {
 	CHANCE_COMPACT, /* of a compaction before a read */
 	CHANCE_SLOW,	/* of a daemon that sees its watches late */
 	CHANCE_PAGES,	/* of a daemon that sees lists in small pages */
+	CHANCE_RACE,	/* of a write before which others run */
 	CHANCE_N
 };
 
