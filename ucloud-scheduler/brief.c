@@ -55,6 +55,14 @@ bool brief_is_waiting(const struct vm_brief *b)
 		       b->status == VM_KILLED);
 }
 
+/* It can only run where its disks are: nobody else shall take its place there while it waits
+ * to be started again. */
+static bool vm_keeps_room(const struct vm *vm)
+{
+	return vm->status == VM_KILLED && vm->want == VM_WANT_RUNNING &&
+	       !vm_has_host(vm) && !str_is_empty(vm->disk_host);
+}
+
 /* The strings of a brief, one after the other, and where each is to be pointed to. */
 struct packer {
 	struct buf text;
@@ -105,6 +113,7 @@ struct vm_brief *brief_new(const struct vm *vm, const char *value)
 		.status = vm->status,
 		.want = vm->want,
 		.uses_host = vm_uses_host(vm),
+		.keeps_room = vm_keeps_room(vm),
 		.was_placed = vm_was_placed(vm),
 	};
 	struct packer p = { 0 };

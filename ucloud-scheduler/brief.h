@@ -16,6 +16,7 @@ struct vm_brief {
 	int status; /* enum vm_status */
 	int want;   /* enum vm_want */
 	bool uses_host;
+	bool keeps_room; /* it crashed: what it used on disk_host is kept for it */
 	bool was_placed; /* it has, or once had, a host: there may be disks of it */
 	/* All borrowed from `text`, never NULL. */
 	const char *owner; /* "realm/name" */

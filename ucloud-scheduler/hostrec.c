@@ -253,8 +253,7 @@ static int kill_vms(
 	const struct host *host = it->obj;
 	CLEANUP_STR char *prefix = key_placements(host->hostname);
 	CLEANUP_STR char *alive_key = key_alive(host->hostname);
-	CLEANUP(strv_done)
-	struct strv uuids = { 0 };
+	CLEANUP(strv_done) struct strv uuids = { 0 };
 	struct killing k = { .h = h,
 		.host = host,
 		.host_key = it->key,

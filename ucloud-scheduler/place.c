@@ -14,7 +14,7 @@ struct mark {
 struct shape {
 	int64_t cpu, ram_mib, disk_gib;
 	uint32_t store, host_labels;
-	int32_t pin;
+	int32_t pin, room;
 	uint32_t owner, labels, apart; /* 0 when no rule of the owner's VMs is in play */
 };
 
@@ -94,6 +94,7 @@ struct place_ask place_ask_of(const struct snap *s, const struct snap_vm *vm)
 		.near = vm->near,
 		.apart = vm->apart,
 		.pin = vm->is.disk_host,
+		.room = vm->is.keeps_room ? vm->is.disk_host : -1,
 		.seed = vm->seed,
 	};
 }
@@ -229,6 +230,10 @@ static enum place_reason check_host(
 	}
 	int64_t cpu = l->has[PLACE_CPU] = h->cpu_cap - h->cpu_used;
 	int64_t ram = l->has[PLACE_RAM] = h->ram_cap - h->ram_used;
+	if (ask->room == host) {
+		cpu = l->has[PLACE_CPU] += ask->cpu;
+		ram = l->has[PLACE_RAM] += ask->ram_mib;
+	}
 	if (cpu < ask->cpu)
 		return PLACE_NO_CPU;
 	if (ram < ask->ram_mib)
@@ -323,6 +328,7 @@ static bool shape_of(
 	shape->store = ask->store;
 	shape->host_labels = ask->host_labels;
 	shape->pin = ask->pin;
+	shape->room = ask->room;
 	if (needs_marks(s, ask)) {
 		shape->owner = ask->owner;
 		shape->labels = ask->labels;

@@ -46,7 +46,8 @@ struct place_ask {
 	int64_t disk_gib; /* that it does not yet occupy */
 	uint32_t owner, store;
 	uint32_t labels, host_labels, near, apart; /* numbers of snap's sets */
-	int32_t pin; /* the host that has its disks, or -1 */
+	int32_t pin;  /* the host that has its disks, or -1 */
+	int32_t room; /* the host that keeps room for it, or -1 */
 	uint64_t seed;
 };
 

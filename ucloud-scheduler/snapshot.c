@@ -333,6 +333,11 @@ static void count(struct snap *s, struct snap_vm *vm, int sign)
 		else
 			owner_unlink(s, vm);
 	}
+	if (at->keeps_room && at->disk_host >= 0) {
+		struct snap_host *h = &s->hosts[at->disk_host];
+		h->cpu_used += sign * vm->cpu;
+		h->ram_used += sign * vm->ram_mib;
+	}
 	if (at->disk_host >= 0)
 		host_store(&s->hosts[at->disk_host], vm->store)->used_gib +=
 			sign * vm->disk_gib;
@@ -349,7 +354,8 @@ static bool counts_the_same(const struct snap_vm *a, const struct snap_vm *b)
 	       a->disk_gib == b->disk_gib && a->owner == b->owner &&
 	       a->store == b->store && a->labels == b->labels && a->apart == b->apart &&
 	       x->host == y->host && x->disk_host == y->disk_host &&
-	       x->uses_host == y->uses_host && x->has_disk == y->has_disk;
+	       x->uses_host == y->uses_host && x->has_disk == y->has_disk &&
+	       x->keeps_room == y->keeps_room;
 }
 
 /* The entry as it would be, unlinked and without assumption. */
@@ -368,7 +374,7 @@ static struct snap_vm vm_of_brief(
 		.near = set_id(s, b->near),
 		.apart = set_id(s, b->apart),
 		.is = { host_index(s, b->hostname), host_index(s, b->disk_host),
-			b->uses_host, b->was_placed },
+			b->uses_host, b->was_placed, b->keeps_room },
 	};
 }
 
@@ -379,7 +385,7 @@ static struct snap_vm *add_vm(struct snap *s, const char *uuid)
 
 	memcpy(vm->uuid, uuid, len);
 	vm->seed = hash_str(vm->uuid);
-	vm->is = (struct snap_at){ -1, -1, false, false };
+	vm->is = (struct snap_at){ -1, -1, false, false, false };
 	HASH_ADD_STR(s->vms, uuid, vm);
 	return vm;
 }

@@ -64,6 +64,7 @@ struct snap_set {
 struct snap_at {
 	int32_t host, disk_host; /* index, -1 none */
 	bool uses_host, has_disk;
+	bool keeps_room; /* on disk_host */
 };
 
 struct snap_vm {

@@ -115,6 +115,35 @@ static void test_waits_then_fits(void **state)
 	world_end(&w);
 }
 
+/* A VM whose QEMU died waits some seconds before it is started again: its place is not given
+ * away meanwhile, since its disks are nowhere else. */
+static void test_room_after_a_crash(void **state)
+{
+	struct world w;
+
+	(void)state;
+	start(&w);
+	world_add_host(&w, "h1", 1, 8192);
+	world_put_vm(&w, &(struct world_vm){ "a", .hostname = "h1", .disk_host = "h1",
+				 .status = "RUNNING" });
+	world_order_vm(&w, &(struct world_vm){ "b" });
+	world_run(&w, 1000);
+	world_put_vm(
+		&w, &(struct world_vm){ "a", .disk_host = "h1", .status = "KILLED" });
+	world_request_at(&w, "a", "ScheduleVM", clock_unix_sec() + 5, 0);
+	world_run(&w, 3000);
+	world_assert_vm(&w, "b", VM_REQUESTED_NEW, "");
+	world_run(&w, 4000);
+	world_assert_vm(&w, "a", VM_SCHEDULED, "h1");
+	world_assert_vm(&w, "b", VM_REQUESTED_NEW, "");
+	/* Nobody wants it any more. */
+	world_put_vm(&w, &(struct world_vm){ "a", .disk_host = "h1", .status = "STOPPED",
+				 .want = "stopped" });
+	world_run(&w, 1000);
+	world_assert_vm(&w, "b", VM_SCHEDULED, "h1");
+	world_end(&w);
+}
+
 /* Only numbers wobble: no write. */
 static void test_numbers_wobble(void **state)
 {
@@ -866,6 +895,7 @@ int main(void)
 		cmocka_unit_test(test_waits_then_fits),
 		cmocka_unit_test(test_numbers_wobble),
 		cmocka_unit_test(test_room_by_a_stopped_vm),
+		cmocka_unit_test(test_room_after_a_crash),
 		cmocka_unit_test(test_pinned_by_its_disks),
 		cmocka_unit_test(test_not_before),
 		cmocka_unit_test(test_deadline),
