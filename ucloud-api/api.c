@@ -108,7 +108,7 @@ int api_open(const struct api_conf *conf, struct api **out, struct err *e)
 	sessions_set_end(api->sessions, events_end_session, api->events);
 	if (open_http(api, e) < 0)
 		goto failed;
-	if (api_health(api, &why) < 0)
+	if (api_health(api, &why) < 0 && !why.is_logged)
 		log_warn("calls are answered with 503 until etcd answers: %s", why.msg);
 	*out = api;
 	return 0;

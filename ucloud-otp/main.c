@@ -158,8 +158,10 @@ static int user_run(
 	const struct otp_conf *c, size_t verb, const char *name, struct err *e)
 {
 	struct accounts as = { 0 };
+	struct etcd_conf quiet = c->etcd;
+	quiet.is_quiet = true;
 	if (seal_key_read(c->key_file, false, as.key, e) ||
-		kv_etcd_open(&c->etcd, &as.kv, e))
+		kv_etcd_open(&quiet, &as.kv, e))
 		return -1;
 	int r = user_verbs[verb].run(&as, c, name, e);
 	kv_close(as.kv);

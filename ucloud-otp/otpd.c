@@ -243,6 +243,7 @@ static enum httpd_result handle(void *aux, struct httpd_req *req)
 
 int otpd_open(const struct otp_conf *conf, struct otpd **out, struct err *e)
 {
+	struct err why = { 0 };
 	struct otpd *o = xcalloc(1, sizeof(*o));
 	o->conf = conf;
 	pthread_mutex_init(&o->lock, NULL);
@@ -262,6 +263,9 @@ int otpd_open(const struct otp_conf *conf, struct otpd **out, struct err *e)
 		otpd_close(o);
 		return -1;
 	}
+	/* That no etcd answers is said now, not at the first question. */
+	if (otpd_health(o, &why) && !why.is_logged)
+		log_warn("%s", why.msg);
 	*out = o;
 	return 0;
 }

@@ -113,7 +113,9 @@ static int run_explain(void *conf, const struct strv *rest)
 				"its name\n");
 		return 2;
 	}
-	int rc = kv_etcd_open(&c->etcd, &kv, &e);
+	struct etcd_conf quiet = c->etcd;
+	quiet.is_quiet = true;
+	int rc = kv_etcd_open(&quiet, &kv, &e);
 	if (rc == 0)
 		rc = explain_vm(kv, &c->sched, rest->v[0], &out, &e);
 	if (kv)

@@ -74,6 +74,7 @@ static int PRINTF_LIKE(4, 0) err_vset(
 		text[0] = '\0';
 	make_line(name, sizeof(name), field, strlen(field));
 	e->kind = kind;
+	e->is_logged = false;
 	memcpy(e->field, name, sizeof(name));
 	make_line(e->msg, sizeof(e->msg), text, strlen(text));
 	return -1;

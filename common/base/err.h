@@ -42,6 +42,9 @@ struct err {
 	enum err_kind kind;
 	char field[64];		/* the member or option at fault, "" when none */
 	char msg[ERR_MSG_SIZE]; /* one sentence on one line, always valid UTF-8 */
+	/* Whoever met it logs it, once for all that fail because of it: a log line about it
+	 * would only repeat that. */
+	bool is_logged;
 };
 
 /*

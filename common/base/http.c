@@ -264,6 +264,23 @@ static enum err_kind kind_of(CURLcode code)
 	}
 }
 
+void http_drop_times(char *text)
+{
+	char *at = strstr(text, " after ");
+	size_t n_digits = at ? strspn(at + 7, "0123456789") : 0;
+	char *unit = at ? at + 7 + n_digits : NULL;
+
+	if (n_digits == 0)
+		return;
+	if (str_has_prefix(unit, " milliseconds"))
+		unit += strlen(" milliseconds");
+	else if (str_has_prefix(unit, " ms"))
+		unit += strlen(" ms");
+	else
+		return;
+	memmove(at, unit, strlen(unit) + 1);
+}
+
 static int fail(const struct call *c, const char *url, CURLcode code, struct err *e)
 {
 	CLEANUP_STR char *origin = url_origin(url);
@@ -272,6 +289,7 @@ static int fail(const struct call *c, const char *url, CURLcode code, struct err
 		return err_set(e, ERR_TOO_LARGE,
 			"%s: the answer is larger than %zu bytes", origin,
 			c->h->max_body);
+	http_drop_times(c->h->error);
 	return err_set(e, kind_of(code), "%s: %s", origin,
 		c->h->error[0] ? c->h->error : curl_easy_strerror(code));
 }

@@ -238,9 +238,12 @@ static void log_failure(struct ctl *c, struct key_log *kl, const struct err *e)
 static void log_result(
 	struct ctl *c, const char *key, enum wq_result result, const struct err *e)
 {
-	struct key_log *kl = key_log_find(c, key, result == WQ_RETRY);
+	bool is_new = result == WQ_RETRY && !e->is_logged;
+	struct key_log *kl = key_log_find(c, key, is_new);
 
-	if (result == WQ_RETRY) {
+	if (result == WQ_RETRY && e->is_logged) {
+		log_debug("%s controller=%s key=%s", e->msg, c->conf.name, key);
+	} else if (result == WQ_RETRY) {
 		log_failure(c, kl, e);
 	} else if (kl) {
 		log_info("works again controller=%s key=%s failures=%u", c->conf.name,

@@ -17,6 +17,8 @@
 #define LIMIT_SEC 5
 /* How long an endpoint that failed is only tried after the others. */
 #define AVOID_MSEC 5000
+/* A long outage is said again. */
+#define SAY_AGAIN_MSEC (5 * 60 * 1000)
 /* Between two rounds while etcd elects a leader. */
 #define ROUND_MSEC    100
 #define MAX_ENDPOINTS 32 /* bits of a uint32_t */
@@ -34,6 +36,8 @@ struct kv_conn {
 	struct endpoint *ends;
 	size_t n_ends;
 	size_t in_use; /* atomic */
+	/* Atomic; 0: some endpoint answers. Else since when none does, and when that was said. */
+	int64_t down_msec, said_msec;
 	struct kv_token *token;
 };
 
@@ -45,7 +49,8 @@ static kv_token_fn log_in;
 
 static void conf_copy(const struct etcd_conf *from, struct etcd_conf *to)
 {
-	*to = (struct etcd_conf){ .limit_sec = from->limit_sec };
+	*to = (struct etcd_conf){ .limit_sec = from->limit_sec,
+		.is_quiet = from->is_quiet };
 	to->ca_file = str_is_empty(from->ca_file) ? NULL : xstrdup(from->ca_file);
 	to->cert_file = str_is_empty(from->cert_file) ? NULL : xstrdup(from->cert_file);
 	to->key_file = str_is_empty(from->key_file) ? NULL : xstrdup(from->key_file);
@@ -248,6 +253,37 @@ void kv_conn_failed(struct kv_conn *c, size_t endpoint, const struct err *e)
 	log_debug("etcd endpoint failed: %s url=%s", e->msg, c->ends[endpoint].url);
 }
 
+/* Sets *msec from what it was to now, when nobody else was faster. */
+static bool set_now(int64_t *msec, int64_t was, int64_t now)
+{
+	return __atomic_compare_exchange_n(
+		msec, &was, now, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+void kv_conn_none_answers(struct kv_conn *c, struct err *e)
+{
+	int64_t now = clock_mono_msec();
+	int64_t said = __atomic_load_n(&c->said_msec, __ATOMIC_RELAXED);
+	bool is_new;
+
+	if (c->conf.is_quiet)
+		return;
+	is_new = set_now(&c->down_msec, 0, now);
+	if (is_new || now - said >= SAY_AGAIN_MSEC)
+		if (set_now(&c->said_msec, said, now))
+			log_warn("%s; trying until one does", e->msg);
+	e->is_logged = true;
+}
+
+static void one_answers(struct kv_conn *c)
+{
+	int64_t down = __atomic_exchange_n(&c->down_msec, 0, __ATOMIC_RELAXED);
+
+	if (down)
+		log_info("etcd answers again down_sec=%lld",
+			(long long)(clock_mono_msec() - down) / 1000);
+}
+
 /* ---------------------------------------------------------------- logging in */
 
 static int log_in(void *aux, int64_t end_msec, char **token, struct err *e)
@@ -420,18 +456,23 @@ static int call_until(struct kv_conn *c, const struct kv_call *call, bool want_t
 	int64_t end_msec, struct buf *answer, struct err *e)
 {
 	struct attempt a = { c, call, want_token, end_msec, answer, 0 };
+	struct err one = { 0 };
+	int r = TRY_LATER;
 
 	for (int i = 0; i < MAX_ROUNDS; i++) {
-		struct err one = { 0 };
-		int r = try_all(&a, &one);
-
-		if (r != 0)
-			*e = one;
+		one = (struct err){ 0 };
+		r = try_all(&a, &one);
 		if (r != TRY_LATER || clock_mono_msec() + ROUND_MSEC >= end_msec)
-			return r < 0 ? -1 : r;
+			break;
 		nanosleep(&(struct timespec){ .tv_nsec = ROUND_MSEC * 1000000 }, NULL);
 	}
-	return -1;
+	if (r == TRY_NEXT || r == TRY_LATER)
+		kv_conn_none_answers(c, &one);
+	else if (r != KV_UNKNOWN && !one.is_logged)
+		one_answers(c);
+	if (r != 0)
+		*e = one;
+	return r < 0 ? -1 : r;
 }
 
 int kv_conn_call(

@@ -42,6 +42,9 @@ const char *kv_conn_url(const struct kv_conn *c, size_t endpoint);
 /* It failed (e says how): is avoided for a while. */
 void kv_conn_failed(struct kv_conn *c, size_t endpoint, const struct err *e);
 void kv_conn_worked(struct kv_conn *c, size_t endpoint);
+/* No endpoint answers, and e says why: logs that, once until one does (and again every 5
+ * minutes), and marks e as logged. */
+void kv_conn_none_answers(struct kv_conn *c, struct err *e);
 /* When it last answered anybody, and when it last failed; clock_mono_msec(), 0 never. */
 int64_t kv_conn_worked_msec(struct kv_conn *c, size_t endpoint);
 int64_t kv_conn_failed_msec(struct kv_conn *c, size_t endpoint);

@@ -3,9 +3,11 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/base/http.h"
 #include "common/store/cond.h"
 
 #define CONNECT_MSEC 2000
@@ -214,8 +216,11 @@ static void set_body(CURL *easy, const struct kv_post *post, struct body *body)
 
 int kv_curl_set_err(struct err *e, CURLcode code, const char *error_text)
 {
-	const char *text = error_text[0] ? error_text : curl_easy_strerror(code);
+	char text[CURL_ERROR_SIZE];
 
+	snprintf(text, sizeof(text), "%s",
+		error_text[0] ? error_text : curl_easy_strerror(code));
+	http_drop_times(text);
 	switch (code) {
 	case CURLE_OPERATION_TIMEDOUT:
 		return err_set(e, ERR_TIMEOUT, "no answer in time (%s)", text);

@@ -150,11 +150,13 @@ int kv_etcd_open(const struct etcd_conf *conf, struct kv **out, struct err *e)
 
 int kv_etcd_check(const struct etcd_conf *conf, struct err *e)
 {
+	struct etcd_conf quiet = *conf;
 	struct kv *kv;
 	int64_t count;
 	int r;
 
-	if (kv_etcd_open(conf, &kv, e) < 0)
+	quiet.is_quiet = true;
+	if (kv_etcd_open(&quiet, &kv, e) < 0)
 		return -1;
 	r = kv_count(kv, "/v1/", &count, e);
 	kv_close(kv);

@@ -17,6 +17,9 @@ struct etcd_conf {
 	char *user;	   /* --etcd_user */
 	char *password;	   /* --etcd_password (secret) */
 	int64_t limit_sec; /* --etcd_timeout: of one call, default 5 s */
+	/* A command, no daemon: that no etcd answers is for its caller to say, not for the
+	 * log. No option. */
+	bool is_quiet;
 };
 
 /* The part of every program's options; offsets within struct etcd_conf. */

@@ -309,9 +309,12 @@ static int open_anywhere(struct etcd_watch *w, const struct buf *body, struct er
 		buf_addf(&why, "%s%s", k > 0 ? "; " : "", one.msg);
 		e->kind = one.kind;
 		if (one.kind == ERR_DENIED || one.kind == ERR_UNAUTHENTICATED)
-			break;
+			return err_set(e, e->kind, "%s", buf_str(&why));
 	}
-	return err_set(e, e->kind, "%s", buf_str(&why));
+	(void)err_set(e, e->kind, "no etcd answers: %s", buf_str(&why));
+	if (e->kind == ERR_UNAVAILABLE || e->kind == ERR_TIMEOUT)
+		kv_conn_none_answers(conn, e);
+	return -1;
 }
 
 int kv_etcd_watch_open(struct kv *kv, const struct kv_watch_req *req,

@@ -231,8 +231,11 @@ static int64_t failed(struct session *s, const struct err *e)
 {
 	s->n_failures++;
 	/* The same words whatever was tried, so that it is said once. */
-	log_repeat(&s->store_log, LOG_WARN, "trouble with the store, for %s: %s", s->key,
-		e->msg);
+	if (e->is_logged)
+		log_debug("trouble with the store, for %s: %s", s->key, e->msg);
+	else
+		log_repeat(&s->store_log, LOG_WARN, "trouble with the store, for %s: %s",
+			s->key, e->msg);
 	return clock_mono_msec() + backoff(s);
 }
 
@@ -470,6 +473,8 @@ static bool follow(struct session *s, const struct now *now, int64_t wait_msec)
 		return true;
 	close_watch(s);
 	s->look_msec = clock_mono_msec();
+	/* Streams end; the look that follows finds out whether something is wrong. */
+	e.is_logged = true;
 	if (rc < 0)
 		s->look_msec = failed(s, &e);
 	return rc > 0;

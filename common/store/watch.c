@@ -16,6 +16,8 @@
 /* A stream that ends sooner than this after it began is one more failure in a row; a second
  * list within this time waits as after a failure. */
 #define STABLE_MSEC 10000
+/* So many in a row are not worth a line: streams end, and are opened again at once. */
+#define N_ENDS_QUIET 3
 
 /*
  *	       listed            opened
@@ -103,13 +105,18 @@ static void close_stream(struct watch *w)
 	kv_watch_close(stream);
 }
 
-static void failed(struct watch *w, const struct err *e)
+static void failed(struct watch *w, bool was_up, const struct err *e)
 {
 	w->n_failures++;
 	w->retry_msec =
 		clock_mono_msec() + backoff_msec(w->n_failures, BACKOFF_FIRST_MSEC,
 					    BACKOFF_MAX_MSEC, backoff_salt(w->prefix));
-	log_repeat(&w->repeat, LOG_WARN, "cannot follow %s: %s", w->prefix, e->msg);
+	/* A stream may end at any time; that it ends again and again is news. */
+	if (e->is_logged || (was_up && w->n_failures < N_ENDS_QUIET))
+		log_debug("cannot follow %s: %s", w->prefix, e->msg);
+	else
+		log_repeat(
+			&w->repeat, LOG_WARN, "cannot follow %s: %s", w->prefix, e->msg);
 }
 
 /* -------------------------------------------------------------------- listing */
@@ -243,14 +250,16 @@ static int step_once(struct watch *w, int64_t wait_msec, struct err *e)
 
 static void step_failed(struct watch *w, const struct err *e)
 {
-	if (w->state == FOLLOW) {
+	bool was_up = w->state == FOLLOW;
+
+	if (was_up) {
 		w->state = OPEN;
 		if (clock_mono_msec() - w->up_msec >= STABLE_MSEC)
 			w->n_failures = 0;
 	}
 	close_stream(w);
 	if (!is_stopping(w))
-		failed(w, e);
+		failed(w, was_up, e);
 }
 
 /* The list may be begun anew at once, but not for ever. */
@@ -266,7 +275,7 @@ static bool list_again(struct watch *w)
 	if (!at_once) {
 		(void)err_set(&e, ERR_UNAVAILABLE,
 			"the store is compacted faster than we can follow");
-		failed(w, &e);
+		failed(w, false, &e);
 	}
 	return at_once;
 }

@@ -8,15 +8,23 @@ cloud up services || fail "the cloud did not come up"
 say "etcd is not there when daemons start: they wait and go on when it comes"
 for s in ucloud-api ucloud-scheduler ucloud-host ucloud-otp; do cloud stop $s; done
 cloud stop etcd
-for s in ucloud-otp ucloud-api ucloud-scheduler ucloud-host; do cloud start $s; done
+for s in ucloud-otp ucloud-api ucloud-scheduler ucloud-host; do
+	: > "$DEMO_DIR/log/$s.log"
+	cloud start $s
+done
 start=$SECONDS
 refused 1 'etcd' curl_status 503
 [ $((SECONDS - start)) -le 6 ] || fail "the answer took $((SECONDS - start)) s"
 for s in ucloud-api ucloud-scheduler ucloud-host ucloud-otp; do
 	cloud pid $s > /dev/null || fail "$s died without etcd"
+	wait_until 20 "$s says that etcd is not there" grep -q 'no etcd answers' "$DEMO_DIR/log/$s.log"
 done
 cloud etcd > /dev/null
 wait_until 40 "the host is back" sh -c "'$DEMO_DIR/ucloud-cli-admin' host show demo-host --json | jq -e '.status == \"ALIVE\"'"
+for s in ucloud-api ucloud-scheduler ucloud-host ucloud-otp; do
+	[ "$(grep -c 'no etcd answers' "$DEMO_DIR/log/$s.log")" = 1 ] ||
+		fail "$s does not say once that etcd is not there"
+done
 create one --wait
 wait_console one 'GUEST .* ready'
 uuid=$(vm_field one uuid)

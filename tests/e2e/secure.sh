@@ -112,6 +112,8 @@ say "one member after the other dies, and comes back"
 for m in 0 1 2; do
 	kill_member $m
 	start=$SECONDS
+	# An election may take longer than the API waits: until then it answers 503.
+	wait_until 20 "the others have a leader" user vm list
 	life "without-$m"
 	say "a VM's life without member $m took $((SECONDS - start)) s"
 	start_member $m

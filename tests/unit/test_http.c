@@ -304,6 +304,30 @@ static void urls_are_completed(void **state)
 	assert_string_equal(empty, "");
 }
 
+/* The same trouble has the same words each time. */
+static void test_times_are_dropped(void **state)
+{
+	static const char *const cases[][2] = {
+		{ "Failed to connect to ::1 port 9 after 12 ms: Couldn't connect",
+			"Failed to connect to ::1 port 9: Couldn't connect" },
+		{ "Operation timed out after 3001 milliseconds with 0 bytes received",
+			"Operation timed out with 0 bytes received" },
+		{ "after 3 tries", "after 3 tries" },
+		{ "it went down after lunch", "it went down after lunch" },
+		{ " after 5", " after 5" },
+		{ "", "" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char text[128];
+
+		snprintf(text, sizeof(text), "%s", cases[i][0]);
+		http_drop_times(text);
+		assert_string_equal(text, cases[i][1]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -313,6 +337,7 @@ int main(void)
 		cmocka_unit_test(bad_requests_are_refused),
 		cmocka_unit_test(streams),
 		cmocka_unit_test(urls_are_completed),
+		cmocka_unit_test(test_times_are_dropped),
 	};
 
 	return cmocka_run_group_tests(tests, site_open, site_close);

@@ -693,6 +693,56 @@ static void no_log(void *aux, enum log_level level, const char *line)
 	(void)line;
 }
 
+/* -------------------------------------------------------------- what is logged */
+
+struct said {
+	int n_warn, n_info;
+	char last[512];
+};
+
+static void hear(void *aux, enum log_level level, const char *line)
+{
+	struct said *said = aux;
+
+	said->n_warn += level == LOG_WARN;
+	said->n_info += level == LOG_INFO;
+	if (level <= LOG_INFO)
+		snprintf(said->last, sizeof(said->last), "%s", line);
+}
+
+/* Who asks how often does not matter: that no etcd answers is said once, and that one does
+ * again. */
+static void test_outage_is_said_once(void **state)
+{
+	struct server s;
+	START(&s, { CLOSE, NULL }, { CLOSE, NULL }, { CLOSE, NULL },
+		{ 200, "{" HEAD "}" }, { 200, "{" HEAD "}" });
+	struct kv *kv = open_at(&s, NULL, NULL);
+	struct kv_pair pair = { 0 };
+	struct kv_watch *w = NULL;
+	struct said said = { 0 };
+	struct err e = { 0 };
+
+	(void)state;
+	log_set_sink(hear, &said);
+	assert_int_equal(kv_get(kv, "k", &pair, NULL, &e), -1);
+	assert_true(e.is_logged);
+	assert_int_equal(said.n_warn, 1);
+	assert_non_null(strstr(said.last, "no etcd answers"));
+	assert_int_equal(kv_get(kv, "k", &pair, NULL, &e), -1);
+	assert_int_equal(open_watch(kv, 0, &w, &e), -1);
+	assert_true(e.is_logged);
+	assert_int_equal(said.n_warn, 1);
+	assert_done(kv_get(kv, "k", &pair, NULL, &e));
+	assert_int_equal(said.n_info, 1);
+	assert_non_null(strstr(said.last, "etcd answers again"));
+	assert_done(kv_get(kv, "k", &pair, NULL, &e));
+	assert_int_equal(said.n_info, 1);
+	kv_close(kv);
+	server_stop(&s);
+	log_set_sink(no_log, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -710,6 +760,7 @@ int main(void)
 		cmocka_unit_test(test_watch_refused),
 		cmocka_unit_test(test_watch_of_a_member_behind),
 		cmocka_unit_test(test_configuration),
+		cmocka_unit_test(test_outage_is_said_once),
 	};
 
 	log_set_sink(no_log, NULL);

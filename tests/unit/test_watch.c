@@ -256,8 +256,9 @@ static void test_broken_and_back(void **state)
 	assert_true(watch_is_synced(w));
 	assert_true(watch_step(w));
 	assert_story(x, "+p/a=2 +p/a=3 "); /* nothing lost, nothing listed again */
-	assert_int_equal(logged.n_warn, 2);
-	assert_int_equal(logged.n_info, 2);
+	/* A stream may end: it was opened again at once. */
+	assert_int_equal(logged.n_warn, 1);
+	assert_int_equal(logged.n_info, 1);
 	watch_free(w);
 }
 
