@@ -56,7 +56,8 @@ static bool has_room(struct sim *s, const struct sim_vm *v, int host)
 	const struct host_store *st = host_find_store(h, v->vm.store);
 	int64_t cpu = v->vm.specs.cpu, ram_mib = v->vm.specs.ram_mib;
 	for (unsigned i = 0; i < s->n_vms; i++) {
-		if (!s->vms[i]->exists || !str_eq(s->vms[i]->vm.hostname, h->hostname))
+		if (!s->vms[i]->exists || s->vms[i] == v ||
+			!rules_uses(&s->vms[i]->vm, h->hostname))
 			continue;
 		cpu += s->vms[i]->vm.specs.cpu;
 		ram_mib += s->vms[i]->vm.specs.ram_mib;

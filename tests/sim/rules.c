@@ -426,6 +426,14 @@ static bool rule_apart(struct sim *s, const struct vm *a, const struct vm *b)
 	       sim_wrong(s, "%s is placed together with %s", a->uuid, b->uuid);
 }
 
+/* A VM whose QEMU died keeps its place: its disks are nowhere else. */
+bool rules_uses(const struct vm *vm, const char *host)
+{
+	if (vm_has_host(vm) || vm->status != VM_KILLED || vm->want != VM_WANT_RUNNING)
+		return str_eq(vm->hostname, host);
+	return str_eq(vm->disk_host, host);
+}
+
 /* v has just been placed: there was room, and nobody that it must not meet. A VM whose entry
  * could not be read for a while may have been overlooked. */
 bool rule_room(struct sim *s, struct sim_vm *v)
@@ -443,11 +451,11 @@ bool rule_room(struct sim *s, struct sim_vm *v)
 		if (str_eq(o->vm.disk_host, h->hostname) &&
 			str_eq(o->vm.store, v->vm.store))
 			disk_gib += vm_disk_gib(&o->vm);
-		if (!str_eq(o->vm.hostname, h->hostname))
+		if (!rules_uses(&o->vm, h->hostname))
 			continue;
 		cpu += o->vm.specs.cpu;
 		ram_mib += o->vm.specs.ram_mib;
-		if (!rule_apart(s, &v->vm, &o->vm))
+		if (vm_has_host(&o->vm) && !rule_apart(s, &v->vm, &o->vm))
 			return false;
 	}
 	if (cpu > percent_of(h->cpus, h->cpu_overcommit) ||

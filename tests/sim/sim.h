@@ -284,6 +284,7 @@ bool rule_image_gone(struct sim *s, const char *uuid);
 bool rule_request_done(struct sim *s, const struct txn *t, struct sim_vm *v);
 /* After a transaction: of every VM that it touched, and of every user. */
 bool rule_keys(struct sim *s, struct sim_vm *v);
+bool rules_uses(const struct vm *vm, const char *host);
 bool rule_room(struct sim *s, struct sim_vm *v);
 bool rule_use(struct sim *s);
 
