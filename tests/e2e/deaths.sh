@@ -77,7 +77,11 @@ user vm delete three --wait || fail "delete three"
 
 say "QEMU dies: the VM is KILLED and comes back"
 kill -KILL "$first_pid"
-wait_until 60 "the VM runs again" sh -c "[ \"\$(cat '$DEMO_DIR/libvirt/run/qemu/ucloud-$uuid.pid' 2> /dev/null)\" != $first_pid ] && '$DEMO_DIR/ucloud-cli' vm show one --json | jq -e '.status == \"RUNNING\"'"
+runs_anew() {
+	local now
+	now=$(qemu_pid) && [ -n "$now" ] && [ "$now" != "$first_pid" ] && status_is one RUNNING
+}
+wait_until 60 "the VM runs again" runs_anew
 user vm show one --json | jq -r '.log[].text'
 wait_console one 'GUEST .* boot number 2'
 check_invariants

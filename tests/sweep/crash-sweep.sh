@@ -38,7 +38,10 @@ reached() { # NAME STATUS
 	wait_until 60 "$1 becomes $2 ($(user vm show "$1" 2>&1))" status_is "$1" "$2"
 }
 qemu_pid() { cat "$DEMO_DIR/libvirt/run/qemu/ucloud-$uuid.pid" 2> /dev/null; }
-runs_anew() { [ -n "$(qemu_pid)" ] && [ "$(qemu_pid)" != "$1" ] && status_is life RUNNING; }
+runs_anew() { # OLD-PID
+	local now
+	now=$(qemu_pid) && [ -n "$now" ] && [ "$now" != "$1" ] && status_is life RUNNING
+}
 create_vm() { user vm create --name "$1" --image "$2" --ram 64MiB; }
 is_there() { user vm show "$1"; }
 
