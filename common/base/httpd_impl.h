@@ -84,7 +84,7 @@ struct httpd_req {
 struct httpd_stream {
 	struct httpd *d;
 	struct MHD_Connection *mhd;
-	struct httpd_conn *conn;	  /* there while it is in d->streams */
+	struct httpd_conn *conn;	  /* NULL: gone; under d->lock */
 	struct httpd_stream *prev, *next; /* in d->streams, under d->lock */
 	unsigned refs;			  /* atomic: the sender's and the response's */
 	int64_t last_msec;		  /* atomic: something was sent */
@@ -167,6 +167,8 @@ void httpd_req_refuse(struct httpd_req *req, const struct err *e);
 void httpd_streams_end(struct httpd *d);
 /* Ends streams whose client has gone. */
 void httpd_streams_end_left(struct httpd *d);
+/* The connection is about to go. Under d->lock. */
+void httpd_streams_forget_conn(struct httpd *d, const struct httpd_conn *c);
 /* Sends a comment on streams that were silent for a while. */
 void httpd_streams_keepalive(struct httpd *d, int64_t now_msec);
 

@@ -109,6 +109,7 @@ static void on_connection(void *aux, struct MHD_Connection *mhd, void **context,
 	} else if (c) {
 		pthread_mutex_lock(&d->lock);
 		DL_DELETE(d->conns, c);
+		httpd_streams_forget_conn(d, c);
 		pthread_mutex_unlock(&d->lock);
 		free(c);
 		*context = NULL;

@@ -71,13 +71,15 @@ static void on_free(void *aux)
 	stream_unref(s);
 }
 
-static struct httpd_stream *stream_new(struct httpd_req *req, const char *content_type)
+/* conn is NULL when it may have gone already. */
+static struct httpd_stream *stream_new(
+	struct httpd_req *req, struct httpd_conn *conn, const char *content_type)
 {
 	struct httpd_stream *s = xcalloc(1, sizeof(*s));
 
 	s->d = req->d;
 	s->mhd = req->mhd;
-	s->conn = req->conn;
+	s->conn = conn;
 	s->refs = 2;
 	s->last_msec = httpd_now_msec();
 	s->is_sse = str_has_prefix(content_type, "text/event-stream");
@@ -91,7 +93,10 @@ static struct httpd_stream *stream_new(struct httpd_req *req, const char *conten
 
 struct httpd_stream *httpd_answer_stream(struct httpd_req *req, const char *content_type)
 {
-	struct httpd_stream *s = stream_new(req, content_type);
+	/* While it is ours to answer, the connection is suspended, and there. */
+	bool is_ours = httpd_req_claim(req);
+	struct httpd_stream *s =
+		stream_new(req, is_ours ? req->conn : NULL, content_type);
 	struct MHD_Response *resp = MHD_create_response_from_callback(
 		MHD_SIZE_UNKNOWN, BLOCK_SIZE, on_read, s, on_free);
 
@@ -102,12 +107,19 @@ struct httpd_stream *httpd_answer_stream(struct httpd_req *req, const char *cont
 	for (size_t i = 0; i < req->answer_headers.len; i++)
 		MHD_add_response_header(resp, req->answer_headers.v[i].name,
 			req->answer_headers.v[i].value);
-	if (httpd_req_claim(req))
+	if (is_ours)
 		httpd_req_finish(req, MHD_HTTP_OK, resp);
 	else
 		MHD_destroy_response(resp);
 	httpd_req_unref(req);
 	return s;
+}
+
+void httpd_streams_forget_conn(struct httpd *d, const struct httpd_conn *c)
+{
+	for (struct httpd_stream *s = d->streams; s; s = s->next)
+		if (s->conn == c)
+			s->conn = NULL;
 }
 
 bool httpd_stream_send(struct httpd_stream *s, const char *p, size_t size)
@@ -174,7 +186,7 @@ static struct httpd_stream **streams_get(
 	if (max > 0)
 		v = xcalloc(max, sizeof(struct httpd_stream *));
 	for (s = d->streams; s; s = s->next) {
-		if (is_left ? !httpd_conn_is_left(s->conn)
+		if (is_left ? s->conn && !httpd_conn_is_left(s->conn)
 			    : !is_silent(s, silent_since_msec))
 			continue;
 		__atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
