@@ -1022,16 +1022,16 @@ static void test_etcd_gone(void **state)
 	call(&a, "GET", "/v1/vms", w.alice, NULL);
 	expect(&a, 503);
 	assert_true(*member(a.json, "detail"));
-	assert_true(test_now_msec() - begun < 5000);
+	assert_true(test_now_msec() - begun < LONG_MSEC);
 	begun = test_now_msec();
 	call(&a, "POST", "/v1/vms", w.alice,
 		"{\"name\":\"frozen\",\"image\":\"debian\"}");
 	expect(&a, 503);
-	assert_true(test_now_msec() - begun < 5000);
+	assert_true(test_now_msec() - begun < LONG_MSEC);
 	begun = test_now_msec();
 	call(&a, "GET", "/healthz", NULL, NULL);
 	expect(&a, 503);
-	assert_true(test_now_msec() - begun < 5000);
+	assert_true(test_now_msec() - begun < LONG_MSEC);
 	test_etcd_thaw(w.etcd, 0);
 	test_etcd_wait(w.etcd);
 	call(&a, "GET", "/v1/user", w.alice, NULL);

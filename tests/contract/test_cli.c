@@ -18,7 +18,7 @@
 
 #define SEED	   "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 #define UUID	   "0b5f1c3e-6a52-4f0e-9d6c-1f4f1c9d7a10"
-#define LIMIT_MSEC 20000
+#define LIMIT_MSEC 60000
 #define MANY	   1203 /* VMs in the list: three pages */
 
 struct site {

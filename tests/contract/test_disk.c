@@ -808,6 +808,7 @@ static void lock_is_waited_for(void **state)
 {
 	struct lab *lab = *state;
 	CLEANUP_STR char *dir = xasprintf("%s/vms/" VM1, lab->path);
+	int64_t start = test_now_msec();
 	int ready[2];
 	char c;
 	pid_t pid;
@@ -824,9 +825,8 @@ static void lock_is_waited_for(void **state)
 		_exit(0);
 	}
 	assert_int_equal(read(ready[0], &c, 1), 1);
-	int64_t start = test_now_msec();
 	must_ensure(lab, VM1, 0, 1, NULL);
-	assert_true(test_now_msec() - start >= 50);
+	assert_true(test_now_msec() - start >= 100);
 	close(ready[0]);
 	close(ready[1]);
 	assert_int_equal(test_wait(pid, RUN_MSEC), 0);

@@ -19,7 +19,7 @@
 #include "tests/lib/test_etcd.h"
 #include "tests/lib/test_util.h"
 
-#define LONG_MSEC 10000
+#define LONG_MSEC 30000
 #define N_KEYS	  2600
 #define N_THREADS 8
 #define N_ROUNDS  25

@@ -157,12 +157,13 @@ static void test_restart(void **state)
 
 	run_guest(s->v, uuid, NULL);
 	pid = guest_pid(uuid);
+	assert_true(virt_seen_wait(&s->n_reviews, 0)); /* that of the first connection */
 	n = __atomic_load_n(&s->n_reviews, __ATOMIC_RELAXED);
 	test_libvirtd_kill();
 	begin = test_now_msec();
 	assert_int_equal(virt_get(s->v, uuid, &dom, &e), -1);
 	assert_int_equal(e.kind, ERR_UNAVAILABLE);
-	assert_true(test_now_msec() - begin < 5000);
+	assert_true(test_now_msec() - begin < 20000);
 	assert_int_equal(kill(pid, 0), 0);
 	test_libvirtd_start();
 	assert_true(virt_seen_wait(&s->n_reviews, n));

@@ -6,7 +6,7 @@
 #include "tests/lib/test_util.h"
 #include "ucloud-host/domxml.h"
 
-#define WAIT_MSEC 30000
+#define WAIT_MSEC 90000
 
 static struct virt_cases cases;
 

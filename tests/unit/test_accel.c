@@ -11,7 +11,7 @@
 #include "common/base/buf.h"
 #include "tests/lib/test_util.h"
 
-#define LIMIT_MSEC 10000
+#define LIMIT_MSEC 30000
 
 /* The boot sector itself: emulated, it runs everywhere. */
 static void test_tcg(void **state)

@@ -129,9 +129,9 @@ static void too_late_kills_the_group(void **state)
 	assert_int_equal(o.status, -1);
 	assert_int_equal(o.e.kind, ERR_TIMEOUT);
 	assert_string_equal(o.e.msg, "sh: did not end within 0.3 s");
-	assert_true(test_now_msec() - start < 10000);
+	assert_true(test_now_msec() - start < 60000);
 	pid = pid_in(&o.out);
-	assert_true(wait_until(is_gone, &pid, 5000));
+	assert_true(wait_until(is_gone, &pid, 30000));
 }
 
 static void what_it_leaves_behind_is_killed(void **state)
@@ -145,9 +145,9 @@ static void what_it_leaves_behind_is_killed(void **state)
 	run(&o, (struct proc){ .argv = SH("sleep 100 & echo $!"), .limit_msec = 50000 });
 	assert_int_equal(o.rc, 0);
 	assert_int_equal(o.status, 0);
-	assert_true(test_now_msec() - start < 10000);
+	assert_true(test_now_msec() - start < 60000);
 	pid = pid_in(&o.out);
-	assert_true(wait_until(is_gone, &pid, 5000));
+	assert_true(wait_until(is_gone, &pid, 30000));
 }
 
 static void what_cannot_run_says_why(void **state)
@@ -283,7 +283,7 @@ static void dies_with_us(void **state)
 	assert_int_equal(kill(it, 0), 0);
 	kill(us, SIGKILL);
 	assert_int_equal(waitpid(us, NULL, 0), us);
-	assert_true(wait_until(is_gone, &it, 5000));
+	assert_true(wait_until(is_gone, &it, 30000));
 }
 
 int main(void)

@@ -525,14 +525,14 @@ static void test_lost_in_time_while_a_call_hangs(void **state)
 	struct fixture *x = *state;
 	int64_t start;
 
-	make(&x->a, SESSION_LOCK, "{}", 1);
+	make(&x->a, SESSION_LOCK, "{}", 3);
 	session_start(x->a.s);
 	assert_true(wait_until(is_held, &x->a, LONG_MSEC));
 	atomic_store(&x->a.is_stuck, true);
 	start = test_now_msec();
 	assert_true(wait_until(is_hanging, &x->a, LONG_MSEC));
 	assert_true(wait_until(is_lost, &x->a, LONG_MSEC));
-	assert_in_range(atomic_load(&x->a.lost_msec) - start, 400, 3000);
+	assert_in_range(atomic_load(&x->a.lost_msec) - start, 1, 5000);
 	assert_int_equal(session_create_rev(x->a.s), 0);
 	atomic_store(&x->a.is_stuck, false);
 	assert_true(wait_until(is_held, &x->a, LONG_MSEC));
@@ -564,10 +564,10 @@ static void test_thread_keeps_alive(void **state)
 	int64_t start = test_now_msec();
 	struct timespec nap = { .tv_nsec = 20000000 };
 
-	make(&x->a, SESSION_ALIVE, "{\"machine\": \"m1\"}", 2);
+	make(&x->a, SESSION_ALIVE, "{\"machine\": \"m1\"}", 3);
 	session_start(x->a.s);
 	assert_true(wait_until(is_held, &x->a, LONG_MSEC));
-	while (test_now_msec() < start + 3500) {
+	while (test_now_msec() < start + 4500) {
 		assert_true(exists(x));
 		nanosleep(&nap, NULL);
 	}
