@@ -51,7 +51,7 @@ static const struct jtab_field fields[] = {
 		.help = "size of the boot disk in GiB (default: the image's size, or "
 			"10)" },
 	{ "disks", JT_LIST, offsetof(struct vm_input, disks), .max = VM_DISKS_MAX,
-		.sub = &vm_disk_jtab,
+		.sub = &vm_disk_input_jtab,
 		.help = "instead of disk_gib: all disks, the boot disk first" },
 	{ "image", JT_STR, offsetof(struct vm_input, image), JT_NEED, .check = name_check,
 		.help = "uuid or name of an image: the owner's own, else a public one" },
@@ -185,9 +185,13 @@ static int build_disks(const struct vm_input *in, const struct image *image,
 	int64_t need = image_gib(image);
 	struct vm_disk *boot;
 
-	for (size_t i = 0; i < in->disks.len; i++)
-		jtab_copy(&vm_disk_jtab, jtab_list_at(&vm_disk_jtab, &in->disks, i),
-			jtab_list_add(&vm_disk_jtab, out));
+	for (size_t i = 0; i < in->disks.len; i++) {
+		struct vm_disk *disk = jtab_list_add(&vm_disk_jtab, out);
+
+		jtab_copy(
+			&vm_disk_jtab, jtab_list_at(&vm_disk_jtab, &in->disks, i), disk);
+		disk->index = (int64_t)i;
+	}
 	if (out->len == 0) {
 		boot = jtab_list_add(&vm_disk_jtab, out);
 		boot->size_gib = in->disk_gib;

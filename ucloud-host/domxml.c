@@ -207,7 +207,7 @@ static void write_disk(xmlTextWriterPtr w, const struct domxml *d, size_t i)
 	else
 		write_file_source(w, s);
 	open_elem(w, "target");
-	attrf(w, "dev", "vd%c", (char)('a' + i));
+	attrf(w, "dev", "vd%c", (char)('a' + s->index));
 	attr(w, "bus", "virtio");
 	close_elem(w);
 	close_elem(w);

@@ -70,9 +70,9 @@ static struct disk_spec spec_of(
 
 	return (struct disk_spec){
 		.vm_uuid = vm->uuid,
-		.index = (unsigned)i,
+		.index = (unsigned)disk->index,
 		.size_gib = disk->size_gib,
-		.image = i == 0 && c->has_image ? &c->image : NULL,
+		.image = disk->index == 0 && c->has_image ? &c->image : NULL,
 	};
 }
 
@@ -84,8 +84,11 @@ int vmdisks_stat(
 	if (stores_get(env->stores, vm->store != NULL ? vm->store : "", &store, e) < 0)
 		return -1;
 	for (size_t i = 0; i < vm->specs.disks.len; i++) {
+		const struct vm_disk *disk =
+			jtab_list_at(&vm_disk_jtab, &vm->specs.disks, i);
 		int64_t size_bytes;
-		int rc = disk_stat(store->disks, vm->uuid, (unsigned)i, &size_bytes, e);
+		int rc = disk_stat(
+			store->disks, vm->uuid, (unsigned)disk->index, &size_bytes, e);
 
 		if (rc < 0)
 			return -1;

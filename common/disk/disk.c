@@ -60,14 +60,19 @@ static int check_index(unsigned index, struct err *e)
 		VM_DISKS_MAX, index);
 }
 
+static int check_size(int64_t size_gib, struct err *e)
+{
+	if (size_gib >= 1 && size_gib <= SIZE_GIB_MAX)
+		return 0;
+	return err_set(e, ERR_INVALID, "a disk has 1 to %d GiB; %jd GiB are not possible",
+		SIZE_GIB_MAX, (intmax_t)size_gib);
+}
+
 static int check_spec(const struct disk_spec *spec, struct err *e)
 {
-	if (check_vm(spec->vm_uuid, e) != 0 || check_index(spec->index, e) != 0)
+	if (check_vm(spec->vm_uuid, e) != 0 || check_index(spec->index, e) != 0 ||
+		check_size(spec->size_gib, e) != 0)
 		return -1;
-	if (spec->size_gib < 1 || spec->size_gib > SIZE_GIB_MAX)
-		return err_set(e, ERR_INVALID,
-			"a disk has 1 to %d GiB; %jd GiB are not possible", SIZE_GIB_MAX,
-			(intmax_t)spec->size_gib);
 	if (spec->image &&
 		rel_path_check(spec->image->path ? spec->image->path : "", e) != 0)
 		return err_set(e, ERR_INVALID,
@@ -94,6 +99,91 @@ int disk_stat(struct disk_store *s, const char *vm_uuid, unsigned index,
 	return s->ops->stat(s, vm_uuid, index, size_bytes, e);
 }
 
+static int refuse(struct err *e)
+{
+	return err_set(e, ERR_UNSUPPORTED, "stores of this type cannot do that");
+}
+
+static int check_disk(const char *vm_uuid, unsigned index, struct err *e)
+{
+	return check_vm(vm_uuid, e) == 0 ? check_index(index, e) : -1;
+}
+
+bool disk_is_live_ok(struct disk_store *s)
+{
+	return s->ops->is_live_ok && s->ops->is_live_ok(s);
+}
+
+int disk_remove(struct disk_store *s, const char *vm_uuid, unsigned index, struct err *e)
+{
+	if (check_disk(vm_uuid, index, e) != 0)
+		return -1;
+	return s->ops->remove ? s->ops->remove(s, vm_uuid, index, e) : refuse(e);
+}
+
+int disk_grow(struct disk_store *s, const char *vm_uuid, unsigned index, int64_t size_gib,
+	struct err *e)
+{
+	if (check_disk(vm_uuid, index, e) != 0 || check_size(size_gib, e) != 0)
+		return -1;
+	return s->ops->grow ? s->ops->grow(s, vm_uuid, index, size_gib, e) : refuse(e);
+}
+
+int disk_flatten(struct disk_store *s, const char *vm_uuid, unsigned index, struct err *e)
+{
+	if (check_disk(vm_uuid, index, e) != 0)
+		return -1;
+	return s->ops->flatten ? s->ops->flatten(s, vm_uuid, index, e) : refuse(e);
+}
+
+/* Its name becomes one in the store, and a word of a command. */
+static int check_snapshot(
+	const char *vm_uuid, unsigned index, const char *snapshot, struct err *e)
+{
+	if (check_disk(vm_uuid, index, e) != 0)
+		return -1;
+	return name_check(snapshot, e) == 0 ? 0 : err_wrap(e, "the name of a snapshot");
+}
+
+int disk_snapshot_make(struct disk_store *s, const char *vm_uuid, unsigned index,
+	const char *snapshot, struct err *e)
+{
+	if (check_snapshot(vm_uuid, index, snapshot, e) != 0)
+		return -1;
+	return s->ops->snapshot_make
+		       ? s->ops->snapshot_make(s, vm_uuid, index, snapshot, e)
+		       : refuse(e);
+}
+
+int disk_snapshot_remove(struct disk_store *s, const char *vm_uuid, unsigned index,
+	const char *snapshot, struct err *e)
+{
+	if (check_snapshot(vm_uuid, index, snapshot, e) != 0)
+		return -1;
+	return s->ops->snapshot_remove
+		       ? s->ops->snapshot_remove(s, vm_uuid, index, snapshot, e)
+		       : refuse(e);
+}
+
+int disk_snapshot_restore(struct disk_store *s, const char *vm_uuid, unsigned index,
+	const char *snapshot, struct err *e)
+{
+	if (check_snapshot(vm_uuid, index, snapshot, e) != 0)
+		return -1;
+	return s->ops->snapshot_restore
+		       ? s->ops->snapshot_restore(s, vm_uuid, index, snapshot, e)
+		       : refuse(e);
+}
+
+int disk_snapshot_list(struct disk_store *s, const char *vm_uuid, unsigned index,
+	struct strv *out, struct err *e)
+{
+	if (check_disk(vm_uuid, index, e) != 0)
+		return -1;
+	return s->ops->snapshot_list ? s->ops->snapshot_list(s, vm_uuid, index, out, e)
+				     : refuse(e);
+}
+
 int disk_list(struct disk_store *s, struct strv *vm_uuids, struct err *e)
 {
 	return s->ops->list(s, vm_uuids, e);
@@ -102,7 +192,10 @@ int disk_list(struct disk_store *s, struct strv *vm_uuids, struct err *e)
 int disk_source_get(struct disk_store *s, const struct disk_spec *spec,
 	struct disk_source *out, struct err *e)
 {
-	return check_spec(spec, e) == 0 ? s->ops->source_get(s, spec, out, e) : -1;
+	if (check_spec(spec, e) != 0 || s->ops->source_get(s, spec, out, e) != 0)
+		return -1;
+	out->index = spec->index;
+	return 0;
 }
 
 void disk_source_done(struct disk_source *src)
@@ -113,6 +206,9 @@ void disk_source_done(struct disk_source *src)
 	free(src->backing_format);
 	free(src->user);
 	free(src->secret_uuid);
+	if (src->secret)
+		explicit_bzero(src->secret, strlen(src->secret));
+	free(src->secret);
 	strv_done(&src->mons);
 	memset(src, 0, sizeof(*src));
 }

@@ -20,15 +20,18 @@ extern const char *const image_format_names[];
 struct image {
 	char *uuid, *name, *owner, *owner_realm, *description;
 	char *store;	/* name of its image store */
-	char *path;	/* filesystem: below <store path>/images/; ceph: RBD image name */
-	int format;	/* enum image_format; stated, never guessed */
+	char *path;	/* filesystem: below <store path>/images/; ceph: RBD image name;
+			   "" until it is made */
+	int format;	/* enum image_format; stated, or what ucloud-image made */
+	bool is_made;	/* "made": by ucloud-image, which removes its data with it */
 	bool is_public; /* "public" in JSON */
 	int status;
-	int64_t progress;      /* percent, while it is being made */
-	int64_t size_bytes;    /* of the file; 0 unknown */
+	int64_t progress;   /* percent, while it is being made */
+	int64_t size_bytes; /* of the file; made: what it takes in the store; 0 unknown */
 	int64_t virtual_bytes; /* what a VM sees; 0 unknown */
 	char *sha512;
-	char *file_uuid; /* the upload it was made from, "" none */
+	char *file_uuid; /* the upload it is made from, "" none */
+	char *filename;	 /* its name then */
 	int64_t created;
 	char *reason; /* of ERROR */
 	json_t *rest;

@@ -12,6 +12,7 @@
 /* The key behind the request prefix: "scheduler/<uuid>", "host/<host>/<uuid>", ... */
 #define SCHEDULER "scheduler/"
 #define HOST	  "host/"
+#define IMAGE	  "image/"
 
 static int prefix_check(const char *s, struct err *e);
 
@@ -34,8 +35,8 @@ const struct conf_opt keys_opts[] = {
 };
 
 static const char *const fixed_prefixes[] = { KEY_VM_NAME, KEY_PLACEMENT, KEY_ALIVE,
-	KEY_LOCK, KEY_IMAGE_NAME, KEY_IMAGE_PUBLIC, KEY_IMAGE_STORE, KEY_USER, KEY_OTP,
-	KEY_SESSION, KEY_IDEMPOTENCY, KEY_CONSOLE, KEY_PORT };
+	KEY_LOCK, KEY_FILE_NAME, KEY_IMAGE_NAME, KEY_IMAGE_PUBLIC, KEY_IMAGE_STORE,
+	KEY_USER, KEY_OTP, KEY_SESSION, KEY_IDEMPOTENCY, KEY_CONSOLE, KEY_PORT };
 
 static char **prefix_at(struct keys *k, const struct conf_opt *opt)
 {
@@ -137,6 +138,7 @@ static const char *checked(const char *s, int (*check)(const char *, struct err 
 #define REALM(s)    checked((s), realm_check)
 #define OWNER(s)    checked((s), user_name_check)
 #define NAME(s)	    checked((s), name_check)
+#define FILENAME(s) checked((s), rel_path_check)
 #define DIGEST(s)   checked((s), digest_check)
 #define MAC(s)	    checked((s), mac_check)
 
@@ -182,6 +184,16 @@ char *key_request_host(const struct keys *k, const char *host, const char *vm_uu
 	return xasprintf("%s" HOST "%s/%s", k->request, HOSTNAME(host), UUID(vm_uuid));
 }
 
+char *key_request_image(const struct keys *k, const char *image_uuid)
+{
+	return xasprintf("%s" IMAGE "%s", k->request, UUID(image_uuid));
+}
+
+char *key_requests_image(const struct keys *k)
+{
+	return xasprintf("%s" IMAGE, k->request);
+}
+
 char *key_requests_scheduler(const struct keys *k)
 {
 	return xasprintf("%s" SCHEDULER, k->request);
@@ -220,6 +232,17 @@ char *key_alive(const char *host)
 char *key_lock(const char *service)
 {
 	return xasprintf(KEY_LOCK "%s", NAME(service));
+}
+
+char *key_file_name(const char *realm, const char *owner, const char *filename)
+{
+	return xasprintf(
+		KEY_FILE_NAME "%s/%s/%s", REALM(realm), OWNER(owner), FILENAME(filename));
+}
+
+char *key_file_names(const char *realm, const char *owner)
+{
+	return xasprintf(KEY_FILE_NAME "%s/%s/", REALM(realm), OWNER(owner));
 }
 
 char *key_image_name(const char *realm, const char *owner, const char *name)

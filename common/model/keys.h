@@ -33,15 +33,18 @@ char *key_network(const struct keys *k, const char *uuid);
 char *key_file(const struct keys *k, const char *uuid);
 char *key_request_scheduler(const struct keys *k, const char *vm_uuid);
 char *key_request_host(const struct keys *k, const char *host, const char *vm_uuid);
+char *key_request_image(const struct keys *k, const char *image_uuid);
 /* Prefixes for ranges and watches. */
 char *key_requests_scheduler(const struct keys *k);
 char *key_requests_host(const struct keys *k, const char *host);
+char *key_requests_image(const struct keys *k);
 
 /* Fixed ones. */
 #define KEY_VM_NAME	 "/v1/vm-name/"
 #define KEY_PLACEMENT	 "/v1/placement/"
 #define KEY_ALIVE	 "/v1/alive/"
 #define KEY_LOCK	 "/v1/lock/"
+#define KEY_FILE_NAME	 "/v1/file-name/"
 #define KEY_IMAGE_NAME	 "/v1/image-name/"
 #define KEY_IMAGE_PUBLIC "/v1/image-public/"
 #define KEY_IMAGE_STORE	 "/v1/image_store/"
@@ -58,6 +61,9 @@ char *key_placement(const char *host, const char *vm_uuid);
 char *key_placements(const char *host); /* prefix */
 char *key_alive(const char *host);
 char *key_lock(const char *service);
+/* filename is relative to the user's directory: UTF-8, may have "/" in it (file.h). */
+char *key_file_name(const char *realm, const char *owner, const char *filename);
+char *key_file_names(const char *realm, const char *owner); /* prefix */
 char *key_image_name(const char *realm, const char *owner, const char *name);
 char *key_image_names(const char *realm, const char *owner); /* prefix */
 /* Names of public images are unique among all owners': uuid. */

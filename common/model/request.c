@@ -12,6 +12,7 @@ const char *const request_type_names[] = {
 	[REQ_STOP_VM] = "StopVM",
 	[REQ_REBOOT_VM] = "RebootVM",
 	[REQ_DELETE_VM] = "DeleteVM",
+	[REQ_CHANGE_VM] = "ChangeVM",
 	[REQ_INIT_VM_MIGRATION] = "InitVMMigration",
 	[REQ_TRANSFER_VM] = "TransferVM",
 	[REQ_CREATE_NETWORK] = "CreateNetwork",

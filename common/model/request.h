@@ -8,17 +8,18 @@
 #include "common/base/jtab.h"
 
 enum request_type {
-	REQ_SCHEDULE_VM,       /* scheduler: find a host */
-	REQ_START_VM,	       /* host: prepare and start */
-	REQ_STOP_VM,	       /* host: stop (is_force: pull the plug) and release */
-	REQ_REBOOT_VM,	       /* host: boot again (vm.boot) */
-	REQ_DELETE_VM,	       /* host or scheduler: remove everything */
+	REQ_SCHEDULE_VM, /* scheduler: find a host */
+	REQ_START_VM,	 /* host: prepare and start */
+	REQ_STOP_VM,	 /* host: stop (is_force: pull the plug) and release */
+	REQ_REBOOT_VM,	 /* host: boot again (vm.boot) */
+	REQ_DELETE_VM,	 /* host or scheduler: remove everything */
+	REQ_CHANGE_VM,	 /* host (scheduler: finds one): disks and snapshots as ordered */
 	REQ_INIT_VM_MIGRATION, /* later issues */
 	REQ_TRANSFER_VM,
 	REQ_CREATE_NETWORK,
 	REQ_DELETE_NETWORK,
-	REQ_CREATE_IMAGE,
-	REQ_DELETE_IMAGE,
+	REQ_CREATE_IMAGE, /* ucloud-image: make it of its file */
+	REQ_DELETE_IMAGE, /* ucloud-image: remove it and its entry */
 	REQ_N_TYPES
 };
 /* "ScheduleVM", "StartVM", "StopVM", "RebootVM", "DeleteVM", "InitVMMigration", ... */

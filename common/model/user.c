@@ -18,6 +18,12 @@ static const struct jtab_field amounts_fields[] = {
 		.help = "RAM in MiB" },
 	{ "disk_gib", JT_INT, AMOUNT(disk_gib), JT_ALWAYS, .max = AMOUNT_MAX,
 		.help = "space of disks in GiB" },
+	{ "snapshots", JT_INT, AMOUNT(snapshots), JT_ALWAYS, .max = AMOUNT_MAX,
+		.help = "snapshots of VMs" },
+	{ "images", JT_INT, AMOUNT(images), JT_ALWAYS, .max = AMOUNT_MAX,
+		.help = "images" },
+	{ "file_gib", JT_INT, AMOUNT(file_gib), JT_ALWAYS, .max = AMOUNT_MAX,
+		.help = "space of uploaded files in GiB" },
 	{ 0 },
 };
 const struct jtab amounts_jtab = { "amounts", sizeof(struct amounts), amounts_fields };
@@ -47,7 +53,7 @@ static const struct jtab_field user_fields[] = {
 	{ "has_own_quota", JT_BOOL, AT(has_own_quota), JT_ALWAYS,
 		.help = "was the quota set by an admin? Else the API's default applies" },
 	{ "use", JT_OBJ, AT(use), JT_ALWAYS, .sub = &amounts_jtab,
-		.help = "how much is used by the VMs that exist" },
+		.help = "how much is used by the VMs and images that exist" },
 	{ "created", JT_TIME, AT(created), 0, .help = "when the user came first" },
 	{ 0 },
 };
@@ -105,6 +111,7 @@ struct amounts vm_amounts(const struct vm *vm)
 		.cpu = vm->specs.cpu,
 		.ram_mib = vm->specs.ram_mib,
 		.disk_gib = vm_disk_gib(vm),
+		.snapshots = (int64_t)vm->snapshots.len,
 	};
 }
 
@@ -117,6 +124,8 @@ static const struct {
 	{ AMOUNT(cpu), "CPUs" },
 	{ AMOUNT(ram_mib), "MiB of RAM" },
 	{ AMOUNT(disk_gib), "GiB of disk" },
+	{ AMOUNT(snapshots), "snapshots" },
+	{ AMOUNT(images), "images" },
 };
 
 static int64_t *amount_at(struct amounts *a, size_t i)

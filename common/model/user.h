@@ -1,7 +1,7 @@
 /*
  * The user entry (`/v1/user/<realm>/<name>`): SSH keys, quota, and how much of it is used.
- * `use` counts every VM that exists, whatever its state, and changes in the same transaction
- * as the VM: it equals the sum over the user's VM entries at every revision. Pure.
+ * `use` counts every VM and image that exists, whatever its state, and changes in the same
+ * transaction: it equals the sum over the user's entries at every revision. Pure.
  */
 #ifndef UCLOUD_USER_H
 #define UCLOUD_USER_H
@@ -9,8 +9,10 @@
 #include "common/base/jtab.h"
 #include "common/model/vm.h"
 
+/* Files are only limited: what they use is what is uploaded, and is summed up when it is
+ * asked for; `use` of the entry has 0. */
 struct amounts {
-	int64_t vms, cpu, ram_mib, disk_gib;
+	int64_t vms, cpu, ram_mib, disk_gib, snapshots, images, file_gib;
 };
 
 struct ssh_key {
@@ -38,6 +40,7 @@ void *user_parse_item(const char *name, json_t *json, struct err *e);
 void user_free_item(void *u);
 
 struct amounts vm_amounts(const struct vm *vm);
+#define IMAGE_AMOUNTS ((struct amounts){ .images = 1 })
 /* Adds to `use`; ERR_QUOTA names what is used up, how much is left and was asked for. */
 int user_take(struct user *u, const struct amounts *quota, const struct amounts *a,
 	struct err *e) MUST_USE;

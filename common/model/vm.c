@@ -33,14 +33,58 @@ const char *const vm_want_names[] = {
 
 #define DISK(member) offsetof(struct vm_disk, member)
 
+#define DISK_ORDER                                                                       \
+	{ "size_gib", JT_INT, DISK(size_gib), JT_NEED, .min = 1, .max = 65536,           \
+		.help = "size in GiB" },                                                 \
+	{                                                                                \
+		"class", JT_STR, DISK(class), 0,                                         \
+			.max = 63, .check = name_check,                                  \
+			.help = "kind of storage, like \"ssd\"; missing: any"            \
+	}
+
 static const struct jtab_field vm_disk_fields[] = {
-	{ "size_gib", JT_INT, DISK(size_gib), JT_NEED, .min = 1, .max = 65536,
-		.help = "size in GiB" },
-	{ "class", JT_STR, DISK(class), 0, .max = 63, .check = name_check,
-		.help = "kind of storage, like \"ssd\"; missing: any" },
+	{ "index", JT_INT, DISK(index), JT_ALWAYS, .max = VM_DISKS_MAX - 1,
+		.help = "names it as long as it is there; the boot disk's is 0" },
+	DISK_ORDER,
+	{ "leaving", JT_BOOL, DISK(is_leaving), 0,
+		.help = "is being detached and removed" },
+	{ "flatten", JT_BOOL, DISK(is_flatten), 0,
+		.help = "is being made independent of its image" },
 	{ 0 },
 };
 const struct jtab vm_disk_jtab = { "disk", sizeof(struct vm_disk), vm_disk_fields };
+
+static const struct jtab_field vm_disk_input_fields[] = { DISK_ORDER, { 0 } };
+const struct jtab vm_disk_input_jtab = { "disk_order", sizeof(struct vm_disk),
+	vm_disk_input_fields };
+
+const char *const vm_snapshot_state_names[] = {
+	[SNAPSHOT_CREATING] = "creating",
+	[SNAPSHOT_READY] = "ready",
+	[SNAPSHOT_RESTORING] = "restoring",
+	[SNAPSHOT_DELETING] = "deleting",
+	NULL,
+};
+
+#define SNAPSHOT(member) offsetof(struct vm_snapshot, member)
+
+static const struct jtab_field vm_snapshot_fields[] = {
+	{ "name", JT_STR, SNAPSHOT(name), JT_NEED, .min = 1, .check = name_check,
+		.help = "unique among the VM's snapshots" },
+	{ "description", JT_STR, SNAPSHOT(description), JT_TEXT, .max = 1024,
+		.help = "for people" },
+	{ "state", JT_ENUM, SNAPSHOT(state), JT_NEED | JT_ALWAYS,
+		.names = vm_snapshot_state_names,
+		.help = "ready, or what is being done" },
+	{ "created", JT_TIME, SNAPSHOT(created), 0, .help = "when it was ordered" },
+	{ "quiesced", JT_BOOL, SNAPSHOT(is_quiesced), 0,
+		.help = "the guest agent had frozen the file systems; else it is as "
+			"after a "
+			"power failure" },
+	{ 0 },
+};
+const struct jtab vm_snapshot_jtab = { "snapshot", sizeof(struct vm_snapshot),
+	vm_snapshot_fields };
 
 #define SPECS(member) offsetof(struct vm_specs, member)
 
@@ -50,7 +94,8 @@ static const struct jtab_field vm_specs_fields[] = {
 	{ "ram_mib", JT_INT, SPECS(ram_mib), JT_NEED, .min = 16, .max = 16777216,
 		.help = "RAM in MiB" },
 	{ "disks", JT_LIST, SPECS(disks), JT_ALWAYS, .max = VM_DISKS_MAX,
-		.sub = &vm_disk_jtab, .help = "disks; the first one is booted from" },
+		.sub = &vm_disk_jtab,
+		.help = "disks; the one of index 0 is booted from" },
 	{ 0 },
 };
 const struct jtab vm_specs_jtab = { "specs", sizeof(struct vm_specs), vm_specs_fields };
@@ -115,6 +160,10 @@ static const struct jtab_field vm_fields[] = {
 		.help = "the image that its first disk was made from; \"\": none" },
 	{ "store", JT_STR, AT(store), JT_ALWAYS, .check = name_check,
 		.help = "the image store that holds its disks" },
+	{ "image_store", JT_STR, AT(image_store), 0, .check = name_check,
+		.help = "the image store of its image, when it is another one" },
+	{ "snapshots", JT_LIST, AT(snapshots), 0, .max = 2 * VM_SNAPSHOTS_MAX,
+		.sub = &vm_snapshot_jtab, .help = "of its disks, oldest first" },
 	{ "networks", JT_LIST, AT(networks), JT_ALWAYS, .max = VM_NICS_MAX,
 		.sub = &vm_nic_jtab, .help = "its interfaces" },
 	{ "ssh_keys", JT_STRV, AT(ssh_keys), JT_ALWAYS, .max = 64, .check = ssh_key_check,
@@ -204,10 +253,32 @@ int vm_affinity_check(const struct vm_affinity *a, struct err *e)
 	return labels_check_at(a->apart, "affinity.apart", e);
 }
 
+/* Indices grow, and begin with 0: two disks never share one. Entries of version 0.1.0 have
+ * none: there the place in the list was the index. */
+static int disks_check(const struct vm *vm, struct err *e)
+{
+	struct vm_disk *disk = vm->specs.disks.v;
+	bool has_index = false;
+
+	for (size_t i = 0; i < vm->specs.disks.len; i++)
+		has_index = has_index || disk[i].index != 0;
+	for (size_t i = 0; i < vm->specs.disks.len && !has_index; i++)
+		disk[i].index = (int64_t)i;
+	for (size_t i = 0; i < vm->specs.disks.len; i++)
+		if (i == 0 ? disk[i].index != 0 : disk[i].index <= disk[i - 1].index)
+			return err_set_field(e, ERR_INVALID, "specs.disks",
+				"the indices of disks begin with 0 and grow; disk %zu of "
+				"the list has %jd",
+				i, (intmax_t)disk[i].index);
+	return 0;
+}
+
 static int vm_check(void *entry, struct err *e)
 {
 	struct vm *vm = entry;
 
+	if (disks_check(vm, e) != 0)
+		return -1;
 	if (labels_check_at(vm->labels, "labels", e) != 0)
 		return -1;
 	return vm_affinity_check(&vm->affinity, e);
@@ -260,13 +331,16 @@ static size_t cut_len(const char *s, size_t max)
 	return len;
 }
 
-static void log_drop_oldest(struct jtab_list *log)
+/* Takes the element at p out of its list; NULL is fine. */
+static void list_drop(const struct jtab *sub, struct jtab_list *l, void *p)
 {
-	struct vm_log_line *lines = log->v;
+	char *end = (char *)l->v + l->len * sub->size, *at = p;
 
-	jtab_done(&vm_log_jtab, &lines[0]);
-	log->len--;
-	memmove(&lines[0], &lines[1], log->len * sizeof(lines[0]));
+	if (!p)
+		return;
+	jtab_done(sub, p);
+	memmove(at, at + sub->size, (size_t)(end - at) - sub->size);
+	l->len--;
 }
 
 void vm_log(struct vm *vm, int64_t now, const char *fmt, ...)
@@ -292,7 +366,7 @@ void vm_log(struct vm *vm, int64_t now, const char *fmt, ...)
 	line->time = now;
 	line->text = xstrdup(text.msg);
 	while (vm->log.len > VM_LOG_MAX)
-		log_drop_oldest(&vm->log);
+		list_drop(&vm_log_jtab, &vm->log, vm->log.v);
 }
 
 /*
@@ -347,6 +421,67 @@ bool vm_has_host(const struct vm *vm)
 void vm_release_host(struct vm *vm)
 {
 	str_set(&vm->hostname, xstrdup(""));
+}
+
+struct vm_disk *vm_find_disk(const struct vm *vm, int64_t index)
+{
+	struct vm_disk *disk = vm->specs.disks.v;
+
+	for (size_t i = 0; i < vm->specs.disks.len; i++)
+		if (disk[i].index == index)
+			return &disk[i];
+	return NULL;
+}
+
+struct vm_snapshot *vm_find_snapshot(const struct vm *vm, const char *name)
+{
+	struct vm_snapshot *snapshot = vm->snapshots.v;
+
+	for (size_t i = 0; i < vm->snapshots.len; i++)
+		if (str_eq(snapshot[i].name, name))
+			return &snapshot[i];
+	return NULL;
+}
+
+struct vm_disk *vm_add_disk(struct vm *vm)
+{
+	struct jtab_list *disks = &vm->specs.disks;
+	struct vm_disk *disk;
+	size_t at = 0;
+
+	if (disks->len >= VM_DISKS_MAX)
+		return NULL;
+	jtab_list_add(&vm_disk_jtab, disks);
+	disk = disks->v;
+	while (at < disks->len - 1 && disk[at].index == (int64_t)at)
+		at++;
+	memmove(&disk[at + 1], &disk[at], (disks->len - 1 - at) * sizeof(*disk));
+	disk[at] = (struct vm_disk){ .index = (int64_t)at };
+	return &disk[at];
+}
+
+void vm_drop_disk(struct vm *vm, int64_t index)
+{
+	list_drop(&vm_disk_jtab, &vm->specs.disks, vm_find_disk(vm, index));
+}
+
+void vm_drop_snapshot(struct vm *vm, const char *name)
+{
+	list_drop(&vm_snapshot_jtab, &vm->snapshots, vm_find_snapshot(vm, name));
+}
+
+bool vm_has_changes(const struct vm *vm)
+{
+	const struct vm_disk *disk = vm->specs.disks.v;
+	const struct vm_snapshot *snapshot = vm->snapshots.v;
+
+	for (size_t i = 0; i < vm->specs.disks.len; i++)
+		if (disk[i].is_leaving || disk[i].is_flatten)
+			return true;
+	for (size_t i = 0; i < vm->snapshots.len; i++)
+		if (snapshot[i].state != SNAPSHOT_READY)
+			return true;
+	return false;
 }
 
 int64_t vm_disk_gib(const struct vm *vm)

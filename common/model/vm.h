@@ -6,9 +6,10 @@
 
 #include "common/base/jtab.h"
 
-#define VM_LOG_MAX   20
-#define VM_DISKS_MAX 8
-#define VM_NICS_MAX  8
+#define VM_LOG_MAX	 20
+#define VM_DISKS_MAX	 8
+#define VM_NICS_MAX	 8
+#define VM_SNAPSHOTS_MAX 32
 
 /*
  *  create            place             runs
@@ -39,14 +40,37 @@ enum vm_want { VM_WANT_RUNNING, VM_WANT_STOPPED };
 extern const char *const vm_want_names[];
 
 struct vm_disk {
+	/* Names it in its store and in the domain, as long as it is there; the boot disk's
+	 * is 0. Others' need not follow each other: disks are detached. */
+	int64_t index;
 	int64_t size_gib;
-	char *class; /* "ssd", "hdd", "" any */
+	char *class;	 /* "ssd", "hdd", "" any */
+	bool is_leaving; /* "leaving": to be detached and removed; counts until it is */
+	bool is_flatten; /* "flatten": to be made independent of its image */
+};
+
+enum vm_snapshot_state {
+	SNAPSHOT_CREATING,
+	SNAPSHOT_READY,
+	SNAPSHOT_RESTORING,
+	SNAPSHOT_DELETING
+};
+extern const char *const vm_snapshot_state_names[]; /* "creating", "ready", ... */
+
+/* Of all disks that the VM had then. A disk that was attached later has none, and is left as
+ * it is when the snapshot is restored. */
+struct vm_snapshot {
+	char *name;
+	char *description;
+	int state; /* enum vm_snapshot_state: what is ordered, until it is done */
+	int64_t created;
+	bool is_quiesced; /* "quiesced": the guest agent had frozen its file systems */
 };
 
 struct vm_specs {
 	int64_t cpu;
 	int64_t ram_mib;
-	struct jtab_list disks; /* struct vm_disk; [0] is the boot disk */
+	struct jtab_list disks; /* struct vm_disk, by index; [0] is the boot disk */
 };
 
 struct vm_nic {
@@ -75,8 +99,10 @@ struct vm {
 	json_t *labels; /* object of strings, may be NULL */
 	struct vm_affinity affinity;
 	char *image_uuid;
-	char *store;		   /* image store that holds its disks */
-	struct jtab_list networks; /* struct vm_nic */
+	char *store;		    /* image store that holds its disks */
+	char *image_store;	    /* the image's, when it is another one; else "" */
+	struct jtab_list snapshots; /* struct vm_snapshot, oldest first */
+	struct jtab_list networks;  /* struct vm_nic */
 	struct strv ssh_keys;
 	char *user_data;
 	int want;	 /* enum vm_want */
@@ -98,7 +124,9 @@ struct vm {
 };
 
 extern const struct jtab vm_jtab, vm_specs_jtab, vm_disk_jtab, vm_nic_jtab, vm_log_jtab,
-	vm_affinity_jtab;
+	vm_affinity_jtab, vm_snapshot_jtab;
+/* What users may say of a disk when they order one: into a struct vm_disk. */
+extern const struct jtab vm_disk_input_jtab;
 
 int vm_parse(const char *json, size_t size, struct vm *out, struct err *e) MUST_USE;
 char *vm_format(const struct vm *vm);
@@ -118,7 +146,17 @@ bool vm_may_move(enum vm_status from, enum vm_status to);
 bool vm_has_host(const struct vm *vm);
 /* hostname becomes "". */
 void vm_release_host(struct vm *vm);
-/* Sum over its disks. */
+/* NULL: it has no such disk. */
+struct vm_disk *vm_find_disk(const struct vm *vm, int64_t index);
+struct vm_snapshot *vm_find_snapshot(const struct vm *vm, const char *name);
+/* Adds a disk with the lowest free index, in its place; NULL when it has VM_DISKS_MAX. */
+struct vm_disk *vm_add_disk(struct vm *vm);
+void vm_drop_disk(struct vm *vm, int64_t index);
+void vm_drop_snapshot(struct vm *vm, const char *name);
+/* Is there something that ChangeVM has to do: a disk leaving or to be flattened, a snapshot
+ * that is not ready? (Sizes and new disks do not show in the entry.) */
+bool vm_has_changes(const struct vm *vm);
+/* Sum over its disks, leaving ones too. */
 int64_t vm_disk_gib(const struct vm *vm);
 /* Does a VM in this state hold CPU and RAM on its hostname? */
 bool vm_uses_host(const struct vm *vm);

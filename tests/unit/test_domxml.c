@@ -136,6 +136,7 @@ static void test_kvm(void **state)
 		.console_log = "/var/lib/ucloud-host/console/x.log" };
 
 	(void)state;
+	disks[1].index = 1;
 	check_case("kvm", &d);
 	disk_source_done(&disks[0]);
 	disk_source_done(&disks[1]);

@@ -27,8 +27,9 @@
 /* Every member, in the order in which it is written. */
 #define FULL                                                                             \
 	"{\"uuid\":\"" U "\",\"name\":\"web\",\"owner\":\"nico\",\"owner_realm\":\"R\"," \
-	"\"specs\":{\"cpu\":2,\"ram_mib\":2048,\"disks\":[{\"size_gib\":20},"            \
-	"{\"size_gib\":100,\"class\":\"hdd\"}]},"                                        \
+	"\"specs\":{\"cpu\":2,\"ram_mib\":2048,\"disks\":[{\"index\":0,"                 \
+	"\"size_gib\":20},"                                                              \
+	"{\"index\":2,\"size_gib\":100,\"class\":\"hdd\"}]},"                            \
 	"\"labels\":{\"app\":\"db\"},"                                                   \
 	"\"affinity\":{\"host_labels\":{\"rack\":\"r1\"},\"near\":{\"app\":\"web\"},"    \
 	"\"apart\":{\"app\":\"db\"}},"                                                   \
