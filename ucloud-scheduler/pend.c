@@ -66,7 +66,7 @@ void pends_put(struct pends *ps, const char *uuid, const struct request *r, int6
 	p->deadline = deadline_of(r, wait_sec);
 	p->is_done = false;
 	p->is_news = true;
-	p->retry_msec = 0;
+	p->retry_msec = p->behind_msec = 0;
 	p->n_failures = 0;
 }
 

@@ -30,6 +30,7 @@ struct pend {
 	int64_t min_vm_rev;  /* an older VM entry is one that we have changed since */
 	int64_t retry_msec;  /* monotonic: not before */
 	int64_t due_msec;    /* monotonic: look at the latest, 0 none */
+	int64_t behind_msec; /* monotonic: its VM was first missed, 0 never */
 	unsigned n_failures; /* in a row */
 	int64_t why_msec;    /* monotonic: its reasons were written, 0 never */
 	uint32_t why_mask;   /* the kinds of reasons that its entry tells, 0 unknown */

@@ -10,9 +10,11 @@
 #include "ucloud-scheduler/view.h"
 
 #define N_THREADS	  6
-#define PASS_MAX_MSEC	  100	/* then the news are taken in first */
-#define PASS_INTERVAL	  20	/* msec between passes, when there is no hurry */
-#define WHY_STABLE_MSEC	  300	/* reasons that hold for so long are told */
+#define PASS_MAX_MSEC	  100 /* then the news are taken in first */
+#define PASS_INTERVAL	  20 /* msec after a pass that has sent something: so they share */
+#define PASS_PAUSE	  1  /* msec after one that has not */
+#define VM_BEHIND_MSEC	  300 /* how long the watch of VMs may lag behind the requests' */
+#define WHY_STABLE_MSEC	  300 /* reasons that hold for so long are told */
 #define WHY_INTERVAL_MSEC 30000 /* between two writes of a VM's reasons */
 
 struct placerec {
@@ -28,6 +30,7 @@ struct placerec {
 	struct log_repeat failures;
 	/* Of the pass under way. */
 	int64_t mono_msec, unix_msec;
+	bool has_sent;
 	int64_t wait_msec; /* until something is due, -1 never */
 };
 
@@ -182,6 +185,7 @@ static void send(struct placerec *p, struct pend *pend, struct order *o, char *w
 {
 	o->why = why;
 	pend->sent = o;
+	p->has_sent = true;
 	commit_submit(p->commit, o, p->view.fence);
 }
 
@@ -323,6 +327,26 @@ static enum order_kind kind_of(const struct vm_brief *b)
 	return b->want == VM_WANT_RUNNING ? ORDER_PLACE : ORDER_STOP;
 }
 
+/*
+ * A request is made in one transaction with its VM, but two watches tell of them, in any
+ * order: where the VM seems to want nothing, what is known of it may be older than the
+ * request. Its news bring the next look. Not for ever: it may be true.
+ */
+static bool is_behind(struct placerec *p, struct pend *pend, const struct cache_item *vm,
+	const struct cache_item *request)
+{
+	if (vm && vm->mod_rev >= request->create_rev)
+		return false;
+	if (pend->behind_msec == 0)
+		pend->behind_msec = p->mono_msec;
+	if (p->mono_msec >= pend->behind_msec + VM_BEHIND_MSEC)
+		return false;
+	pend->due_msec = pend->behind_msec + VM_BEHIND_MSEC;
+	pend->seen_gen = p->snap->gen;
+	pend->seen_places = p->n_places;
+	return true;
+}
+
 static void look(struct placerec *p, struct pend *pend)
 {
 	CLEANUP(cache_item_put_ptr)
@@ -342,6 +366,8 @@ static void look(struct placerec *p, struct pend *pend)
 		sched_add_key(p->s, SCHED_KEY_DEL, pend->uuid);
 		return;
 	}
+	if (kind_of(b) != ORDER_PLACE && is_behind(p, pend, vm, request))
+		return;
 	struct order *o = order_new(kind_of(b), pend->uuid, MOVE(vm), MOVE(request));
 	if (o->kind == ORDER_PLACE)
 		look_for_host(p, pend, o);
@@ -408,16 +434,18 @@ static bool look_at_all(struct placerec *p)
 }
 
 /* A result brings the next pass when the writers were busy; else some time must pass, the
- * more the longer this one took, so that passes never take all of a processor. */
+ * more the longer this one took, so that passes never take all of a processor. One that
+ * found nothing to do does not hold up who comes next. */
 static enum wq_result end_pass(struct placerec *p, bool is_whole, int64_t *after_msec)
 {
 	int64_t took = clock_mono_msec() - p->mono_msec;
+	int64_t pause = (p->has_sent ? PASS_INTERVAL : PASS_PAUSE) + 2 * took;
 
 	metric_set(&m_waiting, NULL, (double)pends_len(&p->view.pends));
 	metric_observe(&m_pass, NULL, (double)took / 1000);
 	if (p->was_full)
 		return WQ_DONE;
-	p->next_pass_msec = is_whole ? clock_mono_msec() + PASS_INTERVAL + 2 * took : 0;
+	p->next_pass_msec = is_whole ? clock_mono_msec() + pause : 0;
 	*after_msec = is_whole ? p->wait_msec : 0;
 	return p->wait_msec < 0 && is_whole ? WQ_DONE : WQ_AGAIN;
 }
@@ -449,7 +477,7 @@ enum wq_result placerec_pass(struct placerec *p, int64_t *after_msec, struct err
 		*after_msec = p->next_pass_msec - p->mono_msec;
 		return WQ_AGAIN;
 	}
-	p->was_full = false;
+	p->was_full = p->has_sent = false;
 	p->wait_msec = -1;
 	if (update(p, fence, e) < 0)
 		return WQ_RETRY;

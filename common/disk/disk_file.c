@@ -20,7 +20,7 @@
 #include "common/base/crash.h"
 #include "common/disk/disk_impl.h"
 #include "common/disk/image_file.h"
-#include "common/disk/qemu_img.h"
+#include "common/disk/qcow2_new.h"
 
 #define GIB (INT64_C(1) << 30)
 
@@ -28,12 +28,10 @@
 #define DIR_MODE  0711
 #define DISK_MODE 0660
 
-/* 10 ms each: longer than qemu-img may take. */
+/* 10 ms each: longer than a slow file system may take. */
 #define LOCK_TRIES 9000
 /* What a store must have free before a disk is begun. */
 #define ROOM_MIN (INT64_C(1) << 20)
-/* In a qcow2 header. */
-#define BACKING_NAME_MAX 1023
 
 /* "<n>.qcow2" and ".<n>.qcow2.tmp". */
 #define FILE_NAME_SIZE 32
@@ -311,48 +309,75 @@ static char *image_path(struct file_store *f, const struct image *im)
 	return xasprintf("%s/images/%s", f->path, im->path);
 }
 
-static int run_qemu_img(struct file_store *f, const struct disk_spec *spec,
-	const char *temporary, struct err *e)
+static int write_at(int fd, const void *p, size_t size, int64_t at)
 {
-	CLEANUP_STR char *path =
-		xasprintf("%s/vms/%s/%s", f->path, spec->vm_uuid, temporary);
-	CLEANUP_STR char *backing = spec->image ? image_path(f, spec->image) : NULL;
+	const char *from = p;
 
-	if (backing && strlen(backing) > BACKING_NAME_MAX)
-		return err_set(e, ERR_INVALID,
-			"the path of image \"%s\" in store \"%s\" is too long for a "
-			"qcow2 image",
-			spec->image->name, f->name);
-	if (qemu_img_create(path, spec->size_gib * GIB, backing,
-		    backing ? image_format_names[spec->image->format] : NULL, e) == 0)
-		return 0;
-	if (e && e->kind == ERR_NO_SPACE)
-		return refuse_full(f, spec, e);
-	if (backing && e && e->kind == ERR_INVALID)
-		return err_wrap(e, "image \"%s\" cannot be used", spec->image->name);
-	return err_wrap(
-		e, "store \"%s\": disk %u of VM %s", f->name, spec->index, spec->vm_uuid);
+	for (size_t done = 0; done < size;) {
+		ssize_t n =
+			pwrite(fd, from + done, size - done, (off_t)(at + (int64_t)done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -1;
+		done += (size_t)n;
+	}
+	return 0;
 }
 
-/* Rights and content are on the disk before the name says that it is complete. */
-static int seal_file(int dir_fd, const char *temporary)
+/* Rights and content are on the disk before the name says that it is complete. The tables
+ * have their room, so that a disk without any is noticed now. */
+static int write_qcow2(int fd, const struct qcow2_new *q)
 {
-	int fd = openat(dir_fd, temporary, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-	int rc, errnum;
-
-	if (fd < 0)
+	errno = posix_fallocate(fd, 0, (off_t)q->file_size);
+	if (errno != 0 ||
+		write_at(fd, q->counts, q->counts_size, 2 * QCOW2_CLUSTER) != 0 ||
+		write_at(fd, q->table, sizeof(q->table), QCOW2_CLUSTER) != 0 ||
+		write_at(fd, q->header, q->header_size, 0) != 0)
 		return -1;
-	rc = fchmod(fd, DISK_MODE) == 0 ? fsync(fd) : -1;
-	errnum = errno;
-	close(fd);
-	errno = errnum;
-	return rc;
+	return fchmod(fd, DISK_MODE) == 0 ? fsync(fd) : -1;
+}
+
+static int write_error(struct file_store *f, const struct disk_spec *spec, struct err *e)
+{
+	if (errno == ENOSPC || errno == EDQUOT)
+		return refuse_full(f, spec, e);
+	return err_errno(e, errno, "store \"%s\": disk %u of VM %s", f->name, spec->index,
+		spec->vm_uuid);
+}
+
+static int plan_disk(struct file_store *f, const struct disk_spec *spec,
+	struct qcow2_new *out, struct err *e)
+{
+	CLEANUP_STR char *backing = spec->image ? image_path(f, spec->image) : NULL;
+
+	if (qcow2_new_make(spec->size_gib * GIB, backing,
+		    backing ? image_format_names[spec->image->format] : NULL, out,
+		    e) == 0)
+		return 0;
+	return err_set(e, ERR_INVALID,
+		"the path of image \"%s\" in store \"%s\" is too long for a qcow2 image",
+		spec->image->name, f->name);
+}
+
+static int create_disk(struct file_store *f, int dir_fd, const struct disk_spec *spec,
+	const char *temporary, struct err *e)
+{
+	CLEANUP(qcow2_new_done) struct qcow2_new q = { 0 };
+
+	if (plan_disk(f, spec, &q, e) != 0)
+		return -1;
+	CLEANUP(close_fd)
+	int fd = openat(dir_fd, temporary,
+		O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0 || write_qcow2(fd, &q) != 0)
+		return write_error(f, spec, e);
+	return 0;
 }
 
 static int publish(int dir_fd, const char *temporary, const char *name)
 {
-	if (seal_file(dir_fd, temporary) != 0)
-		return -1;
 	CRASH_POINT("disk.rename.before");
 	if (renameat2(dir_fd, temporary, dir_fd, name, RENAME_NOREPLACE) != 0)
 		return -1;
@@ -373,15 +398,10 @@ static int make_disk(
 			"store \"%s\": removing an unfinished disk of VM %s", f->name,
 			spec->vm_uuid);
 	CRASH_POINT("disk.create.before");
-	if (run_qemu_img(f, spec, temporary, e) != 0)
+	if (create_disk(f, dir_fd, spec, temporary, e) != 0)
 		return -1;
 	CRASH_POINT("disk.create.after");
-	if (publish(dir_fd, temporary, name) == 0)
-		return 0;
-	if (errno == ENOSPC || errno == EDQUOT)
-		return refuse_full(f, spec, e);
-	return err_errno(e, errno, "store \"%s\": disk %u of VM %s", f->name, spec->index,
-		spec->vm_uuid);
+	return publish(dir_fd, temporary, name) == 0 ? 0 : write_error(f, spec, e);
 }
 
 /* Makes the names durable, the VM's in its directory and the directory's in the store. */

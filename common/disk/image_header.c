@@ -17,6 +17,7 @@ enum {
 	AT_L1_ENTRIES = 36,
 	AT_L1_OFFSET = 40,
 	AT_REFCOUNT_OFFSET = 48,
+	AT_REFCOUNT_CLUSTERS = 56,
 	V2_SIZE = 72,
 	/* Version 3 only. */
 	AT_INCOMPATIBLE = 72,
@@ -68,10 +69,35 @@ static bool is_inside(uint64_t offset, uint64_t size, uint64_t file_size)
 	return offset <= file_size && size <= file_size - offset;
 }
 
+/* Where the tables are, and how large: what QEMU refuses, too. */
+static int check_tables(const struct bytes *b, uint64_t file_size, struct err *e)
+{
+	uint32_t bits = be32(b, AT_CLUSTER_BITS);
+	uint64_t l1_at = be64(b, AT_L1_OFFSET), count_at = be64(b, AT_REFCOUNT_OFFSET);
+	uint64_t l1_entries = be32(b, AT_L1_ENTRIES), cluster = UINT64_C(1) << bits;
+	/* An entry leads to a cluster of entries, of 8 bytes or, extended, of 16. */
+	uint64_t span = UINT64_C(1) << (2 * bits - 3);
+
+	if (l1_entries > L1_ENTRIES_MAX)
+		return malformed(e, "its cluster table is impossibly large");
+	if (l1_entries < (be64(b, AT_VIRTUAL_SIZE) + span - 1) / span)
+		return malformed(e, "its cluster table is too small for its size");
+	if (l1_at % cluster != 0 || count_at % cluster != 0)
+		return malformed(e, "a table does not begin where a cluster does");
+	if (be32(b, AT_REFCOUNT_CLUSTERS) == 0)
+		return malformed(e, "it has no reference table");
+	if (!is_inside(l1_at, l1_entries * 8, file_size))
+		return malformed(e, "its cluster table lies behind the end of the file, "
+				    "which was perhaps not copied to the end");
+	if (!is_inside(count_at, 8, file_size))
+		return malformed(e, "its reference table lies behind the end of the "
+				    "file, which was perhaps not copied to the end");
+	return 0;
+}
+
 static int check_numbers(const struct bytes *b, uint64_t file_size, struct err *e)
 {
 	uint32_t cluster_bits = be32(b, AT_CLUSTER_BITS);
-	uint64_t l1_entries = be32(b, AT_L1_ENTRIES);
 
 	if (cluster_bits < CLUSTER_BITS_MIN || cluster_bits > CLUSTER_BITS_MAX)
 		return malformed(e, "its cluster size is impossible");
@@ -79,15 +105,7 @@ static int check_numbers(const struct bytes *b, uint64_t file_size, struct err *
 		return malformed(e, "its virtual size is impossible");
 	if (be32(b, AT_CRYPT_METHOD) > 2)
 		return malformed(e, "its kind of encryption is unknown");
-	if (l1_entries > L1_ENTRIES_MAX)
-		return malformed(e, "its cluster table is impossibly large");
-	if (!is_inside(be64(b, AT_L1_OFFSET), l1_entries * 8, file_size))
-		return malformed(e, "its cluster table lies behind the end of the file, "
-				    "which was perhaps not copied to the end");
-	if (!is_inside(be64(b, AT_REFCOUNT_OFFSET), 8, file_size))
-		return malformed(e, "its reference table lies behind the end of the "
-				    "file, which was perhaps not copied to the end");
-	return 0;
+	return check_tables(b, file_size, e);
 }
 
 /* Walks the extensions behind the header, which end with a zero type, the first cluster, or

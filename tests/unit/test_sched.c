@@ -267,6 +267,27 @@ static void test_deadline(void **state)
 	world_end(&w);
 }
 
+/* Two watches tell of a VM and of its request, in any order: that costs no time. */
+static void test_request_seen_first(void **state)
+{
+	struct world w;
+
+	(void)state;
+	start(&w);
+	world_add_host(&w, "h1", 8, 8192);
+	world_run(&w, 1000);
+	world_request(&w, "a", "ScheduleVM");
+	world_run(&w, 100);
+	CLEANUP_STR char *key = world_request_key(&w, "a");
+	assert_true(world_has(&w, key));
+	world_put_vm(&w, &(struct world_vm){ "a" });
+	world_settle_one(w.sched);
+	clock_fake_advance(2);
+	world_settle_one(w.sched);
+	world_assert_vm(&w, "a", VM_SCHEDULED, "h1");
+	world_end(&w);
+}
+
 /* Requests that mean nothing. */
 static void test_cleaned_up(void **state)
 {
@@ -899,6 +920,7 @@ int main(void)
 		cmocka_unit_test(test_pinned_by_its_disks),
 		cmocka_unit_test(test_not_before),
 		cmocka_unit_test(test_deadline),
+		cmocka_unit_test(test_request_seen_first),
 		cmocka_unit_test(test_cleaned_up),
 		cmocka_unit_test(test_garbage),
 		cmocka_unit_test(test_many),
