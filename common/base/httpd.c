@@ -19,7 +19,7 @@
 #define PEM_MAX	   (1024 * 1024)
 #define BACKLOG	   1024
 #define DRAIN_MSEC 3000 /* for handlers that run when we close */
-#define FLUSH_MSEC 500	/* for their last answers to get out */
+#define FLUSH_MSEC 1000 /* for their last answers to get out */
 
 static struct metric handler_seconds = { METRIC_HISTOGRAM, "ucloud_http_handler_seconds",
 	"Time that handlers of HTTP requests ran." };

@@ -461,7 +461,7 @@ static void slow_requests_are_cut_off(void **state)
 	int idle, fd[2 * ARRAY_LEN(pieces)];
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){ .request_msec = 300 });
+	site_open(&s, (struct httpd_conf){ .request_msec = 1000 });
 	idle = dial(&s);
 	for (size_t i = 0; i < ARRAY_LEN(pieces); i++) {
 		fd[2 * i] = dial(&s);
@@ -592,6 +592,7 @@ static void parked_request_ends_with_its_client(void **state)
 {
 	int64_t limit = test_now_msec() + LIMIT_MSEC;
 	struct httpd_req *req;
+	bool is_done = false;
 	struct site s;
 	int fd, half;
 	(void)state;
@@ -610,8 +611,13 @@ static void parked_request_ends_with_its_client(void **state)
 	put(half, "GET /park HTTP/1.1\r\nHost: x\r\n\r\n");
 	struct httpd_req *other = site_take_parked(&s);
 	assert_true(httpd_is_open(other));
-	CLEANUP_STR char *a = ask(&s, "GET / HTTP/1.1\r\n" CLOSE "\r\n");
-	assert_starts(a, "HTTP/1.1 200 ");
+	/* There is room for one more as soon as the first one's socket is closed. */
+	while (!is_done) {
+		CLEANUP_STR char *a = ask(&s, "GET / HTTP/1.1\r\n" CLOSE "\r\n");
+
+		is_done = str_has_prefix(a, "HTTP/1.1 200 ");
+		assert_true(is_done || test_now_msec() < limit);
+	}
 	close(half);
 	/* Whoever has them answers all the same. */
 	httpd_answer(req, 200, NULL, NULL, 0);
@@ -673,7 +679,7 @@ static void stream_goes_on(void **state)
 	int fd;
 	(void)state;
 
-	site_open(&s, (struct httpd_conf){ .keepalive_msec = 200, .request_msec = 300 });
+	site_open(&s, (struct httpd_conf){ .keepalive_msec = 500, .request_msec = 900 });
 	fd = dial(&s);
 	put(fd, "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
 	stream = site_take_stream(&s);
