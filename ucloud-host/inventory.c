@@ -124,11 +124,23 @@ static void set_registered(struct inventory *inv, bool is_registered)
 		log_info("this host is registered host=%s", inv->env->host);
 }
 
+/* What another version has written about a store goes on with it. */
+static void keep_rests(const struct host *h, struct host *now)
+{
+	for (size_t i = 0; i < now->stores.len; i++) {
+		struct host_store *s = jtab_list_at(&host_store_jtab, &now->stores, i);
+		const struct host_store *old = host_find_store(h, s->name);
+
+		s->rest = old ? json_deep_copy(old->rest) : NULL;
+	}
+}
+
 /* Moves what `now` found into h, and h's old stores into `now`, for its owner to free. */
 static void merge(struct host *h, struct host *now)
 {
 	struct jtab_list stores = h->stores;
 
+	keep_rests(h, now);
 	h->stores = now->stores;
 	now->stores = stores;
 	h->cpus = now->cpus;

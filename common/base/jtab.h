@@ -24,8 +24,10 @@
  *
  * A member that is missing or null leaves the zero value, unless JT_NEED. What a struct
  * does not know is kept in its `rest` (json_t *, at rest_off when has_rest) and written
- * again, so that two versions of a daemon can run side by side. Members of the C struct
- * that its table does not name are never touched.
+ * again, so that two versions of a daemon can run side by side. What a JT_OBJ without a rest
+ * of its own does not know is kept in the rest around it, under the object's name; elements
+ * of a JT_LIST need their own. Members of the C struct that its table does not name are never
+ * touched.
  *
  * All functions are pure; any thread may call them.
  */

@@ -164,7 +164,7 @@ static json_t *format_obj(const struct jtab *t, const void *in, bool is_public)
 	if (t->has_rest && !is_public && jtab_rest_const(t, in)) {
 		json_t *rest = json_deep_copy(jtab_rest_const(t, in));
 
-		json_object_update_missing(obj, rest);
+		json_object_update_recursive(obj, rest);
 		json_decref(rest);
 	}
 	return obj;

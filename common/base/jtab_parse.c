@@ -304,12 +304,13 @@ static int read_member(const struct reading *r, const struct place *up,
 	return is_there ? read_value(r, &at, f, value, jtab_member(f, out)) : 0;
 }
 
-static bool is_known(const struct jtab *t, const char *name)
+/* NULL: the table does not have it. */
+static const struct jtab_field *find_field(const struct jtab *t, const char *name)
 {
 	for (const struct jtab_field *f = t->fields; f->name; f++)
 		if (strcmp(f->name, name) == 0)
-			return true;
-	return false;
+			return f;
+	return NULL;
 }
 
 static int refuse_unknown(const struct reading *r, const struct place *at,
@@ -324,6 +325,30 @@ static int refuse_unknown(const struct reading *r, const struct place *at,
 	return refuse(r, &here, "there is no such member; there are %s", buf_str(&known));
 }
 
+/* What the table and those of its objects do not have; a new object, NULL when there is
+ * nothing. */
+static json_t *unknown_of(const struct jtab *t, json_t *j)
+{
+	json_t *unknown = NULL, *value, *part;
+	const char *name;
+
+	json_object_foreach (j, name, value) {
+		const struct jtab_field *f = find_field(t, name);
+
+		if (!f)
+			part = json_deep_copy(value);
+		else if (f->kind == JT_OBJ && !f->sub->has_rest)
+			part = unknown_of(f->sub, value);
+		else
+			continue;
+		if (part && !unknown)
+			unknown = json_object();
+		if (part)
+			json_object_set_new(unknown, name, part);
+	}
+	return unknown;
+}
+
 /* Members that the table does not have: refused, or kept in `rest`. */
 static int read_rest(const struct reading *r, const struct place *at,
 	const struct jtab *t, json_t *j, void *out)
@@ -331,19 +356,14 @@ static int read_rest(const struct reading *r, const struct place *at,
 	const char *name;
 	json_t *value;
 
-	json_object_foreach (j, name, value) {
-		json_t **rest = t->has_rest ? jtab_rest(t, out) : NULL;
-
-		if (is_known(t, name))
-			continue;
-		if (r->mode == JTAB_INPUT)
-			return refuse_unknown(r, at, t, name);
-		if (!rest)
-			continue;
-		if (!*rest)
-			*rest = json_object();
-		json_object_set_new(*rest, name, json_deep_copy(value));
+	if (r->mode == JTAB_STORED) {
+		if (t->has_rest)
+			*jtab_rest(t, out) = unknown_of(t, j);
+		return 0;
 	}
+	json_object_foreach (j, name, value)
+		if (!find_field(t, name))
+			return refuse_unknown(r, at, t, name);
 	return 0;
 }
 

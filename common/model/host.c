@@ -23,7 +23,7 @@ static const struct jtab_field host_store_fields[] = {
 	{ 0 },
 };
 const struct jtab host_store_jtab = { "store", sizeof(struct host_store),
-	host_store_fields };
+	host_store_fields, .rest_off = STORE(rest), .has_rest = true };
 
 #define AT(member) offsetof(struct host, member)
 

@@ -20,6 +20,7 @@ struct host_store {
 	char *name;	   /* of the image store */
 	int64_t total_gib; /* -1: unknown */
 	int64_t free_gib;  /* -1: unknown */
+	json_t *rest;
 };
 
 struct host {

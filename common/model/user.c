@@ -37,7 +37,8 @@ static const struct jtab_field ssh_key_fields[] = {
 		.help = "an OpenSSH public key, like \"ssh-ed25519 AAAA... comment\"" },
 	{ 0 },
 };
-const struct jtab ssh_key_jtab = { "ssh_key", sizeof(struct ssh_key), ssh_key_fields };
+const struct jtab ssh_key_jtab = { "ssh_key", sizeof(struct ssh_key), ssh_key_fields,
+	.rest_off = KEY(rest), .has_rest = true };
 
 #define AT(member) offsetof(struct user, member)
 

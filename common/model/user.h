@@ -18,6 +18,7 @@ struct amounts {
 struct ssh_key {
 	char *name;
 	char *key; /* "ssh-ed25519 AAAA..." */
+	json_t *rest;
 };
 
 struct user {

@@ -52,7 +52,8 @@ static const struct jtab_field vm_disk_fields[] = {
 		.help = "is being made independent of its image" },
 	{ 0 },
 };
-const struct jtab vm_disk_jtab = { "disk", sizeof(struct vm_disk), vm_disk_fields };
+const struct jtab vm_disk_jtab = { "disk", sizeof(struct vm_disk), vm_disk_fields,
+	.rest_off = DISK(rest), .has_rest = true };
 
 static const struct jtab_field vm_disk_input_fields[] = { DISK_ORDER, { 0 } };
 const struct jtab vm_disk_input_jtab = { "disk_order", sizeof(struct vm_disk),
@@ -84,7 +85,7 @@ static const struct jtab_field vm_snapshot_fields[] = {
 	{ 0 },
 };
 const struct jtab vm_snapshot_jtab = { "snapshot", sizeof(struct vm_snapshot),
-	vm_snapshot_fields };
+	vm_snapshot_fields, .rest_off = SNAPSHOT(rest), .has_rest = true };
 
 #define SPECS(member) offsetof(struct vm_specs, member)
 
@@ -111,7 +112,8 @@ static const struct jtab_field vm_nic_fields[] = {
 		.help = "IPv6 address; missing: not known" },
 	{ 0 },
 };
-const struct jtab vm_nic_jtab = { "network", sizeof(struct vm_nic), vm_nic_fields };
+const struct jtab vm_nic_jtab = { "network", sizeof(struct vm_nic), vm_nic_fields,
+	.rest_off = NIC(rest), .has_rest = true };
 
 #define LOG(member) offsetof(struct vm_log_line, member)
 
@@ -120,7 +122,8 @@ static const struct jtab_field vm_log_fields[] = {
 	{ "text", JT_STR, LOG(text), JT_ALWAYS, .max = 2048, .help = "what happened" },
 	{ 0 },
 };
-const struct jtab vm_log_jtab = { "log", sizeof(struct vm_log_line), vm_log_fields };
+const struct jtab vm_log_jtab = { "log", sizeof(struct vm_log_line), vm_log_fields,
+	.rest_off = LOG(rest), .has_rest = true };
 
 #define AFFINITY(member) offsetof(struct vm_affinity, member)
 

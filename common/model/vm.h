@@ -47,6 +47,7 @@ struct vm_disk {
 	char *class;	 /* "ssd", "hdd", "" any */
 	bool is_leaving; /* "leaving": to be detached and removed; counts until it is */
 	bool is_flatten; /* "flatten": to be made independent of its image */
+	json_t *rest;
 };
 
 enum vm_snapshot_state {
@@ -65,6 +66,7 @@ struct vm_snapshot {
 	int state; /* enum vm_snapshot_state: what is ordered, until it is done */
 	int64_t created;
 	bool is_quiesced; /* "quiesced": the guest agent had frozen its file systems */
+	json_t *rest;
 };
 
 struct vm_specs {
@@ -77,11 +79,13 @@ struct vm_nic {
 	char *network; /* uuid */
 	char *mac;
 	char *address; /* IPv6, "" when not known */
+	json_t *rest;
 };
 
 struct vm_log_line {
 	int64_t time;
 	char *text;
+	json_t *rest;
 };
 
 /* Placement rules: labels "name=value" that VMs on the host carry, and host labels needed.

@@ -38,17 +38,46 @@ static struct entry *any_entry(struct sim *s, unsigned mask)
 	return found;
 }
 
-/* A member that this version does not know must survive. */
+static void mark(json_t *obj)
+{
+	if (json_is_object(obj))
+		json_object_set_new(obj, "x_future", json_pack("{s:[i, n]}", "a", 1));
+}
+
+static void mark_all(json_t *array)
+{
+	for (size_t i = 0; i < json_array_size(array); i++)
+		mark(json_array_get(array, i));
+}
+
+/* Members that this version does not know must survive, also those of what is inside (but for
+ * log lines and a host's stores, which go). */
+static char *future_of(const char *text)
+{
+	static const char *const parts[] = { "specs", "affinity", "quota", "use" };
+	CLEANUP(json_decref_ptr) json_t *json = NULL;
+	struct err e;
+
+	if (json_parse(text, strlen(text), &json, &e))
+		return NULL;
+	mark(json);
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+		mark(json_object_get(json, parts[i]));
+	mark_all(json_object_get(json, "networks"));
+	mark_all(json_object_get(json_object_get(json, "specs"), "disks"));
+	return json_dumps(json, JSON_COMPACT);
+}
+
 void move_future(struct sim *s)
 {
 	struct entry *e = any_entry(
 		s, 1U << KIND_VM | 1U << KIND_USER | 1U << KIND_HOST | 1U << KIND_IMAGE);
 	if (!e || strstr(e->value, "x_future"))
 		return;
-	CLEANUP_STR char *value =
-		xasprintf("{\"x_future\":{\"a\":[1,null]},%s", e->value + 1);
+	CLEANUP_STR char *value = future_of(e->value);
 	log_debug("sim: a newer version writes key=%s", e->key);
-	put(s, e->key, value, e->mod_rev);
+	if (value)
+		put(s, e->key, value, e->mod_rev);
 }
 
 /* ---------------------------------------------------------------- garbage */

@@ -143,6 +143,63 @@ static void keeps_what_it_does_not_know_at_every_level(void **state)
 	assert_text(&t, FULL);
 }
 
+/* An object without a rest of its own: the one around it keeps what it does not know. */
+static void the_rest_keeps_what_its_objects_do_not_know(void **state)
+{
+	struct plain {
+		struct {
+			struct {
+				int64_t a;
+			} inner;
+		} outer;
+		json_t *rest;
+	};
+	static const struct jtab_field inner_fields[] = { { "a", JT_INT, 0, 0 }, { 0 } };
+	static const struct jtab inner = { "inner", sizeof(int64_t), inner_fields };
+	static const struct jtab_field outer_fields[] = {
+		{ "inner", JT_OBJ, 0, 0, .sub = &inner }, { 0 }
+	};
+	static const struct jtab outer = { "outer", sizeof(int64_t), outer_fields };
+	static const struct jtab_field fields[] = {
+		{ "outer", JT_OBJ, offsetof(struct plain, outer), 0, .sub = &outer },
+		{ 0 }
+	};
+	static const struct jtab plain = { "plain", sizeof(struct plain), fields,
+		offsetof(struct plain, rest), true };
+	static const char *const texts[] = {
+		"{\"outer\":{\"inner\":{\"a\":1,\"x\":2},\"y\":{\"z\":[3]}},\"v\":4}",
+		"{\"outer\":{\"inner\":{\"x\":2}}}",
+		"{\"outer\":{\"inner\":{\"a\":1}}}",
+		"{}",
+	};
+	struct plain p = { 0 }, copy = { 0 };
+	struct err e = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		assert_int_equal(jtab_parse_text(&plain, texts[i], strlen(texts[i]),
+					 JTAB_STORED, &p, &e),
+			0);
+		jtab_copy(&plain, &p, &copy);
+		p.outer.inner.a *= 7;
+		CLEANUP_STR char *text = jtab_format_text(&plain, &copy);
+		assert_string_equal(text, texts[i]);
+		assert_int_equal(jtab_parse_text(&plain, texts[i], strlen(texts[i]),
+					 JTAB_INPUT, &copy, &e) == 0,
+			i >= 2);
+	}
+	assert_null(p.rest);
+	assert_int_equal(
+		jtab_parse_text(&plain, texts[0], strlen(texts[0]), JTAB_STORED, &p, &e),
+		0);
+	p.outer.inner.a = 5;
+	CLEANUP_STR char *changed = jtab_format_text(&plain, &p);
+	assert_string_equal(changed,
+		"{\"outer\":{\"inner\":{\"a\":5,\"x\":2},\"y\":{\"z\":[3]}},\"v\":4}");
+	jtab_done(&plain, &p);
+	jtab_done(&plain, &copy);
+}
+
 static void writes_only_what_is_worth_it(void **state)
 {
 	CLEANUP(thing_done) struct thing t = { 0 };
@@ -530,6 +587,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_every_kind),
 		cmocka_unit_test(keeps_what_it_does_not_know_at_every_level),
+		cmocka_unit_test(the_rest_keeps_what_its_objects_do_not_know),
 		cmocka_unit_test(writes_only_what_is_worth_it),
 		cmocka_unit_test(leaves_out_an_object_that_says_nothing),
 		cmocka_unit_test(hides_secrets_and_unknown_members),

@@ -29,20 +29,22 @@
 	"{\"uuid\":\"" U "\",\"name\":\"web\",\"owner\":\"nico\",\"owner_realm\":\"R\"," \
 	"\"specs\":{\"cpu\":2,\"ram_mib\":2048,\"disks\":[{\"index\":0,"                 \
 	"\"size_gib\":20},"                                                              \
-	"{\"index\":2,\"size_gib\":100,\"class\":\"hdd\"}]},"                            \
+	"{\"index\":2,\"size_gib\":100,\"class\":\"hdd\",\"later\":1}],\"later\":{"      \
+	"\"a\":2}},"                                                                     \
 	"\"labels\":{\"app\":\"db\"},"                                                   \
 	"\"affinity\":{\"host_labels\":{\"rack\":\"r1\"},\"near\":{\"app\":\"web\"},"    \
-	"\"apart\":{\"app\":\"db\"}},"                                                   \
+	"\"apart\":{\"app\":\"db\"},\"later\":[3]},"                                     \
 	"\"image_uuid\":\"" U2 "\",\"store\":\"local\","                                 \
 	"\"networks\":[{\"network\":\"" U2 "\",\"mac\":\"42:00:0a:1b:2c:3d\","           \
-	"\"address\":\"2001:db8::1\"}],"                                                 \
+	"\"address\":\"2001:db8::1\",\"later\":\"4\"}],"                                 \
 	"\"ssh_keys\":[\"" KEY "\"],\"user_data\":\"#cloud-config\\n\\tx: 1\\n\","       \
 	"\"want\":\"running\",\"status\":\"RUNNING\",\"hostname\":\"h1\","               \
 	"\"disk_host\":\"h1\",\"in_migration\":true,"                                    \
 	"\"created\":\"2001-09-09T01:46:40Z\",\"boot\":3,\"n_crashes\":1,"               \
 	"\"last_crash\":\"2001-09-09T01:46:41Z\","                                       \
 	"\"last_start\":\"2001-09-09T01:46:42Z\",\"why\":\"most room\","                 \
-	"\"log\":[{\"time\":\"2001-09-09T01:46:40Z\",\"text\":\"created\"}],"            \
+	"\"log\":[{\"time\":\"2001-09-09T01:46:40Z\",\"text\":\"created\",\"later\":"    \
+	"true}],"                                                                        \
 	"\"later\":{\"x\":[1]}}"
 
 static struct vm parsed(const char *text)
