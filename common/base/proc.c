@@ -214,8 +214,9 @@ static int64_t now_msec(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* Takes what is there now; what is beyond the limit is read and dropped. */
-static void drain(int *fd, struct buf *out)
+/* Takes what is there now; what is beyond the limit is read and dropped. p: whoever listens
+ * to it, or NULL. */
+static void drain(int *fd, struct buf *out, const struct proc *p)
 {
 	char chunk[8192];
 	ssize_t n;
@@ -230,6 +231,8 @@ static void drain(int *fd, struct buf *out)
 			fd_close(fd);
 			return;
 		}
+		if (p && p->on_out)
+			p->on_out(p->aux, chunk, (size_t)n);
 		if (out && out->size < OUTPUT_MAX) {
 			size_t room = OUTPUT_MAX - out->size;
 
@@ -239,8 +242,8 @@ static void drain(int *fd, struct buf *out)
 }
 
 /* Until it has ended; false when it is too late. */
-static bool wait_end(
-	struct run *r, int64_t deadline, struct buf *out, struct buf *err_out)
+static bool wait_end(const struct proc *p, struct run *r, int64_t deadline,
+	struct buf *out, struct buf *err_out)
 {
 	for (;;) {
 		struct pollfd fds[] = { { .fd = r->pidfd, .events = POLLIN },
@@ -252,9 +255,9 @@ static bool wait_end(
 			return false;
 		poll(fds, ARRAY_LEN(fds), left > 60000 ? 60000 : (int)left);
 		if (fds[1].revents)
-			drain(&r->out, out);
+			drain(&r->out, out, p);
 		if (fds[2].revents)
-			drain(&r->err_out, err_out);
+			drain(&r->err_out, err_out, NULL);
 		if (fds[0].revents)
 			return true;
 	}
@@ -281,13 +284,13 @@ int proc_run(const struct proc *p, int *status, struct buf *out, struct buf *err
 	struct run r;
 
 	rc = start(p, &r, e);
-	if (rc == 0 && !wait_end(&r, deadline, out, err_out))
+	if (rc == 0 && !wait_end(p, &r, deadline, out, err_out))
 		rc = err_set(e, ERR_TIMEOUT, "%s: did not end within %.3g s", p->argv[0],
 			(double)limit_msec / 1000);
 	if (r.pid > 0)
 		code = reap(&r);
-	drain(&r.out, out);
-	drain(&r.err_out, err_out);
+	drain(&r.out, out, p);
+	drain(&r.err_out, err_out, NULL);
 	if (rc == 0 && read(r.failed, &errnum, sizeof(errnum)) == sizeof(errnum))
 		rc = err_errno(e, errnum, "cannot run %s", p->argv[0]);
 	fd_close(&r.pidfd);

@@ -23,6 +23,10 @@ struct proc {
 	uint64_t limit_file; /* RLIMIT_FSIZE in bytes, 0 none */
 	uid_t uid;	     /* 0: stay as we are */
 	gid_t gid;
+	/* All of stdout as it comes, in the thread that called; NULL: nobody. It must not
+	 * take long: the time limit is not looked at meanwhile. */
+	void (*on_out)(void *aux, const char *p, size_t size);
+	void *aux;
 };
 
 /* Runs it; *status is the exit status (128 + signal when killed). out and err_out get at

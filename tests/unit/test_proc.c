@@ -116,6 +116,27 @@ static pid_t pid_in(const struct buf *b)
 	return (pid_t)pid;
 }
 
+static void gather(void *aux, const char *p, size_t size)
+{
+	buf_add(aux, p, size);
+}
+
+/* All of it, also what is beyond the limit of the buffer. */
+static void output_is_heard_as_it_comes(void **state)
+{
+	CLEANUP(outcome_done) struct outcome o;
+	CLEANUP(buf_done) struct buf heard = { 0 };
+	(void)state;
+
+	run(&o, (struct proc){ .argv = SH("head -c 200000 /dev/zero; echo; echo err >&2"),
+			.on_out = gather,
+			.aux = &heard });
+	assert_int_equal(o.rc, 0);
+	assert_int_equal(heard.size, 200001);
+	assert_int_equal(o.out.size, 65536);
+	assert_string_equal(buf_str(&o.err_out), "err\n");
+}
+
 static void too_late_kills_the_group(void **state)
 {
 	CLEANUP(outcome_done) struct outcome o;
@@ -292,6 +313,7 @@ int main(void)
 		cmocka_unit_test(output_and_status),
 		cmocka_unit_test(nothing_is_inherited),
 		cmocka_unit_test(much_output_is_cut),
+		cmocka_unit_test(output_is_heard_as_it_comes),
 		cmocka_unit_test(too_late_kills_the_group),
 		cmocka_unit_test(what_it_leaves_behind_is_killed),
 		cmocka_unit_test(what_cannot_run_says_why),
