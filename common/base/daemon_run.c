@@ -20,7 +20,8 @@
 #include "common/base/notify.h"
 #include "common/base/selfmetrics.h"
 
-#define STOP_MSEC 5000
+#define STOP_MSEC  5000
+#define SETTLE_SEC 2
 
 /*
  * The process's one daemon. A static, because daemon_fail() and daemon_is_stopping() may be
@@ -194,8 +195,27 @@ static void *watcher_main(void *aux)
 	return NULL;
 }
 
+/* Until all that runs from now on has begun to; false: it is time to stop. */
+static bool wait_settled(void)
+{
+	struct timespec end;
+	bool is_settled;
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += SETTLE_SEC;
+	pthread_mutex_lock(&self.lock);
+	while (self.phase < STOPPING &&
+		pthread_cond_timedwait(&self.changed, &self.lock, &end) != ETIMEDOUT)
+		;
+	is_settled = self.phase < STOPPING;
+	pthread_mutex_unlock(&self.lock);
+	return is_settled;
+}
+
 static void wait_stopping(void)
 {
+	if (wait_settled())
+		mem_trim();
 	pthread_mutex_lock(&self.lock);
 	while (self.phase < STOPPING)
 		pthread_cond_wait(&self.changed, &self.lock);

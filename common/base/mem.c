@@ -1,6 +1,7 @@
 #include "common/base/mem.h"
 
 #include <jansson.h>
+#include <link.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -8,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* The one place where the process ends for want of memory. Allocates nothing. */
@@ -28,6 +30,54 @@ void mem_init(void)
 	/* One arena per core and thread would multiply what an idle daemon holds. */
 	mallopt(M_ARENA_MAX, 2);
 #endif
+}
+
+/* One object's segments that nobody can have written to: their file has the same content. */
+static int drop_pages(struct dl_phdr_info *object, size_t size, void *aux)
+{
+	uintptr_t whole_pages = ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
+
+	(void)size, (void)aux;
+	if (strstr(object->dlpi_name, "vdso")) /* the kernel's, no file */
+		return 0;
+	for (size_t i = 0; i < object->dlpi_phnum; i++) {
+		const ElfW(Phdr) *s = &object->dlpi_phdr[i];
+		uintptr_t begin = (object->dlpi_addr + s->p_vaddr) & whole_pages;
+		uintptr_t end =
+			(object->dlpi_addr + s->p_vaddr + s->p_filesz) & whole_pages;
+
+		if (s->p_type == PT_LOAD && !(s->p_flags & PF_W) && end > begin)
+			(void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+	}
+	return 0;
+}
+
+/* Would dropping lose what the loader has written into a segment that is read-only now? */
+static int has_text_relocations(struct dl_phdr_info *object, size_t size, void *aux)
+{
+	(void)size, (void)aux;
+	for (size_t i = 0; i < object->dlpi_phnum; i++) {
+		const ElfW(Phdr) *s = &object->dlpi_phdr[i];
+		const ElfW(Dyn) *d = (const void *)(object->dlpi_addr + s->p_vaddr);
+
+		if (s->p_type != PT_DYNAMIC)
+			continue;
+		for (; d->d_tag != DT_NULL; d++) {
+			if (d->d_tag == DT_TEXTREL ||
+				(d->d_tag == DT_FLAGS && d->d_un.d_val & DF_TEXTREL))
+				return 1;
+		}
+	}
+	return 0;
+}
+
+void mem_trim(void)
+{
+#ifdef __GLIBC__
+	malloc_trim(0);
+#endif
+	if (!dl_iterate_phdr(has_text_relocations, NULL))
+		dl_iterate_phdr(drop_pages, NULL);
 }
 
 void *xmalloc(size_t size)

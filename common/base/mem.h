@@ -29,6 +29,12 @@
 
 /* Once, first thing in main(): jansson gets this allocator, glibc few arenas. */
 void mem_init(void);
+/*
+ * Once, when a daemon has started: gives back what only the start needed. That is free heap,
+ * and the pages of programs and libraries, which are clean: those that are used come back
+ * from the page cache.
+ */
+void mem_trim(void);
 
 void *xmalloc(size_t size);
 void *xcalloc(size_t n, size_t size);

@@ -1,10 +1,12 @@
 #include "common/base/mem.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -40,6 +42,45 @@ static void sizes_of_zero_are_fine(void **state)
 	free(b);
 	free(c);
 	free(d);
+}
+
+/* KiB of clean pages of files that are in memory for us. */
+static long clean_kib(void)
+{
+	char line[256];
+	long kib, sum = 0;
+	FILE *f = fopen("/proc/self/smaps_rollup", "re");
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "Shared_Clean: %ld kB", &kib) == 1 ||
+			sscanf(line, "Private_Clean: %ld kB", &kib) == 1)
+			sum += kib;
+	}
+	fclose(f);
+	return sum;
+}
+
+/* Its address is the loader's to write. */
+static char *(*volatile const relocated)(int) = strerror;
+
+/* What is used comes back, and what the loader has written is still there. */
+static void trimming_loses_nothing(void **state)
+{
+	CLEANUP_STR char *mine = xstrdup("mine");
+	const char *before;
+	long kib;
+
+	(void)state;
+	before = strerror(ENOENT);
+	kib = clean_kib();
+	mem_trim();
+	assert_true(clean_kib() < kib);
+	assert_string_equal(mine, "mine");
+	assert_string_equal(relocated(ENOENT), before);
+	mem_trim();
+	CLEANUP_STR char *text = xasprintf("%.3f", 1.5);
+	assert_string_equal(text, "1.500");
 }
 
 static void ownership_moves(void **state)
@@ -103,6 +144,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(strings_are_copied),
 		cmocka_unit_test(sizes_of_zero_are_fine),
+		cmocka_unit_test(trimming_loses_nothing),
 		cmocka_unit_test(ownership_moves),
 		cmocka_unit_test(too_much_ends_the_process),
 		cmocka_unit_test(jansson_uses_our_allocator),
