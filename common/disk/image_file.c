@@ -17,11 +17,12 @@ static void close_fd(const int *fd)
 }
 
 /* O_NONBLOCK: opening a FIFO that somebody put there must not wait for its writer. */
-int open_beneath(int dir_fd, const char *path)
+int open_beneath_with(int dir_fd, const char *path, int flags, uint64_t resolve)
 {
 	struct open_how how = {
-		.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+		.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | (unsigned)flags,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS |
+			   resolve,
 	};
 	long fd;
 
@@ -32,6 +33,11 @@ int open_beneath(int dir_fd, const char *path)
 			break;
 	}
 	return (int)fd;
+}
+
+int open_beneath(int dir_fd, const char *path)
+{
+	return open_beneath_with(dir_fd, path, 0, 0);
 }
 
 static int read_beginning(int fd, struct buf *out, struct err *e)

@@ -5,12 +5,17 @@
 #ifndef UCLOUD_IMAGE_FILE_H
 #define UCLOUD_IMAGE_FILE_H
 
+#include <stdint.h>
+
 #include "common/disk/image_header.h"
 #include "common/model/image.h"
 
 /* Opens a file beneath a directory for reading: no symbolic link and no ".." is followed
  * (openat2(2), Linux 5.6). A descriptor, or -1 with errno; ELOOP: a symbolic link. */
 int open_beneath(int dir_fd, const char *path) MUST_USE;
+/* The same with more flags of open(2) and of openat2(2)'s resolve: O_DIRECTORY, or
+ * RESOLVE_NO_XDEV (a file system that is mounted there is EXDEV). */
+int open_beneath_with(int dir_fd, const char *path, int flags, uint64_t resolve) MUST_USE;
 
 /* Reads the header of an open file, which must be a regular one (else ERR_INVALID). */
 int image_header_read(
