@@ -307,12 +307,72 @@ static void dies_with_us(void **state)
 	assert_true(wait_until(is_gone, &it, 30000));
 }
 
+static void one_that_stays(void **state)
+{
+	CLEANUP(buf_done) struct buf out = { 0 };
+	CLEANUP(buf_done) struct buf errs = { 0 };
+	struct proc p = { .argv = SH("echo up; echo why >&2; sleep 100") };
+	struct proc_child *c = NULL;
+	struct err e = { 0 };
+	int status = 0;
+	(void)state;
+
+	if (proc_start(&p, &c, &e) < 0)
+		fail_msg("%s", e.msg);
+	assert_false(proc_has_ended(c, 0));
+	proc_kill(c);
+	assert_true(proc_has_ended(c, 10000));
+	proc_stop(c, &status, &out, &errs);
+	assert_int_equal(status, 128 + SIGKILL);
+
+	p.argv = SH("echo up; echo why >&2; exit 5");
+	if (proc_start(&p, &c, &e) < 0)
+		fail_msg("%s", e.msg);
+	assert_true(proc_has_ended(c, 10000));
+	buf_clear(&out);
+	buf_clear(&errs);
+	proc_stop(c, &status, &out, &errs);
+	assert_int_equal(status, 5);
+	assert_string_equal(buf_str(&out), "up\n");
+	assert_string_equal(buf_str(&errs), "why\n");
+
+	p.argv = (const char *const[]){ "/nowhere/at/all", NULL };
+	assert_true(proc_start(&p, &c, &e) < 0);
+	assert_non_null(strstr(e.msg, "/nowhere/at/all"));
+	proc_stop(NULL, NULL, NULL, NULL);
+	assert_true(waitpid(-1, NULL, WNOHANG) <= 0);
+}
+
+/* They become 3 and 4; the first one is announced. */
+static void descriptors_are_passed_on(void **state)
+{
+	CLEANUP(outcome_done) struct outcome o;
+	CLEANUP_STR char *path = test_path("passed");
+	int fd[2];
+	(void)state;
+
+	test_write_file(path, "content");
+	fd[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	fd[1] = open(path, O_RDONLY | O_CLOEXEC);
+	run(&o, (struct proc){ .argv = SH("cat <&4; echo; [ $LISTEN_PID = $$ ] && "
+					  "echo $LISTEN_FDS; readlink /proc/$$/fd/3"),
+			.pass = fd,
+			.n_pass = 2,
+			.has_listener = true });
+	assert_int_equal(o.rc, 0);
+	assert_string_equal(buf_str(&o.out), "content\n1\n/dev/null\n");
+	close(fd[0]);
+	close(fd[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(output_and_status),
 		cmocka_unit_test(nothing_is_inherited),
 		cmocka_unit_test(much_output_is_cut),
+		cmocka_unit_test(one_that_stays),
+		cmocka_unit_test(descriptors_are_passed_on),
 		cmocka_unit_test(output_is_heard_as_it_comes),
 		cmocka_unit_test(too_late_kills_the_group),
 		cmocka_unit_test(what_it_leaves_behind_is_killed),
