@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -175,6 +176,10 @@ static void run_handler(struct httpd *d, struct httpd_req *req)
 
 	metric_observe(&handler_seconds, NULL, seconds_now() - start);
 	pthread_mutex_lock(&d->lock);
+	if (req->is_taken) { /* its life goes on elsewhere already */
+		pthread_mutex_unlock(&d->lock);
+		return;
+	}
 	req->is_running = false;
 	req->is_parked = r == HTTPD_PARK;
 	is_forgotten = r == HTTPD_ANSWERED && !req->is_claimed;
@@ -233,17 +238,48 @@ void httpd_resume(struct httpd *d, struct MHD_Connection *mhd)
 /* ------------------------------------------------------------------ reaper */
 
 /* Under d->lock: the socket is closed only after the connection has left the list. */
+void httpd_conn_cut(struct httpd_conn *c)
+{
+	if (!c->is_cut)
+		shutdown(c->fd, SHUT_RDWR);
+	c->is_cut = true;
+}
+
+/* libmicrohttpd (0.9.75) misses the end of a connection that comes together with bytes. All
+ * of them are read, and there will be no more: seen twice, as the last ones may be on their
+ * way through it. */
+static bool has_ended_unseen(struct httpd_conn *c)
+{
+	bool was_left = c->is_left;
+	int n = 0;
+
+	c->is_left = httpd_conn_is_left(c) && ioctl(c->fd, FIONREAD, &n) == 0 && n == 0;
+	return was_left && c->is_left;
+}
+
+/* One who sends a body in pieces: 1 KiB/s, seen over body_msec. */
+static void reap_slow(struct httpd *d, struct httpd_conn *c, int64_t now)
+{
+	uint64_t bytes = httpd_conn_bytes(c);
+
+	if ((int64_t)(bytes - c->bytes_base) > d->body_msec * 1024 / 1000) {
+		c->bytes_base = bytes;
+		c->since_msec = now;
+	} else if (now - c->since_msec > d->body_msec || has_ended_unseen(c)) {
+		httpd_conn_cut(c);
+	}
+}
+
 static void reap(struct httpd *d, struct httpd_conn *c, int64_t now)
 {
+	if (c->state == CONN_BODY)
+		reap_slow(d, c, now);
 	if (c->state == CONN_IDLE && httpd_conn_bytes(c) > c->bytes_base) {
 		c->state = CONN_READING;
 		c->since_msec = now;
 	}
-	if (c->state == CONN_READING && now - c->since_msec > d->request_msec &&
-		!c->is_cut) {
-		c->is_cut = true;
-		shutdown(c->fd, SHUT_RDWR);
-	}
+	if (c->state == CONN_READING && now - c->since_msec > d->request_msec)
+		httpd_conn_cut(c);
 }
 
 /* Parked requests whose client has gone, each counted once more; n is their number. */
@@ -289,6 +325,8 @@ static int64_t reaper_tick_msec(const struct httpd *d)
 	int64_t least =
 		d->request_msec < d->keepalive_msec ? d->request_msec : d->keepalive_msec;
 
+	if (d->body_msec < least)
+		least = d->body_msec;
 	return least > 8000 ? 1000 : least / 8 + 1;
 }
 
@@ -326,6 +364,7 @@ void httpd_unref(struct httpd *d)
 	pthread_mutex_destroy(&d->lock);
 	pthread_cond_destroy(&d->work);
 	pthread_cond_destroy(&d->changed);
+	httpd_bodies_done(d);
 	free(d->server);
 	free(d);
 }
@@ -345,6 +384,7 @@ static struct httpd *httpd_new(
 	d->request_msec = conf->request_msec ? conf->request_msec : 20000;
 	d->keepalive_msec = conf->keepalive_msec ? conf->keepalive_msec : 15000;
 	d->queue_end = &d->queue;
+	httpd_bodies_init(d, conf);
 	pthread_mutex_init(&d->lock, NULL);
 	cond_init(&d->work);
 	cond_init(&d->changed);
@@ -353,7 +393,8 @@ static struct httpd *httpd_new(
 	return d;
 }
 
-static int start_threads(struct httpd *d, unsigned n_workers, struct err *e)
+static int start_threads(
+	struct httpd *d, unsigned n_workers, unsigned n_body_workers, struct err *e)
 {
 	int rc = pthread_create(&d->reaper, NULL, reaper_main, d);
 
@@ -367,7 +408,7 @@ static int start_threads(struct httpd *d, unsigned n_workers, struct err *e)
 			return err_errno(e, rc, "cannot start a thread");
 		d->n_workers++;
 	}
-	return 0;
+	return d->is_streamed ? httpd_bodies_start(d, n_body_workers, e) : 0;
 }
 
 static int open_listens(struct httpd *d, const struct httpd_conf *conf, struct err *e)
@@ -411,7 +452,8 @@ static int start_all(struct httpd *d, const struct httpd_conf *conf, struct err 
 	if (conf->listen->len == 0)
 		return err_set(e, ERR_INVALID, "there is no address to listen on");
 	if (open_listens(d, conf, e) < 0 ||
-		start_threads(d, conf->n_workers ? conf->n_workers : 8, e) < 0)
+		start_threads(d, conf->n_workers ? conf->n_workers : 8,
+			conf->n_body_workers ? conf->n_body_workers : 4, e) < 0)
 		return -1;
 	for (size_t i = 0; i < d->n_listens && rc == 0; i++)
 		rc = httpd_mhd_start(d, conf, &d->listens[i], has_cert ? cert.s : NULL,
@@ -507,6 +549,7 @@ static void drain(struct httpd *d)
 	refuse_queued(d, &e);
 	refuse_held(d, false, &e);
 	httpd_streams_end(d);
+	httpd_bodies_close(d);
 
 	pthread_mutex_lock(&d->lock);
 	while (d->n_running > 0 && wait_changed(d, limit))
@@ -536,6 +579,7 @@ static void stop_threads(struct httpd *d)
 	free(d->workers);
 	if (d->has_reaper)
 		pthread_join(d->reaper, NULL);
+	httpd_bodies_end(d);
 }
 
 void httpd_close(struct httpd *d)

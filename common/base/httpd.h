@@ -13,7 +13,8 @@
  * Limits: body 1 MiB; all bodies together 64 MiB, where small ones do not count; headers
  * 16 KiB; a request must be complete within 20 s of its first byte; idle connections are
  * closed after 60 s; connections in all and per client network (the /64 of an IPv6 address)
- * are bounded. Everything beyond them is answered (413, 431, 408, 503) or closed.
+ * are bounded. Everything beyond them is answered (413, 431, 408, 503) or closed. Bodies that
+ * are taken in pieces (httpd_take_body()) have their own.
  */
 #ifndef UCLOUD_HTTPD_H
 #define UCLOUD_HTTPD_H
@@ -44,6 +45,12 @@ struct httpd_conf {
 	int64_t request_msec;	   /* first byte to complete request; 0: 20 s */
 	unsigned idle_sec;	   /* 0: 60 s */
 	int64_t keepalive_msec;	   /* comment lines of streams; 0: 15 s */
+	/* Whose bodies are taken in pieces (httpd_take_body()); NULL: nobody's. aux is the
+	 * handler's. Quick and pure: the thread that takes all bytes calls it. */
+	bool (*is_streamed)(void *aux, const char *method, const char *path);
+	unsigned n_body_workers; /* 0: 4 */
+	unsigned max_streamed;	 /* at the same time; 0: 64 */
+	int64_t body_msec;	 /* a body in pieces: see there; 0: 60 s */
 };
 
 enum httpd_result { HTTPD_ANSWERED, HTTPD_PARK };
@@ -74,6 +81,34 @@ bool httpd_is_open(const struct httpd_req *req);
 /* Calls fn for each query parameter; for refusing unknown ones. */
 void httpd_each_query(const struct httpd_req *req,
 	void (*fn)(void *aux, const char *name, const char *value), void *aux);
+
+/*
+ * Bodies in pieces, of any size, for the requests that conf.is_streamed picks. Their handler
+ * is called when the headers are in: before the first byte of the body is taken and before
+ * `100 Continue` is said to clients that wait for it (RFC 9110 section 10.1.1). It answers
+ * as ever, and the body is not taken (a client that did not wait may miss the answer when
+ * its body is large: the connection is closed). Or it takes the body and gives back
+ * HTTPD_PARK.
+ *
+ * Of these requests is cut off who sends less than 1 KiB/s, seen over body_msec, instead
+ * of who is not complete in time.
+ */
+struct httpd_sink {
+	/* The next bytes. May block: meanwhile up to 256 KiB more are taken from the
+	 * client, and then no more. < 0: e is the answer, for a client who gets so far (the
+	 * rest of the body is only read when it is small), and broken() follows. */
+	int (*piece)(void *aux, const char *p, size_t size, struct err *e);
+	/* That was all: answers req before it returns. Work that takes long asks
+	 * httpd_is_open() now and then. */
+	void (*end)(void *aux, struct httpd_req *req);
+	/* There will be no more: the client has gone or was cut off, the server closes. */
+	void (*broken)(void *aux);
+};
+/* For the handler. < 0: ERR_UNAVAILABLE (too many at the same time, closing), and it answers
+ * with that. Else req belongs to the sink, whose functions are called by threads of their
+ * own, one after the other for a body; the last call is end() or broken(). */
+int httpd_take_body(struct httpd_req *req, const struct httpd_sink *sink, void *aux,
+	struct err *e) MUST_USE;
 
 /* A header of the answer to come. */
 void httpd_add_header(struct httpd_req *req, const char *name, const char *value);

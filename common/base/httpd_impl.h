@@ -5,6 +5,7 @@
  * httpd_mhd.c   libmicrohttpd's callbacks: from bytes to a complete request and back
  * httpd_req.c   what a handler sees of a request, and its answers
  * httpd_stream.c  answers that go on
+ * httpd_body.c  bodies that come in pieces
  *
  * A request's life. All moves but the first and the last happen under d->lock:
  *
@@ -27,7 +28,7 @@
 #include "common/base/httpd.h"
 
 /* One client connection; known to the reaper. */
-enum conn_state { CONN_IDLE, CONN_READING, CONN_BUSY };
+enum conn_state { CONN_IDLE, CONN_READING, CONN_BUSY, CONN_BODY };
 
 /* Where clients come from, as far as limits are concerned: one who has an IPv6 address has a
  * whole /64 of them. The beginning of the address, zeros behind it. */
@@ -41,8 +42,9 @@ struct httpd_conn {
 	struct httpd_net net;
 	enum conn_state state;
 	int64_t since_msec;  /* in this state */
-	uint64_t bytes_base; /* received when the last request was complete */
-	bool is_cut;
+	uint64_t bytes_base; /* received when the last request was complete; of CONN_BODY:
+				at since_msec */
+	bool is_cut, is_left;
 };
 
 struct httpd_pair {
@@ -70,8 +72,14 @@ struct httpd_req {
 	bool is_dispatched; /* a worker has had it */
 	struct err refusal; /* why no handler shall see it */
 
+	/* Of those whose body comes in pieces. */
+	bool is_streamed;
+	bool has_passed;       /* the handler has decided, the body may come */
+	struct httpd_body *in; /* the handler took it; NULL: the body is dropped */
+
 	/* Under d->lock. */
 	bool is_running, is_parked, is_claimed;
+	bool is_taken; /* by httpd_take_body(): what the handler gives back means nothing */
 	struct httpd_req *prev, *next; /* in d->held: dispatched and not claimed */
 	struct httpd_req *next_queued;
 
@@ -94,6 +102,36 @@ struct httpd_stream {
 	bool is_suspended, is_closed, is_gone, is_over;
 };
 
+/*
+ * A body under way. The list and the queue have it until its sink's last call; the struct
+ * itself lives as long as its request. All under bodies.lock.
+ */
+struct httpd_body {
+	struct httpd_req *req;
+	const struct httpd_sink *sink;
+	void *aux;
+	struct buf filling; /* what has come since a worker took the last */
+	struct buf spare;   /* with the worker */
+	struct err why;	    /* of is_failed */
+	bool is_queued;	    /* waits for a worker, or is with one */
+	bool is_suspended;  /* by us: who clears it, resumes */
+	bool has_all;	    /* it is complete */
+	bool is_gone;	    /* the connection is no more */
+	bool is_failed;	    /* the sink wants no more */
+	struct httpd_body *prev, *next, *next_queued;
+};
+
+struct httpd_bodies {
+	pthread_mutex_t lock;
+	pthread_cond_t work; /* queue, is_ending */
+	struct httpd_body *list, *queue, **queue_end;
+	unsigned n, max;
+	bool is_closing; /* no new ones, and those there are get cut off */
+	bool is_ending;	 /* workers go when the queue is empty */
+	pthread_t *workers;
+	unsigned n_workers;
+};
+
 struct httpd_listen {
 	struct MHD_Daemon *mhd;
 	int fd;
@@ -108,7 +146,9 @@ struct httpd {
 	char *server;
 	size_t max_body, max_bodies;
 	unsigned max_conns_per_net;
-	int64_t request_msec, keepalive_msec;
+	int64_t request_msec, keepalive_msec, body_msec;
+	bool (*is_streamed)(void *aux, const char *method, const char *path);
+	struct httpd_bodies bodies;
 	struct httpd_listen *listens;
 	size_t n_listens;
 	pthread_t *workers;
@@ -135,6 +175,8 @@ int64_t httpd_now_msec(void);
 void httpd_unref(struct httpd *d);
 /* Continues a connection that was suspended and counted in n_suspended. */
 void httpd_resume(struct httpd *d, struct MHD_Connection *mhd);
+/* Closes the socket's both sides; d->lock is held: the connection is still in the list. */
+void httpd_conn_cut(struct httpd_conn *c);
 /* Gives a complete request to the workers. */
 void httpd_enqueue(struct httpd_req *req);
 
@@ -161,6 +203,22 @@ struct MHD_Response *httpd_problem(const struct err *e);
 void httpd_body_drop(struct httpd_req *req);
 /* Answers with e when nobody else has; the answerer's count is not touched. */
 void httpd_req_refuse(struct httpd_req *req, const struct err *e);
+
+/* httpd_body.c */
+void httpd_bodies_init(struct httpd *d, const struct httpd_conf *conf);
+int httpd_bodies_start(struct httpd *d, unsigned n_workers, struct err *e) MUST_USE;
+/* Takes no more, and cuts those off that are under way. */
+void httpd_bodies_close(struct httpd *d);
+/* Waits for the sinks' last calls; no connection is there any more. */
+void httpd_bodies_end(struct httpd *d);
+void httpd_bodies_done(struct httpd *d);
+/* For libmicrohttpd's thread, each for a request with `in`: bytes have come (what is left in
+ * *size is offered again); all have come: suspends, or gives false with req->refusal; the
+ * connection is no more. */
+enum MHD_Result httpd_body_piece(struct httpd_req *req, const char *p, size_t *size);
+bool httpd_body_complete(struct httpd_req *req);
+void httpd_body_gone(struct httpd_req *req);
+void httpd_body_free(struct httpd_body *b);
 
 /* httpd_stream.c */
 /* Ends every stream, for closing. */

@@ -315,6 +315,53 @@ static void dispatch(struct httpd_req *req)
 	}
 }
 
+/* The handler has answered without taking the body. Is that read and dropped, so that the
+ * client surely sees the answer? Not when it asked first, and not when there is too much. */
+static bool is_worth_dropping(const struct httpd_req *req)
+{
+	return httpd_header(req, "Content-Length") && !httpd_header(req, "Expect") &&
+	       !is_too_large(req, req->d->max_body * SWALLOW_FACTOR);
+}
+
+static enum MHD_Result drop_piece(struct httpd_req *req, size_t *size)
+{
+	req->n_seen += *size;
+	*size = 0;
+	return req->n_seen / SWALLOW_FACTOR > req->d->max_body ? MHD_NO : MHD_YES;
+}
+
+/* A request whose body comes in pieces: the handler first. libmicrohttpd makes its first
+ * call once more after that. */
+static enum MHD_Result on_streamed(struct httpd_req *req, const char *p, size_t *size)
+{
+	if (!req->is_dispatched) {
+		dispatch(req);
+		return MHD_YES;
+	}
+	if (!req->has_passed) {
+		req->has_passed = true;
+		if (req->resp && !is_worth_dropping(req))
+			return send_answer(req, req->status, MOVE(req->resp));
+		conn_set_state(req->d, req->conn, req->in ? CONN_BODY : CONN_READING);
+		return MHD_YES;
+	}
+	if (*size > 0) {
+		bool is_read;
+
+		if (!req->in)
+			return drop_piece(req, size);
+		if (httpd_body_piece(req, p, size) != MHD_YES)
+			return MHD_NO;
+		is_read = *size == 0;
+		conn_set_state(req->d, req->conn, is_read ? CONN_BODY : CONN_BUSY);
+		return MHD_YES;
+	}
+	conn_set_state(req->d, req->conn, CONN_BUSY);
+	if (req->resp)
+		return send_answer(req, req->status, MOVE(req->resp));
+	return httpd_body_complete(req) ? MHD_YES : send_refusal(req);
+}
+
 /* libmicrohttpd calls this with the headers, with each piece of the body, when the request
  * is complete (*size is 0), and once more after a resume. */
 static enum MHD_Result on_access(void *aux, struct MHD_Connection *mhd, const char *url,
@@ -326,6 +373,11 @@ static enum MHD_Result on_access(void *aux, struct MHD_Connection *mhd, const ch
 	(void)aux, (void)mhd, (void)version;
 	if (!req->has_begun) {
 		begin(req, url, method);
+		req->is_streamed =
+			req->refusal.kind == ERR_NONE && req->d->is_streamed &&
+			req->d->is_streamed(req->d->aux, req->method, req->path);
+		if (req->is_streamed)
+			return on_streamed(req, p, size);
 		if (is_too_large(req, req->d->max_body))
 			refuse_size(req);
 		/* With an answer now the body is not read, but also not every client
@@ -337,6 +389,8 @@ static enum MHD_Result on_access(void *aux, struct MHD_Connection *mhd, const ch
 			return send_refusal(req);
 		return MHD_YES;
 	}
+	if (req->is_streamed)
+		return on_streamed(req, p, size);
 	if (*size > 0) {
 		enum MHD_Result rc = take_body(req, p, *size);
 
@@ -363,6 +417,8 @@ static void on_completed(void *aux, struct MHD_Connection *mhd, void **context,
 		return;
 	*context = NULL;
 	conn_set_state(d, req->conn, CONN_IDLE);
+	if (req->in)
+		httpd_body_gone(req);
 	if (req->is_dispatched) {
 		pthread_mutex_lock(&d->lock);
 		d->n_open--;

@@ -44,6 +44,7 @@ void httpd_req_unref(struct httpd_req *req)
 	if (__atomic_sub_fetch(&req->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
 	httpd_body_drop(req);
+	httpd_body_free(req->in);
 	if (req->resp)
 		MHD_destroy_response(req->resp);
 	free(req->method);
