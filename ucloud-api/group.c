@@ -5,7 +5,14 @@
 
 #include "common/base/clock.h"
 #include "common/base/metrics.h"
+#include "common/store/cond.h"
 
+/*
+ * Clients whose answers went out together come back almost together. Who begins with the
+ * first of them leaves all others to the next transaction: half as many would share one.
+ * So the first waits a moment for as many as there were; never for more than this.
+ */
+enum { LINGER_MSEC = 1, LINGER_FOR_MAX = 32 };
 enum { MEMBERS_MAX = 128, SHARED_TRIES = 3, LOOKS = 16 };
 /* Who waited that long for an unknown outcome is told so without another look. */
 enum { PATIENCE_MSEC = 2500 };
@@ -38,6 +45,8 @@ struct group {
 	struct kv *kv;
 	pthread_mutex_t lock;
 	struct member *first, **last;
+	size_t n_queued, n_expected;
+	struct member *lingerer; /* waits for n_expected to be queued; NULL none */
 	bool is_busy;
 	struct draft *draft; /* of whoever is busy */
 };
@@ -210,6 +219,7 @@ static size_t take(struct group *g, struct member **m)
 	while (g->first && n < MEMBERS_MAX) {
 		m[n] = g->first;
 		g->first = g->first->next;
+		g->n_queued--;
 		m[n++]->state = WAITING;
 	}
 	if (!g->first)
@@ -217,18 +227,43 @@ static size_t take(struct group *g, struct member **m)
 	return n;
 }
 
+/* Until those who are expected are queued, too, or a moment has passed. */
+static void linger(struct group *g, struct member *self)
+{
+	struct timespec end;
+
+	if (g->n_queued >= g->n_expected)
+		return;
+	end = cond_deadline(LINGER_MSEC);
+	g->lingerer = self;
+	while (g->n_queued < g->n_expected &&
+		cond_wait_until(&self->cond, &g->lock, &end))
+		;
+	g->lingerer = NULL;
+}
+
+/* All that are there now may well come again. */
+static size_t expected(const struct group *g, size_t n_ended)
+{
+	size_t n = n_ended + g->n_queued;
+
+	return n < LINGER_FOR_MAX ? n : LINGER_FOR_MAX;
+}
+
 /* Commits for all that are queued. The lock is held before and after, not meanwhile. */
-static void work(struct group *g)
+static void work(struct group *g, struct member *self)
 {
 	struct member *m[MEMBERS_MAX];
 	size_t n;
 
 	g->is_busy = true;
+	linger(g, self);
 	n = take(g, m);
 	pthread_mutex_unlock(&g->lock);
 	serve(g, m, n);
 	pthread_mutex_lock(&g->lock);
 	g->is_busy = false;
+	g->n_expected = expected(g, n);
 	for (size_t i = 0; i < n; i++) {
 		m[i]->is_ended = true;
 		pthread_cond_signal(&m[i]->cond);
@@ -242,11 +277,14 @@ static void join(struct group *g, struct member *self)
 	pthread_mutex_lock(&g->lock);
 	*g->last = self;
 	g->last = &self->next;
+	g->n_queued++;
+	if (g->lingerer && g->n_queued >= g->n_expected)
+		pthread_cond_signal(&g->lingerer->cond);
 	while (!self->is_ended) {
 		if (g->is_busy)
 			pthread_cond_wait(&self->cond, &g->lock);
 		else
-			work(g);
+			work(g, self);
 	}
 	pthread_mutex_unlock(&g->lock);
 }
@@ -259,7 +297,7 @@ int group_run(struct group *g, order_fn *fn, void *aux, const struct group_room 
 	int r;
 
 	assert(room->n_ops <= KV_TXN_MAX_OPS && room->n_compares <= KV_TXN_MAX_OPS);
-	pthread_cond_init(&self.cond, NULL);
+	cond_init(&self.cond);
 	join(g, &self);
 	pthread_cond_destroy(&self.cond);
 	if (self.is_doubtful && clock_mono_msec() - begun > PATIENCE_MSEC)

@@ -1,7 +1,8 @@
 /*
  * Group commit: orders that wait at the same moment share a transaction. The first one that
  * finds nobody at work commits for all that wait; those that come meanwhile are the next
- * group. One client alone thus pays for one transaction, sixty-four for a few.
+ * group. One client alone thus pays for one transaction, sixty-four for a few. When there were
+ * others a moment ago, it waits up to a millisecond for them to come back.
  *
  * The group remembers what its transactions read and wrote (users, images, stores): the next
  * one needs no reading, and a comparison that fails shows when that was out of date.

@@ -45,6 +45,12 @@ static void cond_init(pthread_cond_t *c)
 	pthread_condattr_destroy(&attr);
 }
 
+void httpd_count_changed(struct httpd *d)
+{
+	if (d->is_closing)
+		pthread_cond_broadcast(&d->changed);
+}
+
 /* Waits until at_msec of httpd_now_msec(); false when that has passed. */
 static bool wait_changed(struct httpd *d, int64_t at_msec)
 {
@@ -220,7 +226,7 @@ static void *worker_main(void *aux)
 		httpd_req_unref(req);
 		pthread_mutex_lock(&d->lock);
 		d->n_running--;
-		pthread_cond_broadcast(&d->changed);
+		httpd_count_changed(d);
 	}
 	pthread_mutex_unlock(&d->lock);
 	return NULL;
@@ -231,7 +237,7 @@ void httpd_resume(struct httpd *d, struct MHD_Connection *mhd)
 	MHD_resume_connection(mhd);
 	pthread_mutex_lock(&d->lock);
 	__atomic_sub_fetch(&d->n_suspended, 1, __ATOMIC_SEQ_CST);
-	pthread_cond_broadcast(&d->changed);
+	httpd_count_changed(d);
 	pthread_mutex_unlock(&d->lock);
 }
 

@@ -159,8 +159,9 @@ struct httpd {
 	unsigned n_suspended; /* atomic; going down under lock */
 	size_t n_body_bytes;  /* atomic */
 	pthread_mutex_t lock;
-	pthread_cond_t work;	/* queue, is_stopping */
-	pthread_cond_t changed; /* n_running, n_suspended, n_open, is_stopping */
+	pthread_cond_t work; /* queue, is_stopping */
+	/* is_stopping; while closing, n_running, n_suspended and n_open, too. */
+	pthread_cond_t changed;
 	bool is_closing, is_stopping;
 	unsigned n_running, n_open;
 	struct httpd_req *queue, **queue_end;
@@ -173,6 +174,8 @@ struct httpd {
 /* Real monotonic time: sockets do not follow a replaced clock. */
 int64_t httpd_now_msec(void);
 void httpd_unref(struct httpd *d);
+/* Under the lock, after one of the counts went down. */
+void httpd_count_changed(struct httpd *d);
 /* Continues a connection that was suspended and counted in n_suspended. */
 void httpd_resume(struct httpd *d, struct MHD_Connection *mhd);
 /* Closes the socket's both sides; d->lock is held: the connection is still in the list. */

@@ -422,7 +422,7 @@ static void on_completed(void *aux, struct MHD_Connection *mhd, void **context,
 	if (req->is_dispatched) {
 		pthread_mutex_lock(&d->lock);
 		d->n_open--;
-		pthread_cond_broadcast(&d->changed);
+		httpd_count_changed(d);
 		pthread_mutex_unlock(&d->lock);
 	}
 	httpd_req_unref(req);

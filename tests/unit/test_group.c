@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "common/base/clock.h"
 #include "common/base/parse.h"
 #include "common/store/kv_fake.h"
 
@@ -246,6 +247,23 @@ static void test_threads_with_faults(void **state)
 	}
 }
 
+/* Who is expected to come back and does not is not waited for. */
+static void test_nobody_comes_back(void **state)
+{
+	struct world *w = *state;
+	int64_t begun;
+	struct err e;
+
+	test_threads(state);
+	begun = clock_mono_msec();
+	for (int i = 0; i < 20; i++) {
+		CLEANUP_STR char *name = xasprintf("late-%d", i);
+
+		assert_int_equal(run(w, name, NULL, &e), 0);
+	}
+	assert_true(clock_mono_msec() - begun < 5000);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -255,6 +273,7 @@ int main(void)
 		TEST(test_errors_are_exact),
 		TEST(test_outcomes),
 		TEST(test_threads),
+		TEST(test_nobody_comes_back),
 		TEST(test_threads_with_faults),
 	};
 
