@@ -33,7 +33,8 @@ ifneq ($(CRASH),)
 CFLAGS_STD  += -DUCLOUD_CRASH
 endif
 
-PKGS       := libcurl jansson libmicrohttpd libsodium liboath inih uuid libxml-2.0 libvirt
+PKGS       := libcurl jansson libmicrohttpd libsodium liboath inih uuid libxml-2.0 libvirt \
+	libvirt-qemu
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 TEST_LIBS  := $(shell pkg-config --libs cmocka 2>/dev/null) -lm
@@ -44,7 +45,9 @@ ALL_CFLAGS  = $(CFLAGS_STD) $(CFLAGS_WARN) $(PKG_CFLAGS) $(CFLAGS)
 obj         = $(patsubst %.c,$(B)/%.o,$(1))
 LIB_SRC    := $(wildcard common/*/*.c)
 # Two implementations of one header: linked explicitly, never out of an archive.
-SEAM_SRC   := ucloud-host/virt_libvirt.c ucloud-host/virt_fake.c
+VIRT_LIBVIRT := $(patsubst %.c,$(B)/%.o,$(wildcard ucloud-host/virt_libvirt*.c))
+VIRT_FAKE  := $(patsubst %.c,$(B)/%.o,$(wildcard ucloud-host/virt_fake*.c))
+SEAM_SRC   := $(wildcard ucloud-host/virt_libvirt*.c ucloud-host/virt_fake*.c)
 prog_src    = $(filter-out $(1)/main.c $(SEAM_SRC),$(wildcard $(1)/*.c))
 TESTLIB_SRC := $(wildcard tests/lib/*.c)
 tests_in    = $(patsubst %.c,$(B)/%,$(wildcard tests/$(1)/test_*.c))
@@ -83,7 +86,7 @@ $(TESTLIB): $(call obj,$(TESTLIB_SRC))
 define program
 $(B)/$(1)/lib$(1).a: $(call obj,$(call prog_src,$(1))) $(patsubst %.S,$(B)/%.o,$(wildcard $(1)/*.S))
 	$$(ar_rule)
-$(B)/$(1)/$(1): $(B)/$(1)/main.o $(if $(filter ucloud-host,$(1)),$(B)/ucloud-host/virt_libvirt.o) \
+$(B)/$(1)/$(1): $(B)/$(1)/main.o $(if $(filter ucloud-host,$(1)),$(VIRT_LIBVIRT)) \
 		$(B)/$(1)/lib$(1).a $(LIB)
 	$$(call say,LD,$$@)
 	$(Q)$(CC) $(LDFLAGS_STD) $(LDFLAGS) -o $$@ $$^ $(PKG_LIBS)
@@ -92,9 +95,9 @@ $(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
 
 # A test is one .c file; what it needs beyond the libraries is said in a line of its own:
 #	LINK_<name> := objects
-LINK_test_virt_fake    := $(B)/ucloud-host/virt_fake.o
-LINK_test_virt_libvirt := $(B)/ucloud-host/virt_libvirt.o
-LINK_test_sim          := $(B)/ucloud-host/virt_fake.o \
+LINK_test_virt_fake    := $(VIRT_FAKE)
+LINK_test_virt_libvirt := $(VIRT_LIBVIRT)
+LINK_test_sim          := $(VIRT_FAKE) \
 	$(call obj,$(filter-out tests/sim/test_%,$(wildcard tests/sim/*.c)))
 -include tests/tests.mk
 

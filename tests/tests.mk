@@ -1,4 +1,4 @@
 # Tests that need an object which is in no library: LINK_<test> := objects.
-LINK_test_hostd := $(B)/ucloud-host/virt_fake.o
-LINK_test_virt_qemu := $(B)/ucloud-host/virt_libvirt.o
-LINK_test_hostd_threads := $(B)/ucloud-host/virt_fake.o
+LINK_test_hostd := $(VIRT_FAKE)
+LINK_test_virt_qemu := $(VIRT_LIBVIRT)
+LINK_test_hostd_threads := $(VIRT_FAKE)

@@ -13,6 +13,9 @@
 #define XML_MAX (1024 * 1024)
 /* QEMU's default for translated code is a quarter of the guest's RAM or 1 GiB. */
 #define TCG_CACHE_MIB "32"
+/* PCI Express devices beside the disks: the agent's channel, rng, balloon. */
+#define PORTS_OTHERS 3
+#define PORTS_LATER  4
 
 /* libxml2 would do it at its first use, with a race between threads. */
 static void init_library(void)
@@ -189,17 +192,16 @@ static void write_rbd_source(xmlTextWriterPtr w, const struct disk_source *s)
 	close_elem(w);
 }
 
-static void write_disk(xmlTextWriterPtr w, const struct domxml *d, size_t i)
+static void write_disk(
+	xmlTextWriterPtr w, const struct disk_source *s, const char *disk_cache)
 {
-	const struct disk_source *s = &d->disks[i];
-
 	open_elem(w, "disk");
 	attr(w, "type", s->kind == DISK_SOURCE_RBD ? "network" : "file");
 	attr(w, "device", "disk");
 	open_elem(w, "driver");
 	attr(w, "name", "qemu");
 	attr(w, "type", s->format);
-	attr(w, "cache", d->disk_cache);
+	attr(w, "cache", disk_cache);
 	attr(w, "discard", "unmap");
 	close_elem(w);
 	if (s->kind == DISK_SOURCE_RBD)
@@ -227,13 +229,38 @@ static void write_console(xmlTextWriterPtr w, const struct domxml *d)
 	close_elem(w);
 }
 
+/* A port for each device, and some for disks that are attached later: a machine of this type
+ * has no other place for them. */
+static void write_ports(xmlTextWriterPtr w, const struct domxml *d)
+{
+	size_t n_later = VM_DISKS_MAX - d->n_disks;
+
+	if (d->n_disks > VM_DISKS_MAX || n_later > PORTS_LATER)
+		n_later = PORTS_LATER;
+	for (size_t i = 0; i < d->n_disks + PORTS_OTHERS + n_later; i++)
+		leaf(w, "controller", "type", "pci", "model", "pcie-root-port");
+}
+
+/* Where an agent in the guest is talked to, if there is one. */
+static void write_agent(xmlTextWriterPtr w)
+{
+	open_elem(w, "channel");
+	attr(w, "type", "unix");
+	leaf(w, "target", "type", "virtio", "name", "org.qemu.guest_agent.0");
+	close_elem(w);
+}
+
 static void write_devices(xmlTextWriterPtr w, const struct domxml *d)
 {
 	open_elem(w, "devices");
 	for (size_t i = 0; i < d->n_disks; i++)
-		write_disk(w, d, i);
+		write_disk(w, &d->disks[i], d->disk_cache);
 	leaf(w, "controller", "type", "usb", "model", "none");
+	if (is_driver(d, "qemu"))
+		write_ports(w, d);
 	write_console(w, d);
+	if (is_driver(d, "qemu"))
+		write_agent(w);
 	open_elem(w, "rng");
 	attr(w, "model", "virtio");
 	open_elem(w, "backend");
@@ -252,19 +279,45 @@ static const char *domain_type(const struct domxml *d)
 	return is_kvm(d) ? "kvm" : "qemu";
 }
 
-char *domxml_format(const struct domxml *d)
+static xmlTextWriterPtr open_writer(xmlBufferPtr *out)
 {
-	CLEANUP_STR char *name = xasprintf(DOMXML_NAME_PREFIX "%s", d->vm->uuid);
 	xmlTextWriterPtr w;
-	xmlBufferPtr out;
-	char *text;
 
 	init_library();
-	out = xmlBufferCreate();
-	w = out == NULL ? NULL : xmlNewTextWriterMemory(out, 0);
+	*out = xmlBufferCreate();
+	w = *out == NULL ? NULL : xmlNewTextWriterMemory(*out, 0);
 	if (w == NULL)
 		abort();
 	must(xmlTextWriterSetIndent(w, 1));
+	return w;
+}
+
+static char *close_writer(xmlTextWriterPtr w, xmlBufferPtr out)
+{
+	char *text;
+
+	must(xmlTextWriterEndDocument(w));
+	xmlFreeTextWriter(w);
+	text = xstrdup((const char *)xmlBufferContent(out));
+	xmlBufferFree(out);
+	return text;
+}
+
+char *domxml_disk_format(const struct disk_source *disk, const char *disk_cache)
+{
+	xmlBufferPtr out;
+	xmlTextWriterPtr w = open_writer(&out);
+
+	write_disk(w, disk, disk_cache);
+	return close_writer(w, out);
+}
+
+char *domxml_format(const struct domxml *d)
+{
+	CLEANUP_STR char *name = xasprintf(DOMXML_NAME_PREFIX "%s", d->vm->uuid);
+	xmlBufferPtr out;
+	xmlTextWriterPtr w = open_writer(&out);
+
 	open_elem(w, "domain");
 	attr(w, "type", domain_type(d));
 	text_elem(w, "name", name);
@@ -274,11 +327,7 @@ char *domxml_format(const struct domxml *d)
 	write_machine(w, d);
 	write_devices(w, d);
 	close_elem(w);
-	must(xmlTextWriterEndDocument(w));
-	xmlFreeTextWriter(w);
-	text = xstrdup((const char *)xmlBufferContent(out));
-	xmlBufferFree(out);
-	return text;
+	return close_writer(w, out);
 }
 
 /* ------------------------------------------------------------------ reading */
@@ -333,19 +382,25 @@ static void read_domain(xmlNode *domain, struct domxml_id *out)
 	}
 }
 
+/* The root element; NULL when it is no XML. */
+static xmlNode *read_doc(const char *xml, xmlDocPtr *doc)
+{
+	size_t size = strnlen(xml, XML_MAX);
+
+	init_library();
+	if (size < XML_MAX)
+		*doc = xmlReadMemory(xml, (int)size, NULL, NULL,
+			XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+	return *doc == NULL ? NULL : xmlDocGetRootElement(*doc);
+}
+
 int domxml_read_id(const char *xml, struct domxml_id *out, struct err *e)
 {
 	CLEANUP(free_doc)
 	xmlDocPtr doc = NULL;
-	size_t size = strnlen(xml, XML_MAX);
+	xmlNode *root = read_doc(xml, &doc);
 	struct domxml_id id = { 0 };
-	xmlNode *root;
 
-	init_library();
-	if (size < XML_MAX)
-		doc = xmlReadMemory(xml, (int)size, NULL, NULL,
-			XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
-	root = doc == NULL ? NULL : xmlDocGetRootElement(doc);
 	if (root == NULL)
 		return err_set(e, ERR_INVALID, "what libvirt says of a domain is no XML");
 	if (is_elem(root, "domain"))
@@ -353,5 +408,44 @@ int domxml_read_id(const char *xml, struct domxml_id *out, struct err *e)
 	else if (root->ns == NULL || is_in_our_ns(root))
 		read_metadata(root, &id);
 	*out = id;
+	return 0;
+}
+
+static void read_disk(xmlNode *disk, struct domxml_disks *out)
+{
+	char dev[8] = "", alias[sizeof(out->alias[0])] = "";
+
+	for (xmlNode *n = disk->children; n != NULL; n = n->next) {
+		if (is_elem(n, "target"))
+			copy_text(dev, sizeof(dev), xmlGetProp(n, x("dev")));
+		else if (is_elem(n, "alias"))
+			copy_text(alias, sizeof(alias), xmlGetProp(n, x("name")));
+	}
+	if (strncmp(dev, "vd", 2) != 0 || dev[2] < 'a' || dev[2] > 'z' || dev[3] != '\0')
+		return;
+	out->has[dev[2] - 'a'] = true;
+	memcpy(out->alias[dev[2] - 'a'], alias, sizeof(alias));
+}
+
+static void read_devices(xmlNode *devices, struct domxml_disks *out)
+{
+	for (xmlNode *n = devices->children; n != NULL; n = n->next)
+		if (is_elem(n, "disk"))
+			read_disk(n, out);
+}
+
+int domxml_read_disks(const char *xml, struct domxml_disks *out, struct err *e)
+{
+	CLEANUP(free_doc)
+	xmlDocPtr doc = NULL;
+	xmlNode *root = read_doc(xml, &doc);
+	struct domxml_disks got = { 0 };
+
+	if (root == NULL)
+		return err_set(e, ERR_INVALID, "what libvirt says of a domain is no XML");
+	for (xmlNode *n = root->children; n != NULL; n = n->next)
+		if (is_elem(n, "devices"))
+			read_devices(n, &got);
+	*out = got;
 	return 0;
 }

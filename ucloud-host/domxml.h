@@ -28,6 +28,16 @@ struct domxml {
 
 /* The caller's. */
 char *domxml_format(const struct domxml *d);
+/* One <disk> alone, to be attached to a domain that runs. The caller's. */
+char *domxml_disk_format(const struct disk_source *disk, const char *disk_cache);
+
+/* What is read back of a domain's disks: "vdb" is index 1. */
+struct domxml_disks {
+	bool has[26];
+	char alias[26][64]; /* libvirt's name of the device; "" none */
+};
+/* From a whole <domain>. ERR_INVALID when it is not XML. */
+int domxml_read_disks(const char *xml, struct domxml_disks *out, struct err *e) MUST_USE;
 
 struct domxml_id {
 	char uuid[UUID_STR_SIZE];

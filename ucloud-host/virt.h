@@ -77,6 +77,48 @@ int virt_destroy(
 	struct virt *v, const char *uuid, struct err *e) MUST_USE; /* pulls the plug */
 int virt_undefine(struct virt *v, const char *uuid, struct err *e) MUST_USE;
 
+/* Freezes what runs on a domain's processors, until virt_resume(). */
+int virt_pause(struct virt *v, const char *uuid, struct err *e) MUST_USE;
+/* The guest's agent writes out and freezes its file systems, until virt_thaw().
+ * ERR_UNSUPPORTED: no agent answers. */
+int virt_freeze(struct virt *v, const char *uuid, struct err *e) MUST_USE;
+/* Fine when nothing is frozen, or no agent answers. */
+int virt_thaw(struct virt *v, const char *uuid, struct err *e) MUST_USE;
+
+/*
+ * Disks of a domain that runs (or is paused), by index: vda is 0. What is attached or
+ * detached is so in the definition, too. ERR_NOT_FOUND: the domain has no such disk;
+ * ERR_CONFLICT: it is off; ERR_UNSUPPORTED: the hypervisor cannot.
+ */
+#define VIRT_DISKS_MAX 26
+struct virt_disks {
+	bool is_attached[VIRT_DISKS_MAX];
+	int64_t size_bytes[VIRT_DISKS_MAX]; /* as the guest sees it; 0 unknown */
+};
+/* None of a domain that is off or absent. */
+int virt_disks(
+	struct virt *v, const char *uuid, struct virt_disks *out, struct err *e) MUST_USE;
+/* xml: domxml_disk_format()'s. Fine when it is attached. */
+int virt_disk_attach(struct virt *v, const char *uuid, unsigned index, const char *xml,
+	struct err *e) MUST_USE;
+/* Asks the guest to let go of it: virt_disks() tells when it has. Fine when it is not
+ * attached. */
+int virt_disk_detach(
+	struct virt *v, const char *uuid, unsigned index, struct err *e) MUST_USE;
+int virt_disk_resize(struct virt *v, const char *uuid, unsigned index, int64_t size_bytes,
+	struct err *e) MUST_USE;
+/* Snapshots inside the qcow2 files of disks that QEMU has open: of all of them (bit n: disk
+ * n) at one moment, or of none. None of them must have one of that name. */
+int virt_snapshot_make(struct virt *v, const char *uuid, uint32_t disks, const char *name,
+	struct err *e) MUST_USE;
+int virt_snapshot_remove(struct virt *v, const char *uuid, unsigned index,
+	const char *name, struct err *e) MUST_USE;
+
+/* Defines a secret of type ceph with that value (base64), before a domain that names it;
+ * fine when it is there. */
+int virt_secret_ensure(struct virt *v, const char *secret_uuid, const char *value,
+	struct err *e) MUST_USE;
+
 int virt_node(struct virt *v, struct virt_node *out, struct err *e) MUST_USE;
 /* "qemu", "test", ...: what the URI leads to. */
 int virt_driver(struct virt *v, char *out, size_t size, struct err *e) MUST_USE;

@@ -7,37 +7,10 @@
 #include <time.h>
 
 #include "common/base/clock.h"
-#include "common/base/hash.h"
 #include "ucloud-host/domxml.h"
+#include "ucloud-host/virt_fake_impl.h"
 
 #define URI_PREFIX "fake:"
-
-struct fdom {
-	struct virt_dom d;
-	char *name;
-	uint64_t n_starts;
-	int64_t off_at_msec; /* the guest powers off then; 0 not asked */
-	bool is_defined;     /* false: only n_starts is left */
-	UT_hash_handle hh;
-};
-
-struct fake_hyper {
-	char *name;
-	struct virt_node node;
-	pthread_mutex_t lock; /* all below; never held while a client is told */
-	struct fdom *doms;
-	struct fake_hyper_fault fault;
-	struct virt **clients;
-	size_t n_clients;
-	struct fake_hyper *next;
-};
-
-struct virt {
-	struct fake_hyper *h;
-	pthread_mutex_t fn_lock;
-	virt_event_fn *fn;
-	void *aux;
-};
 
 /* All there are, by name: the one thing that virt_open() has to go by. */
 static struct {
@@ -74,6 +47,7 @@ static void fdom_free(struct fake_hyper *h, struct fdom *f)
 {
 	HASH_DEL(h->doms, f);
 	free(f->name);
+	free(f->store);
 	free(f);
 }
 
@@ -91,6 +65,7 @@ void fake_hyper_free(struct fake_hyper *h)
 	}
 	pthread_mutex_destroy(&h->lock);
 	free(h->clients);
+	strv_done(&h->secrets);
 	free(h->name);
 	free(h);
 }
@@ -117,8 +92,7 @@ static void tell(struct fake_hyper *h, const char *uuid)
 	}
 }
 
-/* With the lock held; NULL when it is not defined. */
-static struct fdom *find(struct fake_hyper *h, const char *uuid)
+struct fdom *virt_fake_find(struct fake_hyper *h, const char *uuid)
 {
 	struct fdom *f;
 
@@ -139,7 +113,7 @@ static struct fdom *find_or_add(struct fake_hyper *h, const char *uuid)
 	return f;
 }
 
-static bool is_on(const struct fdom *f)
+bool virt_fake_is_on(const struct fdom *f)
 {
 	return f->d.state != VIRT_ABSENT && f->d.state != VIRT_OFF;
 }
@@ -149,6 +123,7 @@ static void turn_off(struct fdom *f, enum virt_off off)
 	f->d.state = VIRT_OFF;
 	f->d.off = off;
 	f->off_at_msec = 0;
+	virt_fake_disks_off(f);
 }
 
 static bool end_by(struct fake_hyper *h, const char *uuid, enum virt_off off)
@@ -157,8 +132,8 @@ static bool end_by(struct fake_hyper *h, const char *uuid, enum virt_off off)
 	bool was_on;
 
 	pthread_mutex_lock(&h->lock);
-	f = find(h, uuid);
-	was_on = f != NULL && is_on(f);
+	f = virt_fake_find(h, uuid);
+	was_on = f != NULL && virt_fake_is_on(f);
 	if (was_on)
 		turn_off(f, off);
 	pthread_mutex_unlock(&h->lock);
@@ -173,16 +148,30 @@ bool fake_hyper_step(struct fake_hyper *h)
 {
 	int64_t now = clock_mono_msec();
 	CLEANUP(strv_done) struct strv off = { 0 };
+	CLEANUP(strv_done) struct strv let_go = { 0 };
 	struct fdom *f;
 
 	pthread_mutex_lock(&h->lock);
-	for (f = h->doms; f != NULL; f = f->hh.next)
+	for (f = h->doms; f != NULL; f = f->hh.next) {
 		if (f->off_at_msec != 0 && f->off_at_msec <= now)
 			strv_add(&off, f->d.uuid);
+		if (virt_fake_disks_let_go(f, now))
+			strv_add(&let_go, f->d.uuid);
+	}
 	pthread_mutex_unlock(&h->lock);
 	for (size_t i = 0; i < off.len; i++)
 		end_by(h, off.v[i], VIRT_OFF_GUEST);
-	return off.len > 0;
+	for (size_t i = 0; i < let_go.len; i++)
+		tell(h, let_go.v[i]);
+	return off.len > 0 || let_go.len > 0;
+}
+
+/* The earlier of `first` (< 0 none) and how long it is until `at` (0 never). */
+static int64_t sooner(int64_t first, int64_t at, int64_t now)
+{
+	int64_t in = at > now ? at - now : 0;
+
+	return at != 0 && (first < 0 || in < first) ? in : first;
 }
 
 int64_t fake_hyper_next_msec(struct fake_hyper *h)
@@ -192,10 +181,9 @@ int64_t fake_hyper_next_msec(struct fake_hyper *h)
 
 	pthread_mutex_lock(&h->lock);
 	for (f = h->doms; f != NULL; f = f->hh.next) {
-		int64_t in = f->off_at_msec > now ? f->off_at_msec - now : 0;
-
-		if (f->off_at_msec != 0 && (first < 0 || in < first))
-			first = in;
+		first = sooner(first, f->off_at_msec, now);
+		for (unsigned i = 0; i < VIRT_DISKS_MAX; i++)
+			first = sooner(first, f->let_go_msec[i], now);
 	}
 	pthread_mutex_unlock(&h->lock);
 	return first;
@@ -217,8 +205,8 @@ bool fake_hyper_pause(struct fake_hyper *h, const char *uuid)
 	bool was_on;
 
 	pthread_mutex_lock(&h->lock);
-	f = find(h, uuid);
-	was_on = f != NULL && is_on(f);
+	f = virt_fake_find(h, uuid);
+	was_on = f != NULL && virt_fake_is_on(f);
 	if (was_on)
 		f->d.state = VIRT_PAUSED;
 	pthread_mutex_unlock(&h->lock);
@@ -239,7 +227,7 @@ bool fake_hyper_vanish(struct fake_hyper *h, const char *uuid)
 	struct fdom *f;
 
 	pthread_mutex_lock(&h->lock);
-	f = find(h, uuid);
+	f = virt_fake_find(h, uuid);
 	if (f != NULL)
 		undefine(f);
 	pthread_mutex_unlock(&h->lock);
@@ -288,7 +276,7 @@ bool fake_hyper_get(struct fake_hyper *h, const char *uuid, struct virt_dom *out
 	struct fdom *f;
 
 	pthread_mutex_lock(&h->lock);
-	f = find(h, uuid);
+	f = virt_fake_find(h, uuid);
 	if (f != NULL)
 		*out = f->d;
 	pthread_mutex_unlock(&h->lock);
@@ -302,7 +290,7 @@ static size_t count(struct fake_hyper *h, bool only_on)
 
 	pthread_mutex_lock(&h->lock);
 	for (f = h->doms; f != NULL; f = f->hh.next)
-		n += f->is_defined && (!only_on || is_on(f));
+		n += f->is_defined && (!only_on || virt_fake_is_on(f));
 	pthread_mutex_unlock(&h->lock);
 	return n;
 }
@@ -335,7 +323,7 @@ void fake_hyper_list_running(struct fake_hyper *h, struct strv *uuids)
 
 	pthread_mutex_lock(&h->lock);
 	for (f = h->doms; f != NULL; f = f->hh.next)
-		if (f->is_defined && !f->d.is_foreign && is_on(f))
+		if (f->is_defined && !f->d.is_foreign && virt_fake_is_on(f))
 			strv_add(uuids, f->d.uuid);
 	pthread_mutex_unlock(&h->lock);
 }
@@ -444,7 +432,7 @@ int virt_get(struct virt *v, const char *uuid, struct virt_dom *out, struct err 
 	if (begin(v, "get", &is_lost, e) < 0)
 		return -1;
 	pthread_mutex_lock(&v->h->lock);
-	f = find(v->h, uuid);
+	f = virt_fake_find(v->h, uuid);
 	if (f == NULL && (f = find_namesake(v->h, uuid)) != NULL)
 		f->d.is_foreign = true;
 	if (f != NULL)
@@ -490,13 +478,8 @@ static int refuse_foreign(struct err *e, const char *uuid)
 		e, ERR_CONFLICT, "the libvirt domain with uuid %s is not ucloud's", uuid);
 }
 
-/* With the lock held: each makes the change, or sets the error; *is_event: something
- * happened that clients are told. */
-typedef int change_fn(
-	struct fake_hyper *h, const char *uuid, bool *is_event, struct err *e);
-
-static int change(
-	struct virt *v, const char *call, const char *uuid, change_fn *fn, struct err *e)
+int virt_fake_change(struct virt *v, const char *call, const char *uuid,
+	virt_fake_change_fn *fn, void *aux, struct err *e)
 {
 	bool is_lost, is_event = false;
 	struct fdom *f;
@@ -505,11 +488,11 @@ static int change(
 	if (begin(v, call, &is_lost, e) < 0)
 		return -1;
 	pthread_mutex_lock(&v->h->lock);
-	f = find(v->h, uuid);
+	f = virt_fake_find(v->h, uuid);
 	if (f != NULL && f->d.is_foreign)
 		rc = refuse_foreign(e, uuid);
 	else
-		rc = fn(v->h, uuid, &is_event, e);
+		rc = fn(v->h, uuid, aux, &is_event, e);
 	pthread_mutex_unlock(&v->h->lock);
 	if (is_event)
 		tell(v->h, uuid);
@@ -528,7 +511,7 @@ int virt_define(struct virt *v, const char *xml, struct err *e)
 	if (domxml_read_id(xml, &id, e) < 0 || begin(v, "define", &is_lost, e) < 0)
 		return -1;
 	pthread_mutex_lock(&v->h->lock);
-	f = find(v->h, id.uuid);
+	f = virt_fake_find(v->h, id.uuid);
 	if (f != NULL && f->d.is_foreign) {
 		rc = refuse_foreign(e, id.uuid);
 	} else {
@@ -539,38 +522,43 @@ int virt_define(struct virt *v, const char *xml, struct err *e)
 			turn_off(f, VIRT_OFF_UNKNOWN);
 		}
 		/* What runs keeps what it was started with. */
-		if (!is_on(f)) {
+		if (!virt_fake_is_on(f)) {
 			f->d.boot = id.boot;
 			memcpy(f->d.host, id.host, sizeof(f->d.host));
 		}
 		str_set(&f->name, xstrdup(id.name));
+		virt_fake_disks_define(f, xml);
 	}
 	pthread_mutex_unlock(&v->h->lock);
 	return rc == 0 && is_lost ? unavailable(e, "define") : rc;
 }
 
-static int do_start(struct fake_hyper *h, const char *uuid, bool *is_event, struct err *e)
+static int do_start(
+	struct fake_hyper *h, const char *uuid, void *aux, bool *is_event, struct err *e)
 {
-	struct fdom *f = find(h, uuid);
+	struct fdom *f = virt_fake_find(h, uuid);
 
+	(void)aux;
 	if (f == NULL)
 		return err_set(e, ERR_UNAVAILABLE,
 			"there is no libvirt domain %s to start", uuid);
-	if (is_on(f))
+	if (virt_fake_is_on(f))
 		return 0;
 	f->d.state = VIRT_RUNNING;
 	f->d.off = VIRT_OFF_UNKNOWN;
 	f->off_at_msec = 0;
 	f->n_starts++;
+	virt_fake_disks_on(f);
 	*is_event = true;
 	return 0;
 }
 
 static int do_shutdown(
-	struct fake_hyper *h, const char *uuid, bool *is_event, struct err *e)
+	struct fake_hyper *h, const char *uuid, void *aux, bool *is_event, struct err *e)
 {
-	struct fdom *f = find(h, uuid);
+	struct fdom *f = virt_fake_find(h, uuid);
 
+	(void)aux;
 	(void)e;
 	if (f == NULL || f->d.state != VIRT_RUNNING || h->fault.ignores_shutdown)
 		return 0;
@@ -585,10 +573,11 @@ static int do_shutdown(
 }
 
 static int do_resume(
-	struct fake_hyper *h, const char *uuid, bool *is_event, struct err *e)
+	struct fake_hyper *h, const char *uuid, void *aux, bool *is_event, struct err *e)
 {
-	struct fdom *f = find(h, uuid);
+	struct fdom *f = virt_fake_find(h, uuid);
 
+	(void)aux;
 	(void)e;
 	if (f != NULL && f->d.state == VIRT_PAUSED) {
 		f->d.state = VIRT_RUNNING;
@@ -597,13 +586,27 @@ static int do_resume(
 	return 0;
 }
 
-static int do_destroy(
-	struct fake_hyper *h, const char *uuid, bool *is_event, struct err *e)
+static int do_pause(
+	struct fake_hyper *h, const char *uuid, void *aux, bool *is_event, struct err *e)
 {
-	struct fdom *f = find(h, uuid);
+	struct fdom *f = virt_fake_find(h, uuid);
 
+	(void)aux;
+	if (f == NULL || !virt_fake_is_on(f))
+		return err_set(e, ERR_CONFLICT, "the libvirt domain %s is off", uuid);
+	*is_event = f->d.state == VIRT_RUNNING;
+	f->d.state = VIRT_PAUSED;
+	return 0;
+}
+
+static int do_destroy(
+	struct fake_hyper *h, const char *uuid, void *aux, bool *is_event, struct err *e)
+{
+	struct fdom *f = virt_fake_find(h, uuid);
+
+	(void)aux;
 	(void)e;
-	if (f != NULL && is_on(f)) {
+	if (f != NULL && virt_fake_is_on(f)) {
 		turn_off(f, VIRT_OFF_DESTROYED);
 		*is_event = true;
 	}
@@ -611,13 +614,14 @@ static int do_destroy(
 }
 
 static int do_undefine(
-	struct fake_hyper *h, const char *uuid, bool *is_event, struct err *e)
+	struct fake_hyper *h, const char *uuid, void *aux, bool *is_event, struct err *e)
 {
-	struct fdom *f = find(h, uuid);
+	struct fdom *f = virt_fake_find(h, uuid);
 
+	(void)aux;
 	if (f == NULL)
 		return 0;
-	if (is_on(f))
+	if (virt_fake_is_on(f))
 		return err_set(
 			e, ERR_UNAVAILABLE, "the libvirt domain %s is not off", uuid);
 	undefine(f);
@@ -627,27 +631,32 @@ static int do_undefine(
 
 int virt_start(struct virt *v, const char *uuid, struct err *e)
 {
-	return change(v, "start", uuid, do_start, e);
+	return virt_fake_change(v, "start", uuid, do_start, NULL, e);
 }
 
 int virt_shutdown(struct virt *v, const char *uuid, struct err *e)
 {
-	return change(v, "shutdown", uuid, do_shutdown, e);
+	return virt_fake_change(v, "shutdown", uuid, do_shutdown, NULL, e);
 }
 
 int virt_resume(struct virt *v, const char *uuid, struct err *e)
 {
-	return change(v, "resume", uuid, do_resume, e);
+	return virt_fake_change(v, "resume", uuid, do_resume, NULL, e);
+}
+
+int virt_pause(struct virt *v, const char *uuid, struct err *e)
+{
+	return virt_fake_change(v, "pause", uuid, do_pause, NULL, e);
 }
 
 int virt_destroy(struct virt *v, const char *uuid, struct err *e)
 {
-	return change(v, "destroy", uuid, do_destroy, e);
+	return virt_fake_change(v, "destroy", uuid, do_destroy, NULL, e);
 }
 
 int virt_undefine(struct virt *v, const char *uuid, struct err *e)
 {
-	return change(v, "undefine", uuid, do_undefine, e);
+	return virt_fake_change(v, "undefine", uuid, do_undefine, NULL, e);
 }
 
 int virt_node(struct virt *v, struct virt_node *out, struct err *e)

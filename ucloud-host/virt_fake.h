@@ -2,7 +2,8 @@
  * Driving the hypervisors of virt_fake.c: what guests, machines and libvirt do by themselves.
  *
  * A struct fake_hyper is one machine's hypervisor: its domains outlive the daemons that use
- * it. virt_open("fake:NAME") leads to the one that was made under that name. Events are
+ * it. Disks that domains have open are those of disk_fake.h when their paths say so
+ * ("/fake/STORE/vms/..."). virt_open("fake:NAME") leads to the one that was made under that name. Events are
  * delivered on the caller's thread. Any thread; single-threaded use is deterministic.
  */
 #ifndef UCLOUD_VIRT_FAKE_H
@@ -44,12 +45,19 @@ struct fake_hyper_fault {
 	bool ignores_shutdown; /* guests do not answer the power button */
 	bool loses_events;     /* nobody is told of anything */
 	int64_t shutdown_msec; /* how long a guest takes to power off */
+	bool keeps_disks;      /* guests do not let go of disks */
+	int64_t detach_msec;   /* how long they take for it */
+	bool has_agent;	       /* agents answer in guests */
 	int64_t call_msec;     /* each call sleeps that long (real time) */
 };
 void fake_hyper_set_fault(struct fake_hyper *h, const struct fake_hyper_fault *fault);
 
 /* What is there: false when absent. Foreign ones too. */
 bool fake_hyper_get(struct fake_hyper *h, const char *uuid, struct virt_dom *out);
+/* The disks that it has open (bit n: disk n); 0 when it is off. */
+uint32_t fake_hyper_disks(struct fake_hyper *h, const char *uuid);
+/* Its file systems are frozen. */
+bool fake_hyper_is_frozen(struct fake_hyper *h, const char *uuid);
 size_t fake_hyper_n_domains(struct fake_hyper *h);
 size_t fake_hyper_n_running(struct fake_hyper *h);
 /* How often it was started, ever. */

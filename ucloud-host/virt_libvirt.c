@@ -1,4 +1,5 @@
-#include <libvirt/libvirt.h>
+#include "ucloud-host/virt_libvirt.h"
+
 #include <libvirt/virterror.h>
 #include <stdio.h>
 #include <string.h>
@@ -6,33 +7,20 @@
 #include "common/base/buf.h"
 #include "common/base/crash.h"
 #include "ucloud-host/domxml.h"
-#include "ucloud-host/virt.h"
-#include "ucloud-host/virt_conn.h"
 
-struct virt {
-	struct virt_conn *conn;
-};
-
-/* A domain and the connection it is of; zeroed: none. */
-struct dom {
-	struct virt *v;
-	virConnectPtr conn;
-	virDomainPtr dom;
-};
-
-static void dom_done(struct dom *d)
+void virt_dom_done(struct dom *d)
 {
 	if (d->dom != NULL)
 		virDomainFree(d->dom);
 	virt_conn_put(&d->conn);
 }
 
-static int dom_failed(struct dom *d, struct err *e, const char *what)
+int virt_dom_failed(struct dom *d, struct err *e, const char *what)
 {
 	return virt_conn_failed(d->v->conn, d->conn, e, what);
 }
 
-static bool last_is(int code)
+bool virt_last_is(int code)
 {
 	virErrorPtr error = virGetLastError();
 
@@ -106,9 +94,9 @@ static int read_state(struct dom *d, struct virt_dom *out, struct err *e)
 	int state, reason;
 
 	if (virDomainGetState(d->dom, &state, &reason, 0) < 0)
-		return last_is(VIR_ERR_NO_DOMAIN)
+		return virt_last_is(VIR_ERR_NO_DOMAIN)
 			       ? 1
-			       : dom_failed(d, e, "tell a domain's state");
+			       : virt_dom_failed(d, e, "tell a domain's state");
 	out->state = state_of(state);
 	out->off = out->state == VIRT_OFF ? off_of(reason) : VIRT_OFF_UNKNOWN;
 	if (out->off == VIRT_OFF_GUEST && virt_conn_was_signal(d->v->conn, out->uuid))
@@ -124,10 +112,10 @@ static int read_owner(struct dom *d, struct virt_dom *out, struct err *e)
 
 	xml = virDomainGetMetadata(d->dom, VIR_DOMAIN_METADATA_ELEMENT, VIRT_XMLNS,
 		VIR_DOMAIN_AFFECT_CURRENT);
-	if (xml == NULL && last_is(VIR_ERR_NO_DOMAIN))
+	if (xml == NULL && virt_last_is(VIR_ERR_NO_DOMAIN))
 		return 1;
-	if (xml == NULL && !last_is(VIR_ERR_NO_DOMAIN_METADATA))
-		return dom_failed(d, e, "read a domain's metadata");
+	if (xml == NULL && !virt_last_is(VIR_ERR_NO_DOMAIN_METADATA))
+		return virt_dom_failed(d, e, "read a domain's metadata");
 	if (xml != NULL && domxml_read_id(xml, &id, e) < 0)
 		return -1;
 	out->is_foreign = !id.has_metadata ||
@@ -144,7 +132,7 @@ static int read_dom(struct dom *d, struct virt_dom *out, struct err *e)
 	int rc;
 
 	if (virDomainGetUUIDString(d->dom, got.uuid) < 0)
-		return dom_failed(d, e, "tell a domain's uuid");
+		return virt_dom_failed(d, e, "tell a domain's uuid");
 	rc = read_state(d, &got, e);
 	if (rc == 0)
 		rc = read_owner(d, &got, e);
@@ -161,8 +149,8 @@ static int dom_find(struct virt *v, const char *uuid, struct dom *d, struct err 
 	if (d->conn == NULL)
 		return -1;
 	d->dom = virDomainLookupByUUIDString(d->conn, uuid);
-	if (d->dom == NULL && !last_is(VIR_ERR_NO_DOMAIN))
-		return dom_failed(d, e, "look a domain up");
+	if (d->dom == NULL && !virt_last_is(VIR_ERR_NO_DOMAIN))
+		return virt_dom_failed(d, e, "look a domain up");
 	return 0;
 }
 
@@ -172,14 +160,14 @@ static int find_namesake(struct dom *d, const char *uuid, struct err *e)
 	CLEANUP_STR char *name = xasprintf(DOMXML_NAME_PREFIX "%s", uuid);
 
 	d->dom = virDomainLookupByName(d->conn, name);
-	if (d->dom == NULL && !last_is(VIR_ERR_NO_DOMAIN))
-		return dom_failed(d, e, "look a domain up");
+	if (d->dom == NULL && !virt_last_is(VIR_ERR_NO_DOMAIN))
+		return virt_dom_failed(d, e, "look a domain up");
 	return 0;
 }
 
 int virt_get(struct virt *v, const char *uuid, struct virt_dom *out, struct err *e)
 {
-	CLEANUP(dom_done) struct dom d = { 0 };
+	CLEANUP(virt_dom_done) struct dom d = { 0 };
 	struct virt_dom got = { 0 };
 	bool is_namesake = false;
 	int rc = 1;
@@ -260,9 +248,8 @@ void virt_list_done(struct virt_list *l)
 
 /* ------------------------------------------------------------------ acting */
 
-/* As dom_find(), and refuses what is not ours. *now says what is there. */
-static int find_ours(struct virt *v, const char *uuid, struct dom *d,
-	struct virt_dom *now, struct err *e)
+int virt_find_ours(struct virt *v, const char *uuid, struct dom *d, struct virt_dom *now,
+	struct err *e)
 {
 	struct virt_dom got = { 0 };
 	int rc;
@@ -281,17 +268,18 @@ static int find_ours(struct virt *v, const char *uuid, struct dom *d,
 
 int virt_define(struct virt *v, const char *xml, struct err *e)
 {
-	CLEANUP(dom_done) struct dom d = { 0 };
+	CLEANUP(virt_dom_done) struct dom d = { 0 };
 	struct domxml_id id;
 	struct virt_dom now = { 0 };
 	virDomainPtr made;
 
-	if (domxml_read_id(xml, &id, e) < 0 || find_ours(v, id.uuid, &d, &now, e) < 0)
+	if (domxml_read_id(xml, &id, e) < 0 ||
+		virt_find_ours(v, id.uuid, &d, &now, e) < 0)
 		return -1;
 	CRASH_POINT("virt.define.before");
 	made = virDomainDefineXMLFlags(d.conn, xml, 0);
 	if (made == NULL)
-		return dom_failed(&d, e, "define the domain");
+		return virt_dom_failed(&d, e, "define the domain");
 	CRASH_POINT("virt.define.after");
 	virDomainFree(made);
 	return 0;
@@ -306,9 +294,9 @@ static bool is_on(const struct virt_dom *d)
 static int act_failed(
 	struct dom *d, const char *uuid, bool want_on, struct err *e, const char *what)
 {
-	bool is_refused =
-		last_is(VIR_ERR_OPERATION_INVALID) || last_is(VIR_ERR_NO_DOMAIN);
-	int rc = dom_failed(d, e, what);
+	bool is_refused = virt_last_is(VIR_ERR_OPERATION_INVALID) ||
+			  virt_last_is(VIR_ERR_NO_DOMAIN);
+	int rc = virt_dom_failed(d, e, what);
 	struct virt_dom now = { 0 };
 	struct err ignored = { 0 };
 
@@ -320,10 +308,10 @@ static int act_failed(
 
 int virt_start(struct virt *v, const char *uuid, struct err *e)
 {
-	CLEANUP(dom_done) struct dom d = { 0 };
+	CLEANUP(virt_dom_done) struct dom d = { 0 };
 	struct virt_dom now = { 0 };
 
-	if (find_ours(v, uuid, &d, &now, e) < 0)
+	if (virt_find_ours(v, uuid, &d, &now, e) < 0)
 		return -1;
 	if (d.dom == NULL)
 		return err_set(e, ERR_UNAVAILABLE,
@@ -339,10 +327,10 @@ int virt_start(struct virt *v, const char *uuid, struct err *e)
 
 int virt_shutdown(struct virt *v, const char *uuid, struct err *e)
 {
-	CLEANUP(dom_done) struct dom d = { 0 };
+	CLEANUP(virt_dom_done) struct dom d = { 0 };
 	struct virt_dom now = { 0 };
 
-	if (find_ours(v, uuid, &d, &now, e) < 0)
+	if (virt_find_ours(v, uuid, &d, &now, e) < 0)
 		return -1;
 	if (!is_on(&now))
 		return 0;
@@ -355,26 +343,44 @@ int virt_shutdown(struct virt *v, const char *uuid, struct err *e)
 
 int virt_resume(struct virt *v, const char *uuid, struct err *e)
 {
-	CLEANUP(dom_done) struct dom d = { 0 };
+	CLEANUP(virt_dom_done) struct dom d = { 0 };
 	struct virt_dom now = { 0 };
 
-	if (find_ours(v, uuid, &d, &now, e) < 0)
+	if (virt_find_ours(v, uuid, &d, &now, e) < 0)
 		return -1;
 	if (now.state != VIRT_PAUSED)
 		return 0;
 	CRASH_POINT("virt.resume.before");
-	if (virDomainResume(d.dom) < 0 && !last_is(VIR_ERR_OPERATION_INVALID))
-		return dom_failed(&d, e, "resume the domain");
+	if (virDomainResume(d.dom) < 0 && !virt_last_is(VIR_ERR_OPERATION_INVALID))
+		return virt_dom_failed(&d, e, "resume the domain");
 	CRASH_POINT("virt.resume.after");
+	return 0;
+}
+
+int virt_pause(struct virt *v, const char *uuid, struct err *e)
+{
+	CLEANUP(virt_dom_done) struct dom d = { 0 };
+	struct virt_dom now = { 0 };
+
+	if (virt_find_ours(v, uuid, &d, &now, e) < 0)
+		return -1;
+	if (now.state == VIRT_PAUSED)
+		return 0;
+	if (now.state != VIRT_RUNNING)
+		return err_set(e, ERR_CONFLICT, "the libvirt domain %s is off", uuid);
+	CRASH_POINT("virt.pause.before");
+	if (virDomainSuspend(d.dom) < 0)
+		return virt_dom_failed(&d, e, "pause the domain");
+	CRASH_POINT("virt.pause.after");
 	return 0;
 }
 
 int virt_destroy(struct virt *v, const char *uuid, struct err *e)
 {
-	CLEANUP(dom_done) struct dom d = { 0 };
+	CLEANUP(virt_dom_done) struct dom d = { 0 };
 	struct virt_dom now = { 0 };
 
-	if (find_ours(v, uuid, &d, &now, e) < 0)
+	if (virt_find_ours(v, uuid, &d, &now, e) < 0)
 		return -1;
 	if (!is_on(&now))
 		return 0;
@@ -395,17 +401,17 @@ static int undefine(virDomainPtr dom)
 
 	if (virDomainUndefineFlags(dom, flags) == 0)
 		return 0;
-	if (last_is(VIR_ERR_INVALID_ARG) || last_is(VIR_ERR_NO_SUPPORT))
+	if (virt_last_is(VIR_ERR_INVALID_ARG) || virt_last_is(VIR_ERR_NO_SUPPORT))
 		return virDomainUndefine(dom);
 	return -1;
 }
 
 int virt_undefine(struct virt *v, const char *uuid, struct err *e)
 {
-	CLEANUP(dom_done) struct dom d = { 0 };
+	CLEANUP(virt_dom_done) struct dom d = { 0 };
 	struct virt_dom now = { 0 };
 
-	if (find_ours(v, uuid, &d, &now, e) < 0)
+	if (virt_find_ours(v, uuid, &d, &now, e) < 0)
 		return -1;
 	if (d.dom == NULL)
 		return 0;
@@ -414,8 +420,8 @@ int virt_undefine(struct virt *v, const char *uuid, struct err *e)
 		return err_set(
 			e, ERR_UNAVAILABLE, "the libvirt domain %s is not off", uuid);
 	CRASH_POINT("virt.undefine.before");
-	if (undefine(d.dom) < 0 && !last_is(VIR_ERR_NO_DOMAIN))
-		return dom_failed(&d, e, "undefine the domain");
+	if (undefine(d.dom) < 0 && !virt_last_is(VIR_ERR_NO_DOMAIN))
+		return virt_dom_failed(&d, e, "undefine the domain");
 	CRASH_POINT("virt.undefine.after");
 	return 0;
 }

@@ -10,11 +10,15 @@
 #include "common/store/backoff.h"
 #include "common/base/hash.h"
 #include "ucloud-host/domxml.h"
+#include "ucloud-host/vmapply.h"
 #include "ucloud-host/vmdisks.h"
 #include "ucloud-host/vmstep.h"
 #include "ucloud-host/vmtxn.h"
 
 #define CONFLICT_MSEC 20
+/* How often a guest is asked to let go of a disk, and how long in one attempt. */
+#define DETACH_EVERY_MSEC 1000
+#define DETACH_MSEC	  20000
 
 /* What is remembered of a VM while something goes on with it. */
 struct memo {
@@ -105,7 +109,7 @@ static void memo_get(struct look *k)
 static bool memo_is_empty(const struct memo *m)
 {
 	return m->m.stop_since_msec == 0 && m->m.last_resume_msec == 0 &&
-	       m->m.failed_msec == 0 && m->said[0] == '\0';
+	       m->m.failed_msec == 0 && m->m.detach_since_msec == 0 && m->said[0] == '\0';
 }
 
 static void memo_put(struct look *k)
@@ -231,6 +235,8 @@ static void refresh_memo(struct look *k)
 		k->memo.m.last_resume_msec = 0;
 	if (k->l.req == NULL || k->l.req->attempts == 0)
 		k->memo.m.failed_msec = 0;
+	if (goal != VMGOAL_CHANGE || is_off)
+		k->memo.m.detach_since_msec = 0;
 	k->l.memo = k->memo.m;
 }
 
@@ -293,6 +299,114 @@ static enum wq_result tell(
 	return t != NULL ? commit(k, t, after_msec, e) : WQ_RETRY;
 }
 
+/* ------------------------------------------------------------------ ChangeVM */
+
+static bool is_on(const struct look *k)
+{
+	return k->l.dom.state == VIRT_RUNNING || k->l.dom.state == VIRT_PAUSED;
+}
+
+/* Writes what has become of the VM's entry, gives back what it has less, and ends the
+ * request. */
+static enum wq_result write_changed(
+	struct look *k, const struct vm *after, int64_t *after_msec, struct err *e)
+{
+	const struct host_env *env = k->r->env;
+	CLEANUP_STR char *user_key = key_user(after->owner_realm, after->owner);
+	CLEANUP(kv_pair_done) struct kv_pair user = { 0 };
+	bool is_shared, is_use_odd = false;
+	struct kv_txn *t;
+
+	if (vmapply_is_shared(env, after, &is_shared, e) < 0 ||
+		kv_get(env->kv, user_key, &user, NULL, e) < 0)
+		return WQ_RETRY;
+	t = vmtxn_changed(&k->read, after, &user, is_shared, &is_use_odd, e);
+	if (is_use_odd)
+		log_warn("the owner's use was less than this VM's share vm=%s user=%s",
+			k->uuid, after->owner);
+	return commit(k, t, after_msec, e);
+}
+
+/* 0 undone, in *after; < 0 it cannot be told yet what is really there. */
+static int undo(struct look *k, const char *why, struct vm *after, struct err *e)
+{
+	const struct host_env *env = k->r->env;
+	CLEANUP(vmchange_world_done) struct vmchange_world before = { 0 };
+	CLEANUP(vmchange_world_done) struct vmchange_world w = { 0 };
+	CLEANUP(vmchange_plan_done) struct vmchange_plan plan = { 0 };
+	bool is_quiesced = false;
+	int rc;
+
+	if (vmapply_look(env, &k->vm, is_on(k), &before, e) < 0)
+		return -1;
+	vmchange_undo_plan(&k->vm, &before, &plan);
+	rc = vmapply_run(env, &k->vm, is_on(k), &plan, &is_quiesced, e);
+	if (rc < 0 || vmapply_look(env, &k->vm, is_on(k), &w, e) < 0)
+		return -1;
+	vm_copy(&k->vm, after);
+	vmchange_undone(after, &w, why, k->l.now_sec);
+	return 0;
+}
+
+static enum wq_result undo_change(
+	struct look *k, const struct err *why, int64_t *after_msec, struct err *e)
+{
+	CLEANUP(vm_done) struct vm after = { 0 };
+
+	if (undo(k, why->msg, &after, e) < 0) {
+		struct err later = *e;
+
+		return record(k, &later, after_msec, e);
+	}
+	log_warn("ChangeVM is undone: %s vm=%s", why->msg, k->uuid);
+	return write_changed(k, &after, after_msec, e);
+}
+
+/* 0 done, 1 the guest has not let go of a disk yet. */
+static int make_changes(struct look *k, bool *is_quiesced, struct err *e)
+{
+	const struct host_env *env = k->r->env;
+	CLEANUP(vmchange_world_done) struct vmchange_world w = { 0 };
+	CLEANUP(vmchange_plan_done) struct vmchange_plan plan = { 0 };
+	int rc;
+
+	if (vmapply_look(env, &k->vm, is_on(k), &w, e) < 0 ||
+		vmchange_plan(&k->vm, &w, &plan, e) < 0)
+		return -1;
+	rc = vmapply_run(env, &k->vm, is_on(k), &plan, is_quiesced, e);
+	if (rc <= 0)
+		return rc;
+	if (k->memo.m.detach_since_msec == 0)
+		k->memo.m.detach_since_msec = k->l.now_msec;
+	if (k->l.now_msec - k->memo.m.detach_since_msec < DETACH_MSEC)
+		return 1;
+	k->memo.m.detach_since_msec = 0;
+	return err_set(e, ERR_TIMEOUT,
+		"the guest does not let go of the disk: it must run a system that knows "
+		"PCI hot-plugging, and not have the disk mounted");
+}
+
+static enum wq_result failed(struct look *k, int64_t *after_msec, struct err *e);
+
+static enum wq_result change_vm(struct look *k, int64_t *after_msec, struct err *e)
+{
+	CLEANUP(vm_done) struct vm after = { 0 };
+	bool is_quiesced = false;
+	int rc = make_changes(k, &is_quiesced, e);
+
+	if (rc < 0)
+		return failed(k, after_msec, e);
+	if (rc > 0) {
+		*after_msec = DETACH_EVERY_MSEC;
+		return WQ_AGAIN;
+	}
+	vm_copy(&k->vm, &after);
+	vmchange_done(&after, is_quiesced, k->l.now_sec);
+	return write_changed(k, &after, after_msec, e);
+}
+
+/* ------------------------------------------------------------------ failures */
+
 static enum wq_result failed(struct look *k, int64_t *after_msec, struct err *e)
 {
 	struct err why = *e;
@@ -309,6 +423,8 @@ static enum wq_result failed(struct look *k, int64_t *after_msec, struct err *e)
 		return give_up(k, why.msg, after_msec, e);
 	case VMFAIL_RECORD:
 		return record(k, &why, after_msec, e);
+	case VMFAIL_UNDO:
+		return undo_change(k, &why, after_msec, e);
 	case VMFAIL_TELL:
 		return tell(k, &why, after_msec, e);
 	default:
@@ -333,10 +449,8 @@ static int start(struct look *k, struct err *e)
 	d.disks = sources.v;
 	d.n_disks = sources.len;
 	d.console_log = console;
-	d.disk_cache = env->disk_cache;
-	if (d.disk_cache == NULL)
-		d.disk_cache =
-			sources.len > 0 ? vmdisks_cache_mode(&sources.v[0]) : "writeback";
+	d.disk_cache =
+		sources.len > 0 ? vmdisks_cache_mode(env, &sources.v[0]) : "writeback";
 	xml = domxml_format(&d);
 	if (virt_define(env->virt, xml, e) < 0 || virt_start(env->virt, k->uuid, e) < 0)
 		return -1;
@@ -346,6 +460,11 @@ static int start(struct look *k, struct err *e)
 
 static int ask_to_power_off(struct look *k, struct err *e)
 {
+	struct err ignored = { 0 };
+
+	/* A snapshot that was cut off may have left it frozen. */
+	if (vm_has_changes(&k->vm) && virt_thaw(k->r->env->virt, k->uuid, &ignored) < 0)
+		log_debug("%s vm=%s", ignored.msg, k->uuid);
 	if (virt_shutdown(k->r->env->virt, k->uuid, e) < 0)
 		return -1;
 	if (k->memo.m.stop_since_msec == 0)
@@ -456,6 +575,8 @@ static enum wq_result take_step(
 		return give_up(k, step->why, after_msec, e);
 	case VMACT_DELETE:
 		return delete_all(k, after_msec, e);
+	case VMACT_CHANGE:
+		return change_vm(k, after_msec, e);
 	default:
 		break;
 	}

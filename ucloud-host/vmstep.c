@@ -13,7 +13,7 @@
 
 /* clang-format off */
 const char *const vmact_names[] = {
-	"nothing", "wait", "stat-disks", "make-disks", "start", "resume", "shutdown",
+	"nothing", "wait", "stat-disks", "make-disks", "start", "change", "resume", "shutdown",
 	"destroy", "undefine", "set-running", "set-rebooted", "set-guest-off", "set-restart",
 	"set-killed", "set-stopped", "set-calm", "set-error", "delete", "drop-request", "fail",
 	NULL
@@ -70,27 +70,14 @@ static bool is_ours_to_delete(const struct vmlook *l, bool is_placed)
 	return !is_set(vm->disk_host) || strcmp(vm->disk_host, l->host) == 0;
 }
 
-static enum vmgoal goal_of_request(const struct vmlook *l, const char **why)
+/* A STOPPED one whose disks are here, or were handed to us for this. */
+static bool is_ours_to_change(const struct vmlook *l)
 {
-	bool wants_run = l->vm->want == VM_WANT_RUNNING;
+	const struct vm *vm = l->vm;
 
-	switch ((enum request_type)l->req->type) {
-	case REQ_START_VM:
-		if (wants_run)
-			return VMGOAL_RUN;
-		break;
-	case REQ_REBOOT_VM:
-		if (wants_run)
-			return VMGOAL_REBOOT;
-		break;
-	case REQ_STOP_VM:
-		return VMGOAL_STOP;
-	default:
-		*why = "its request is of a type that this version does not know";
-		return VMGOAL_KEEP;
-	}
-	*why = "its request wants it to run, its entry does not";
-	return VMGOAL_KEEP;
+	return has_req(l, REQ_CHANGE_VM) && vm->status == VM_STOPPED &&
+	       !is_set(vm->hostname) && is_set(vm->disk_host) &&
+	       strcmp(vm->disk_host, l->host) == 0;
 }
 
 static enum vmgoal goal_of_status(const struct vm *vm, const char **why)
@@ -110,6 +97,39 @@ static enum vmgoal goal_of_status(const struct vm *vm, const char **why)
 		break;
 	}
 	*why = "it is placed here in a state that asks for nothing";
+	return VMGOAL_KEEP;
+}
+
+/* Whoever is to be stopped, or is in ERROR, is that first. */
+static enum vmgoal goal_of_change(const struct vm *vm, const char **why)
+{
+	enum vmgoal goal = goal_of_status(vm, why);
+
+	return goal == VMGOAL_RUN ? VMGOAL_CHANGE : goal;
+}
+
+static enum vmgoal goal_of_request(const struct vmlook *l, const char **why)
+{
+	bool wants_run = l->vm->want == VM_WANT_RUNNING;
+
+	switch ((enum request_type)l->req->type) {
+	case REQ_START_VM:
+		if (wants_run)
+			return VMGOAL_RUN;
+		break;
+	case REQ_REBOOT_VM:
+		if (wants_run)
+			return VMGOAL_REBOOT;
+		break;
+	case REQ_STOP_VM:
+		return VMGOAL_STOP;
+	case REQ_CHANGE_VM:
+		return goal_of_change(l->vm, why);
+	default:
+		*why = "its request is of a type that this version does not know";
+		return VMGOAL_KEEP;
+	}
+	*why = "its request wants it to run, its entry does not";
 	return VMGOAL_KEEP;
 }
 
@@ -150,6 +170,8 @@ static enum vmgoal find_goal(const struct vmlook *l, const char **why)
 		*why = "its deletion is asked of this host, its entry says otherwise";
 		return VMGOAL_KEEP;
 	}
+	if (!is_placed && is_ours_to_change(l))
+		return VMGOAL_CHANGE_OFF;
 	if (!is_placed)
 		return VMGOAL_REMOVE;
 	return l->req != NULL ? goal_of_request(l, why) : goal_of_status(vm, why);
@@ -194,6 +216,8 @@ static struct vmstep step_start(const struct vmlook *l)
 	switch (l->disks) {
 	case VMDISKS_UNKNOWN:
 		return act(VMACT_STAT_DISKS);
+	case VMDISKS_UNFINISHED:
+		return act(VMACT_MAKE_DISKS);
 	case VMDISKS_MISSING:
 		/* A new disk in the place of one with data would look like its loss. */
 		if (l->vm->last_start != 0)
@@ -288,6 +312,8 @@ static struct vmstep run_running(const struct vmlook *l)
 
 	if (vm->status != VM_RUNNING || l->req != NULL)
 		return act(VMACT_SET_RUNNING);
+	if (vm_has_changes(vm)) /* of an order that another one replaced */
+		return act(VMACT_SET_RUNNING);
 	if (vm->n_crashes > 0 && l->now_sec - vm->last_start >= VMSTEP_CALM_SEC)
 		return act(VMACT_SET_CALM);
 	return act(VMACT_NOTHING);
@@ -376,6 +402,19 @@ static struct vmstep delete_absent(const struct vmlook *l)
 	return act(VMACT_DELETE);
 }
 
+/* --- change */
+
+static struct vmstep step_change(const struct vmlook *l)
+{
+	(void)l;
+	return act(VMACT_CHANGE);
+}
+
+static struct vmstep change_running(const struct vmlook *l)
+{
+	return act(l->vm->status == VM_RUNNING ? VMACT_CHANGE : VMACT_SET_RUNNING);
+}
+
 /* clang-format off */
 static struct vmstep (*const steps[VMGOAL_N][VIRT_DYING + 1])(const struct vmlook *l) = {
 	[VMGOAL_KEEP] = {
@@ -393,6 +432,10 @@ static struct vmstep (*const steps[VMGOAL_N][VIRT_DYING + 1])(const struct vmloo
 		stop_absent,	step_undefine,	step_power_off,	step_destroy,	stop_dying },
 	[VMGOAL_DELETE] = {
 		delete_absent,	step_undefine,	step_destroy,	step_destroy,	step_destroy },
+	[VMGOAL_CHANGE] = {
+		step_change,	step_change,	change_running,	run_paused,	step_wait_dying },
+	[VMGOAL_CHANGE_OFF] = {
+		step_change,	step_undefine,	step_destroy,	step_destroy,	step_destroy },
 };
 /* clang-format on */
 
@@ -408,6 +451,8 @@ static struct vmstep step_foreign(enum vmgoal goal)
 		return act_why(VMACT_SET_ERROR, "%s, then start the VM again", text);
 	case VMGOAL_STOP:
 	case VMGOAL_DELETE:
+	case VMGOAL_CHANGE:
+	case VMGOAL_CHANGE_OFF:
 		return act_why(VMACT_FAIL, "%s", text);
 	default:
 		return act(VMACT_NOTHING);
@@ -421,6 +466,11 @@ static bool can_fail(enum vmact a)
 	       a == VMACT_FAIL;
 }
 
+static bool is_change(enum vmgoal goal)
+{
+	return goal == VMGOAL_CHANGE || goal == VMGOAL_CHANGE_OFF;
+}
+
 int64_t vmstep_rest_msec(const struct vmlook *l)
 {
 	const char *why;
@@ -429,7 +479,7 @@ int64_t vmstep_rest_msec(const struct vmlook *l)
 
 	if (l->req == NULL || goal < VMGOAL_RUN || l->is_libvirt_new)
 		return 0;
-	if (is_late(l) && goal != VMGOAL_DELETE)
+	if (is_late(l) && goal != VMGOAL_DELETE && !is_change(goal))
 		return 0;
 	msec = (l->req->not_before - l->now_sec) * 1000;
 	return msec > 0 ? msec : 0;
@@ -449,12 +499,24 @@ struct vmstep vmstep_decide(const struct vmlook *l)
 	return step;
 }
 
+/* A full store is full for this order: its owner may give another one. Something that was
+ * otherwise than it looked is looked at again. */
+static enum vmfail change_failed(const struct vmlook *l, enum err_kind kind)
+{
+	bool may_pass =
+		(err_is_passing(kind) && kind != ERR_NO_SPACE) || kind == ERR_CONFLICT;
+
+	return may_pass && !is_late(l) ? VMFAIL_RECORD : VMFAIL_UNDO;
+}
+
 enum vmfail vmstep_failed(const struct vmlook *l, const struct err *e)
 {
 	const char *why;
 	enum vmgoal goal = find_goal(l, &why);
 	bool may_give_up = goal == VMGOAL_RUN || goal == VMGOAL_REBOOT;
 
+	if (is_change(goal))
+		return change_failed(l, e->kind);
 	if (may_give_up && !err_is_passing(e->kind))
 		return VMFAIL_GIVE_UP;
 	if ((may_give_up || goal == VMGOAL_STOP) && is_late(l))

@@ -10,6 +10,10 @@
  *    goes, and a guest that died right after its start becomes RUNNING before it is KILLED.
  *  - a domain is started only as SCHEDULED, KILLED, ERROR (ordered again) or RUNNING with a
  *    RebootVM; a VM that is RUNNING and whose domain is off is first something else.
+ *
+ * ChangeVM goes before both: when the guest powers off or dies, or the machine restarts, while
+ * it is open, it is carried out on disks that nobody has open. The domain stays defined
+ * meanwhile, and with it how it ended.
  */
 #ifndef UCLOUD_VMSTEP_H
 #define UCLOUD_VMSTEP_H
@@ -27,7 +31,8 @@ enum vmact {
 	VMACT_STAT_DISKS, /* find out whether all disks exist, and ask again */
 	/* Changes of the world. */
 	VMACT_MAKE_DISKS,
-	VMACT_START, /* define and start, for boot number vm->boot */
+	VMACT_START,  /* define and start, for boot number vm->boot */
+	VMACT_CHANGE, /* disks and snapshots as ordered, then ChangeVM is done */
 	VMACT_RESUME,
 	VMACT_SHUTDOWN, /* ask the guest */
 	VMACT_DESTROY,
@@ -56,17 +61,25 @@ enum vmgoal {
 	VMGOAL_REBOOT,
 	VMGOAL_STOP,
 	VMGOAL_DELETE,
+	VMGOAL_CHANGE,	   /* of a VM that is placed here */
+	VMGOAL_CHANGE_OFF, /* of one that is STOPPED */
 	VMGOAL_N
 };
 
-enum vmdisks { VMDISKS_UNKNOWN, VMDISKS_MISSING, VMDISKS_READY };
+enum vmdisks {
+	VMDISKS_UNKNOWN,
+	VMDISKS_MISSING,    /* the boot disk */
+	VMDISKS_UNFINISHED, /* others: missing, too small, or still to be removed */
+	VMDISKS_READY
+};
 
 /* What this process remembers of a VM; losing it only costs patience. */
 struct vmmemo {
 	int64_t stop_since_msec; /* first asked to power off, 0 not */
 	int64_t last_ask_msec;
 	int64_t last_resume_msec;
-	int64_t failed_msec; /* the last failed attempt, 0 none */
+	int64_t failed_msec;	   /* the last failed attempt, 0 none */
+	int64_t detach_since_msec; /* its guest was asked to let go of a disk; 0 not */
 };
 
 struct vmlook {
@@ -104,6 +117,7 @@ enum vmfail {
 	VMFAIL_RETRY,  /* try again, with back-off; nothing is written */
 	VMFAIL_TELL,   /* likewise, but the VM's log says why it does not run */
 	VMFAIL_RECORD, /* count the attempt in the request */
+	VMFAIL_UNDO,   /* ChangeVM ends: what could not be done is undone */
 	VMFAIL_GIVE_UP /* ERROR, with the reason */
 };
 enum vmfail vmstep_failed(const struct vmlook *l, const struct err *e);

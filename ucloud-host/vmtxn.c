@@ -72,6 +72,27 @@ static bool is_req(const struct vmread *r, enum request_type type)
 	return r->req != NULL && r->req->type == (int)type;
 }
 
+/* Changes that an order replaced, or an end of everything cut off, are ordered again at
+ * whoever can carry them out, in place of the request that is done. */
+static void end_request(struct draft *d, int64_t now)
+{
+	const char *host = vm_has_host(&d->vm) ? d->vm.hostname : d->vm.disk_host;
+	CLEANUP_STR char *key = str_is_empty(host)
+					? key_request_scheduler(d->r->keys, d->r->uuid)
+					: key_request_host(d->r->keys, host, d->r->uuid);
+	CLEANUP_STR char *text = NULL;
+
+	if (!vm_has_changes(&d->vm)) {
+		del_request(d);
+		return;
+	}
+	if (strcmp(key, d->req_key) != 0)
+		del_request(d);
+	text = request_new(REQ_CHANGE_VM, d->r->uuid, str_is_empty(host) ? NULL : host,
+		now, now + REQUEST_CHANGE_SEC);
+	kv_txn_put(d->txn, key, text);
+}
+
 struct kv_txn *vmtxn_running(const struct vmread *r, int64_t now, struct err *e)
 {
 	CLEANUP(draft_done) struct draft d = { 0 };
@@ -83,8 +104,8 @@ struct kv_txn *vmtxn_running(const struct vmread *r, int64_t now, struct err *e)
 		d.vm.last_start = now;
 		vm_log(&d.vm, now, "running on %s", r->host);
 	}
-	if (is_req(r, REQ_START_VM))
-		del_request(&d);
+	if (r->req == NULL || is_req(r, REQ_START_VM))
+		end_request(&d, now);
 	return draft_take(&d);
 }
 
@@ -171,7 +192,7 @@ struct kv_txn *vmtxn_stopped(const struct vmread *r, int64_t now, struct err *e)
 	str_set(&d.vm.why, xstrdup(""));
 	vm_log(&d.vm, now, "stopped");
 	del_placement(&d);
-	del_request(&d);
+	end_request(&d, now);
 	return draft_take(&d);
 }
 
@@ -268,10 +289,9 @@ void vmtxn_deleted_keys(const struct vm *vm, struct strv *keys)
 }
 
 static int give_back(struct draft *d, const char *key, const struct kv_pair *pair,
-	bool *is_use_odd, struct err *e)
+	const struct amounts *amounts, bool *is_use_odd, struct err *e)
 {
 	struct user user = { 0 };
-	struct amounts amounts = vm_amounts(&d->vm);
 	CLEANUP_STR char *text = NULL;
 
 	kv_txn_if_rev(d->txn, key, pair->mod_rev);
@@ -279,7 +299,7 @@ static int give_back(struct draft *d, const char *key, const struct kv_pair *pai
 		return 0;
 	if (user_parse(pair->value, pair->value_size, &user, e) < 0)
 		return err_wrap(e, "the entry of its owner");
-	*is_use_odd = !user_give_back(&user, &amounts);
+	*is_use_odd = !user_give_back(&user, amounts);
 	text = user_format(&user);
 	kv_txn_put(d->txn, key, text);
 	user_done(&user);
@@ -292,11 +312,13 @@ struct kv_txn *vmtxn_deleted(const struct vmread *r, const struct kv_list *rest,
 	CLEANUP(draft_done) struct draft d = { 0 };
 	CLEANUP(strv_done) struct strv keys = { 0 };
 	CLEANUP_STR char *scheduler_key = key_request_scheduler(r->keys, r->uuid);
+	struct amounts amounts;
 
 	draft_init(&d, r);
+	amounts = vm_amounts(&d.vm);
 	vmtxn_deleted_keys(r->vm, &keys);
 	assert(rest->len == keys.len);
-	if (give_back(&d, keys.v[0], &rest->v[0], is_use_odd, e) < 0)
+	if (give_back(&d, keys.v[0], &rest->v[0], &amounts, is_use_odd, e) < 0)
 		return NULL;
 	/* Its name and ports, when they (still) are this VM's. */
 	for (size_t i = 1; i < keys.len; i++) {
@@ -312,4 +334,28 @@ struct kv_txn *vmtxn_deleted(const struct vmread *r, const struct kv_list *rest,
 	kv_txn_del(d.txn, scheduler_key);
 	del_request(&d);
 	return MOVE(d.txn);
+}
+
+/* ------------------------------------------------------------------ changes */
+
+struct kv_txn *vmtxn_changed(const struct vmread *r, const struct vm *after,
+	const struct kv_pair *user, bool is_shared, bool *is_use_odd, struct err *e)
+{
+	CLEANUP(draft_done) struct draft d = { 0 };
+	CLEANUP_STR char *user_key = key_user(after->owner_realm, after->owner);
+	struct amounts before = vm_amounts(r->vm), now = vm_amounts(after);
+	struct amounts back = { .disk_gib = before.disk_gib - now.disk_gib,
+		.snapshots = before.snapshots - now.snapshots };
+
+	draft_init(&d, r);
+	vm_done(&d.vm);
+	vm_copy(after, &d.vm);
+	if (is_shared && !vm_has_host(&d.vm))
+		str_set(&d.vm.disk_host, xstrdup(""));
+	*is_use_odd = false;
+	if ((back.disk_gib != 0 || back.snapshots != 0) &&
+		give_back(&d, user_key, user, &back, is_use_odd, e) < 0)
+		return NULL;
+	del_request(&d);
+	return draft_take(&d);
 }

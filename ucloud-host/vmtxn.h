@@ -40,6 +40,14 @@ struct kv_txn *vmtxn_failed(
 /* The VM's log says why it does not run; NULL when it says so already. */
 struct kv_txn *vmtxn_told(const struct vmread *r, int64_t now, const struct err *why);
 
+/*
+ * ChangeVM is over; `after` is the entry as it is then. What it has less than before is given
+ * back: user is the owner's entry as read (key NULL: absent). is_shared: the store is on no
+ * host in particular, and so are the disks again.
+ */
+struct kv_txn *vmtxn_changed(const struct vmread *r, const struct vm *after,
+	const struct kv_pair *user, bool is_shared, bool *is_use_odd, struct err *e);
+
 /* The keys to read for vmtxn_deleted(): the user's, the name's, and each port's. */
 void vmtxn_deleted_keys(const struct vm *vm, struct strv *keys);
 /* rest: those keys' values, in that order. *is_use_odd: the user's use was less than what is given back. */

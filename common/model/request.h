@@ -25,6 +25,9 @@ enum request_type {
 /* "ScheduleVM", "StartVM", "StopVM", "RebootVM", "DeleteVM", "InitVMMigration", ... */
 extern const char *const request_type_names[];
 
+/* How long ChangeVM is tried before what could not be done is undone. */
+#define REQUEST_CHANGE_SEC 300
+
 struct request {
 	int type;	   /* enum request_type */
 	char *uuid;	   /* of the subject */

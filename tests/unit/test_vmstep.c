@@ -98,6 +98,20 @@ static const struct row rows[] = {
 	{VM_REQUESTED_DELETE, REQ_DELETE_VM, VIRT_OFF, 0, 0, VMACT_UNDEFINE},
 	{VM_REQUESTED_DELETE, REQ_DELETE_VM, VIRT_ABSENT, 0, 0, VMACT_DELETE},
 	{VM_REQUESTED_DELETE, NONE, VIRT_RUNNING, 0, 0, VMACT_NOTHING},
+	/* Change: while it runs, and on disks that nobody has open when it does not. */
+	{VM_RUNNING, REQ_CHANGE_VM, VIRT_RUNNING, 0, 0, VMACT_CHANGE},
+	{VM_RUNNING, REQ_CHANGE_VM, VIRT_PAUSED, 0, 0, VMACT_RESUME},
+	{VM_RUNNING, REQ_CHANGE_VM, VIRT_DYING, 0, 0, VMACT_WAIT},
+	{VM_RUNNING, REQ_CHANGE_VM, VIRT_OFF, VIRT_OFF_GUEST, 0, VMACT_CHANGE},
+	{VM_RUNNING, REQ_CHANGE_VM, VIRT_OFF, VIRT_OFF_CRASHED, 0, VMACT_CHANGE},
+	{VM_RUNNING, REQ_CHANGE_VM, VIRT_OFF, VIRT_OFF_UNKNOWN, 0, VMACT_CHANGE},
+	{VM_RUNNING, REQ_CHANGE_VM, VIRT_ABSENT, 0, 0, VMACT_CHANGE},
+	{VM_KILLED, REQ_CHANGE_VM, VIRT_RUNNING, 0, 0, VMACT_SET_RUNNING},
+	{VM_KILLED, REQ_CHANGE_VM, VIRT_OFF, VIRT_OFF_UNKNOWN, 0, VMACT_CHANGE},
+	{VM_REQUESTED_SHUTDOWN, REQ_CHANGE_VM, VIRT_ABSENT, 0, 0, VMACT_SET_STOPPED},
+	{VM_ERROR, REQ_CHANGE_VM, VIRT_RUNNING, 0, 0, VMACT_NOTHING},
+	/* Data disks may be made late. */
+	{VM_KILLED, NONE, VIRT_ABSENT, 0, VMDISKS_UNFINISHED, VMACT_MAKE_DISKS},
 	/* On the move: not for this version to touch. */
 	{VM_REQUESTED_MIGRATE, NONE, VIRT_RUNNING, 0, 0, VMACT_NOTHING},
 	{VM_RUNNING, REQ_TRANSFER_VM, VIRT_OFF, VIRT_OFF_GUEST, 0, VMACT_NOTHING},
@@ -129,6 +143,73 @@ static void check(const struct given *g, enum vmact want)
 	if (step.act != want)
 		fail_msg("%s, not %s (%s)", vmact_names[step.act], vmact_names[want],
 			step.why);
+}
+
+/* A STOPPED VM, whose disks are here. */
+static void test_change_stopped(void **state)
+{
+	static char nobody[] = "", us[] = HOST, other[] = "h2";
+	struct given g;
+
+	(void)state;
+	give(&g, VM_STOPPED, REQ_CHANGE_VM);
+	g.vm.hostname = nobody;
+	g.vm.disk_host = us;
+	g.l.has_placement = false;
+	check(&g, VMACT_CHANGE);
+	/* What should not be there is no reason to change disks below it. */
+	g.l.dom.state = VIRT_RUNNING;
+	check(&g, VMACT_DESTROY);
+	g.l.dom.state = VIRT_OFF;
+	check(&g, VMACT_UNDEFINE);
+	g.l.dom.state = VIRT_ABSENT;
+	/* Not ours (any more). */
+	g.vm.disk_host = other;
+	check(&g, VMACT_DROP_REQUEST);
+	g.vm.disk_host = nobody;
+	check(&g, VMACT_DROP_REQUEST);
+	g.vm.disk_host = us;
+	g.vm.status = VM_REQUESTED_START;
+	check(&g, VMACT_DROP_REQUEST);
+}
+
+static void test_change_failed(void **state)
+{
+	struct given g;
+	struct err e;
+
+	(void)state;
+	give(&g, VM_RUNNING, REQ_CHANGE_VM);
+	g.l.dom.state = VIRT_RUNNING;
+	g.req.deadline = NOW + 100;
+	err_set(&e, ERR_UNAVAILABLE, "no answer");
+	assert_int_equal(vmstep_failed(&g.l, &e), VMFAIL_RECORD);
+	err_set(&e, ERR_CONFLICT, "it has just gone off");
+	assert_int_equal(vmstep_failed(&g.l, &e), VMFAIL_RECORD);
+	err_set(&e, ERR_NO_SPACE, "full");
+	assert_int_equal(vmstep_failed(&g.l, &e), VMFAIL_UNDO);
+	err_set(&e, ERR_NOT_FOUND, "no such snapshot");
+	assert_int_equal(vmstep_failed(&g.l, &e), VMFAIL_UNDO);
+	g.req.deadline = NOW;
+	err_set(&e, ERR_UNAVAILABLE, "no answer");
+	assert_int_equal(vmstep_failed(&g.l, &e), VMFAIL_UNDO);
+	/* Undoing rests between its attempts, too. */
+	g.req.not_before = NOW + 7;
+	check(&g, VMACT_WAIT);
+}
+
+/* Changes that a stop had replaced are ordered again. */
+static void test_changes_left(void **state)
+{
+	struct vm_disk disk = { .index = 0, .size_gib = 1, .is_flatten = true };
+	struct given g;
+
+	(void)state;
+	give(&g, VM_RUNNING, NONE);
+	g.l.dom.state = VIRT_RUNNING;
+	check(&g, VMACT_NOTHING);
+	g.vm.specs.disks = (struct jtab_list){ &disk, 1 };
+	check(&g, VMACT_SET_RUNNING);
 }
 
 /* Boot 2 is ordered, boot 1 runs. */
@@ -470,6 +551,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_change_stopped),
+		cmocka_unit_test(test_change_failed),
+		cmocka_unit_test(test_changes_left),
 		cmocka_unit_test(test_reboot),
 		cmocka_unit_test(test_patience),
 		cmocka_unit_test(test_force),
