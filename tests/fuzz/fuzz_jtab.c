@@ -16,6 +16,11 @@ struct part {
 	json_t *rest;
 };
 
+/* What is not known in it is kept around it. */
+struct plain {
+	int64_t n;
+};
+
 struct whole {
 	char *s, *t, *secret;
 	int64_t n, time;
@@ -23,6 +28,7 @@ struct whole {
 	int e;
 	struct strv v;
 	struct part o;
+	struct plain p;
 	struct jtab_list l;
 	json_t *j;
 	json_t *rest;
@@ -38,6 +44,11 @@ static const struct jtab_field part_fields[] = {
 static const struct jtab part_jtab = { "part", sizeof(struct part), part_fields,
 	offsetof(struct part, rest), true };
 
+static const struct jtab_field plain_fields[] = {
+	{ "n", JT_INT, offsetof(struct plain, n), 0 }, { 0 }
+};
+static const struct jtab plain_jtab = { "plain", sizeof(struct plain), plain_fields };
+
 static const struct jtab_field whole_fields[] = {
 	{ "s", JT_STR, offsetof(struct whole, s), 0, .max = 16 },
 	{ "t", JT_STR, offsetof(struct whole, t), JT_TEXT | JT_ALWAYS },
@@ -48,6 +59,7 @@ static const struct jtab_field whole_fields[] = {
 	{ "e", JT_ENUM, offsetof(struct whole, e), 0, .names = names },
 	{ "v", JT_STRV, offsetof(struct whole, v), 0, .max = 4 },
 	{ "o", JT_OBJ, offsetof(struct whole, o), 0, .sub = &part_jtab },
+	{ "p", JT_OBJ, offsetof(struct whole, p), 0, .sub = &plain_jtab },
 	{ "l", JT_LIST, offsetof(struct whole, l), 0, .max = 4, .sub = &part_jtab },
 	{ "j", JT_JSON, offsetof(struct whole, j), 0 },
 	{ 0 },
