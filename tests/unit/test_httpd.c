@@ -943,7 +943,7 @@ static void tls(void **state)
 		.method = "POST", .url = url, .body = "abc", .body_size = 3
 	};
 
-	h = http_new(&(struct http_conf){ .ca_file = cert });
+	h = http_new(&(struct http_conf){ .ca_file = cert, .connect_msec = LIMIT_MSEC });
 	for (int i = 0; i < 3; i++) {
 		if (http_call(h, &req, &resp, &e) < 0)
 			fail_msg("%s", e.msg);
@@ -952,7 +952,7 @@ static void tls(void **state)
 	http_resp_done(&resp);
 	http_free(h);
 	/* Without our certificate nobody believes this server. */
-	h = http_new(&(struct http_conf){ 0 });
+	h = http_new(&(struct http_conf){ .connect_msec = LIMIT_MSEC });
 	assert_int_equal(http_call(h, &req, &resp, &e), -1);
 	assert_int_equal(e.kind, ERR_UNAVAILABLE);
 	http_free(h);
