@@ -318,6 +318,24 @@ static bool writes(const struct kv_txn *t)
 	return false;
 }
 
+static bool is_compared(const struct kv_txn *t, const char *key)
+{
+	for (size_t i = 0; i < t->n_cmps; i++)
+		if (t->cmps[i].kind != KV_CMP_PRESENT && strcmp(t->cmps[i].key, key) == 0)
+			return true;
+	return false;
+}
+
+static void tell_changes(struct fake_client *c, const struct kv_txn *t)
+{
+	struct kv_fault fault = fault_of(c);
+
+	for (size_t i = 0; fault.on_change && i < t->n_ops; i++)
+		if (t->ops[i].kind != KV_OP_GET)
+			fault.on_change(
+				fault.aux, t->ops[i].key, is_compared(t, t->ops[i].key));
+}
+
 static int unknown(struct err *e)
 {
 	(void)fail_lost(e);
@@ -339,6 +357,8 @@ static int fake_txn(
 	fake_lock(c->f);
 	rc = apply(c->f, t, &r, e);
 	fake_unlock(c->f);
+	if (rc == 0 && r.succeeded)
+		tell_changes(c, t);
 	if (what == LOSE_ANSWER) {
 		if (rc == 0)
 			kv_list_done(&r.got);

@@ -35,6 +35,9 @@ struct kv_fault {
 	int (*on_write)(void *aux);
 	/* Asked before each read: non-zero fails it. */
 	int (*on_read)(void *aux);
+	/* Told of each key that a transaction has just changed, before anybody sees it: was its
+	 * revision compared in the same transaction? */
+	void (*on_change)(void *aux, const char *key, bool is_compared);
 	/* How many pending events a watch may show now; NULL: all. The rest comes later. A
 	 * transaction is always shown as a whole. */
 	size_t (*on_watch)(void *aux, size_t n_pending);

@@ -69,9 +69,17 @@ static int on_write(void *aux)
 {
 	struct node *n = aux;
 	int fault = write_fault(n);
-	if (fault == 0 || fault == 2)
+	if (fault == 0 || fault == 2) {
+		history_follow(n->sim); /* on_change() asks what was there before */
 		history_writer(n->sim, n);
+	}
 	return fault;
+}
+
+static void on_change(void *aux, const char *key, bool is_compared)
+{
+	struct node *n = aux;
+	rule_compared(n, key, is_compared);
 }
 
 static int on_read(void *aux)
@@ -124,6 +132,7 @@ void node_set_fault(struct node *n)
 	struct sim *s = n->sim;
 	struct kv_fault fault = { .is_cut = n->cut_until > s->now,
 		.on_write = on_write,
+		.on_change = on_change,
 		.on_read = on_read,
 		.on_watch = on_watch,
 		.page_len = n->page_len,

@@ -84,6 +84,18 @@ bool rule_writer(struct sim *s, const struct txn *t, enum sim_kind kind, const c
 	return n->kind != NODE_HOST || rule_host_key(s, n, kind, key, is_delete);
 }
 
+/* Nothing that others write, too, is overwritten unseen. (A VM's name, ports and placement
+ * change together with its entry.) */
+bool rule_compared(struct node *n, const char *key, bool is_compared)
+{
+	struct sim *s = n->sim;
+	enum sim_kind kind = rules_kind(s, key);
+	bool is_shared = kind == KIND_VM || kind == KIND_REQUEST || kind == KIND_USER ||
+			 kind == KIND_HOST || kind == KIND_IMAGE;
+	return !is_shared || is_compared || !history_find(s, key) ||
+	       sim_wrong(s, "%s changed %s and did not compare it", n->name, key);
+}
+
 /* ---------------------------------------------------------------- a VM's entry */
 
 static bool rule_same(struct sim *s, const struct vm *b, const struct vm *a)

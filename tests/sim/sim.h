@@ -275,6 +275,8 @@ struct txn {
 enum sim_kind rules_kind(const struct sim *s, const char *key);
 bool rule_writer(struct sim *s, const struct txn *t, enum sim_kind kind, const char *key,
 	bool is_delete);
+/* n has changed that key; what is known of it is from before. */
+bool rule_compared(struct node *n, const char *key, bool is_compared);
 /* before: all zero when it is new. after: NULL when it is gone. */
 bool rule_vm(struct sim *s, const struct txn *t, struct sim_vm *v,
 	const struct vm *before, const struct vm *after);
