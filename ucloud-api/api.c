@@ -97,6 +97,7 @@ int api_open(const struct api_conf *conf, struct api **out, struct err *e)
 	struct err why;
 
 	api->conf = conf;
+	api_conf_warn(conf);
 	pthread_mutex_init(&api->lock, NULL);
 	routes_register_metrics();
 	if (open_store(api, e) < 0 || open_auth(api, e) < 0)

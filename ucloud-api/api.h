@@ -40,6 +40,8 @@ struct api_conf {
 extern const struct conf_table api_conf_table;
 /* What must be true of the options together. */
 int api_conf_check(struct api_conf *conf, struct err *e) MUST_USE;
+/* Logs what is possible and unwise. */
+void api_conf_warn(const struct api_conf *conf);
 
 struct api {
 	const struct api_conf *conf;

@@ -1,6 +1,8 @@
 #include <string.h>
 
 #include "common/base/http.h"
+#include "common/base/httpd.h"
+#include "common/base/log.h"
 #include "common/model/names.h"
 #include "ucloud-api/api.h"
 
@@ -73,6 +75,22 @@ static const struct conf_part parts[] = {
 };
 
 const struct conf_table api_conf_table = { "ucloud-api", parts, sizeof(struct api_conf) };
+
+void api_conf_warn(const struct api_conf *conf)
+{
+	const char *listen = httpd_exposed(&conf->listen);
+
+	if (listen && str_is_empty(conf->tls_cert))
+		log_warn("the API listens on %s without TLS: tokens can be read on the "
+			 "way; set tls_cert and tls_key, or listen on [::1] behind a "
+			 "proxy that has TLS",
+			listen);
+	if (url_is_exposed(conf->otp_url))
+		log_warn("otp_url is %s: users' tokens go to another machine without "
+			 "TLS; give ucloud-otp tls_cert and tls_key there, and use "
+			 "https:// here",
+			conf->otp_url);
+}
 
 int api_conf_check(struct api_conf *conf, struct err *e)
 {

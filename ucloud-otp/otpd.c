@@ -249,6 +249,12 @@ int otpd_open(const struct otp_conf *conf, struct otpd **out, struct err *e)
 	pthread_mutex_init(&o->lock, NULL);
 	o->askers = throttle_new(&asker_conf);
 	metric_register(&checks);
+	const char *exposed = httpd_exposed(&conf->listen);
+	if (exposed && str_is_empty(conf->tls_cert))
+		log_warn(
+			"ucloud-otp listens on %s without TLS: tokens can be read on the "
+			"way; set tls_cert and tls_key, or listen on [::1]",
+			exposed);
 	struct httpd_conf hc = { .listen = &conf->listen,
 		.default_port = DEFAULT_PORT,
 		.cert_file = conf->tls_cert,

@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "common/base/daemon.h"
+#include "common/base/parse.h"
 
 #define MAX_BODY	(16 * 1024 * 1024)
 #define CONNECT_MSEC	5000
@@ -374,6 +375,31 @@ char *url_complete(const char *url, const char *scheme, uint16_t port)
 	curl_free(text);
 	curl_url_cleanup(u);
 	return out;
+}
+
+bool url_is_exposed(const char *url)
+{
+	CURLU *u = curl_url();
+	char *scheme = NULL, *host = NULL;
+	bool is_exposed = false;
+
+	if (curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
+		curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
+		curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK) {
+		size_t len = strlen(host);
+
+		if (host[0] == '[' && host[len - 1] == ']') {
+			host[len - 1] = '\0';
+			is_exposed = !host_is_loopback(host + 1);
+		} else {
+			is_exposed = !host_is_loopback(host);
+		}
+		is_exposed = is_exposed && strcmp(scheme, "http") == 0;
+	}
+	curl_free(scheme);
+	curl_free(host);
+	curl_url_cleanup(u);
+	return is_exposed;
 }
 
 char *url_escape(const char *s)

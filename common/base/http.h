@@ -57,6 +57,8 @@ void http_resp_done(struct http_resp *resp);
 
 /* "[2001:db8::1]", "host:2379", "https://host/": completes scheme (http) and port. */
 char *url_complete(const char *url, const char *scheme, uint16_t port);
+/* Does it lead to another machine without TLS? What goes there can be read on the way. */
+bool url_is_exposed(const char *url);
 char *url_escape(const char *s);
 /* Takes " after 12 ms" out of libcurl's sentence, so that the same trouble has the same
  * words each time. */

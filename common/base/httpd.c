@@ -112,6 +112,20 @@ static uint16_t bound_port(int fd)
 		addr.any.sa_family == AF_INET6 ? addr.in6.sin6_port : addr.in4.sin_port);
 }
 
+const char *httpd_exposed(const struct strv *listen)
+{
+	for (size_t i = 0; i < listen->len; i++) {
+		CLEANUP_STR char *host = NULL;
+		uint16_t port;
+		struct err e;
+
+		if (parse_host_port(listen->v[i], 0, &host, &port, &e) == 0 &&
+			!host_is_loopback(host))
+			return listen->v[i];
+	}
+	return NULL;
+}
+
 static int listen_open(struct httpd_listen *l, uint16_t default_port, struct err *e)
 {
 	const int on = 1;

@@ -133,4 +133,8 @@ bool httpd_stream_send(struct httpd_stream *s, const char *p, size_t size);
 bool httpd_stream_is_open(struct httpd_stream *s);
 void httpd_stream_close(struct httpd_stream *s);
 
+/* The first of these addresses ("[::]:8080") that other machines reach, NULL when there is
+ * none: without TLS, what is served there can be read on the way. */
+const char *httpd_exposed(const struct strv *listen);
+
 #endif

@@ -257,6 +257,19 @@ int parse_host_port(
 	return 0;
 }
 
+bool host_is_loopback(const char *host)
+{
+	struct in6_addr a6;
+	struct in_addr a4;
+
+	if (inet_pton(AF_INET6, host, &a6) == 1)
+		return IN6_IS_ADDR_LOOPBACK(&a6) ||
+		       (IN6_IS_ADDR_V4MAPPED(&a6) && a6.s6_addr[12] == 127);
+	if (inet_pton(AF_INET, host, &a4) == 1)
+		return ntohl(a4.s_addr) >> 24 == 127;
+	return strcasecmp(host, "localhost") == 0 || str_has_suffix(host, ".localhost");
+}
+
 /* Well-formed sequences, RFC 3629 section 4: the second byte's range excludes overlong forms,
  * surrogates and what is above U+10FFFF. */
 size_t utf8_char_len(const char *s, size_t size)

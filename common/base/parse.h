@@ -34,6 +34,10 @@ int time_parse(const char *s, int64_t *unix_sec, struct err *e) MUST_USE;
 int parse_host_port(const char *s, uint16_t default_port, char **host, uint16_t *port,
 	struct err *e) MUST_USE;
 
+/* Does only this machine answer to it: "::1", "localhost", a name below that? Without
+ * brackets. */
+bool host_is_loopback(const char *host);
+
 /* Bytes of the UTF-8 character (RFC 3629) at s, 0 when there is no well-formed one in the
  * size bytes there are. */
 size_t utf8_char_len(const char *s, size_t size);

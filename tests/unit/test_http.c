@@ -328,9 +328,25 @@ static void test_times_are_dropped(void **state)
 	}
 }
 
+static void exposed_urls(void **state)
+{
+	static const char *const no[] = { "https://otp.example/",
+		"http://[::1]:8441/verify", "http://localhost:80",
+		"https://[2001:db8::1]", "" };
+	static const char *const yes[] = { "http://otp.example/",
+		"http://[2001:db8::1]:80", "http://[::]/", "http://user@otp.example/x" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(no); i++)
+		assert_false(url_is_exposed(no[i]));
+	for (size_t i = 0; i < ARRAY_LEN(yes); i++)
+		assert_true(url_is_exposed(yes[i]));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(exposed_urls),
 		cmocka_unit_test(all_of_a_request_arrives),
 		cmocka_unit_test(redirects_are_not_followed),
 		cmocka_unit_test(failures_name_the_server),

@@ -294,6 +294,20 @@ static void text_is_utf8_without_control_characters(void **state)
 	assert_int_equal(utf8_char_len("\xf0\x9f\x98\x80", 3), 0);
 }
 
+static void hosts_of_this_machine(void **state)
+{
+	static const char *const here[] = { "::1", "0:0:0:0:0:0:0:1", "localhost",
+		"LocalHost", "api.localhost", "::ffff:127.0.0.1" };
+	static const char *const there[] = { "::", "::2", "2001:db8::1", "example.org",
+		"localhost.example.org", "notlocalhost", "", "fe80::1" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(here); i++)
+		assert_true(host_is_loopback(here[i]));
+	for (size_t i = 0; i < ARRAY_LEN(there); i++)
+		assert_false(host_is_loopback(there[i]));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -305,6 +319,7 @@ int main(void)
 		cmocka_unit_test(times_there_and_back),
 		cmocka_unit_test(bad_times),
 		cmocka_unit_test(hosts_and_ports),
+		cmocka_unit_test(hosts_of_this_machine),
 		cmocka_unit_test(text_is_utf8_without_control_characters),
 	};
 
