@@ -88,8 +88,8 @@ enum route_result call_image_create(struct call *c, struct err *e)
 
 	if (r < 0)
 		return ROUTE_FAILED;
-	return answer_made(
-		c, r, 201, "/v1/images", im.uuid, jtab_format_public(&image_jtab, &im));
+	return answer_made(c, r, im.is_made ? 202 : 201, "/v1/images", im.uuid,
+		jtab_format_public(&image_jtab, &im));
 }
 
 enum route_result call_image_list(struct call *c, struct err *e)
@@ -125,9 +125,14 @@ enum route_result call_image_patch(struct call *c, struct err *e)
 
 enum route_result call_image_delete(struct call *c, struct err *e)
 {
-	if (orders_image_delete(c->api->orders, &c->who, c->params[0], e) < 0)
+	CLEANUP(image_done) struct image im = { 0 };
+	int r = orders_image_delete(
+		c->api->orders, &c->who, c->params[0], c->now, &im, e);
+
+	if (r < 0)
 		return ROUTE_FAILED;
-	return answer_nothing(c);
+	return r == ORDER_IMAGE_GOES ? answer_entry(c, 202, &image_jtab, &im)
+				     : answer_nothing(c);
 }
 
 /* ---------------------------------------------------------------- image stores */
@@ -279,9 +284,12 @@ enum route_result call_request_retry(struct call *c, struct err *e)
 enum route_result call_request_abort(struct call *c, struct err *e)
 {
 	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP(image_done) struct image im = { 0 };
 
-	if (orders_request_abort(c->api->orders, &c->who, c->params[0], c->now, &vm, e) <
-		0)
+	if (orders_request_abort(
+		    c->api->orders, &c->who, c->params[0], c->now, &vm, &im, e) < 0)
 		return ROUTE_FAILED;
+	if (im.uuid)
+		return answer_entry(c, 200, &image_jtab, &im);
 	return answer_json(c, 200, vm_json(&vm));
 }

@@ -33,7 +33,8 @@ static int open_store(struct api *api, struct err *e)
 {
 	struct etcd_conf conf = api->conf->etcd;
 	struct orders_conf orders_conf = { .quota = api->conf->quota,
-		.limits = api->conf->limits };
+		.limits = api->conf->limits,
+		.users_may_publish = api->conf->users_may_publish };
 
 	if (conf.limit_sec > STORE_LIMIT_SEC)
 		conf.limit_sec = STORE_LIMIT_SEC;

@@ -31,6 +31,7 @@ struct api_conf {
 	int64_t workers;
 	struct amounts quota;
 	struct vm_limits limits;
+	bool users_may_publish;
 	struct etcd_conf etcd;
 	struct keys keys;
 	struct daemon_conf daemon;

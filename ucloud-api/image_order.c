@@ -1,31 +1,16 @@
 /*
- * Orders for images.
+ * Orders for images: made of uploaded files, or registered; looked at, changed. Deleting them
+ * is in image_delete.c.
  */
 #include <string.h>
 
 #include "common/base/buf.h"
+#include "ucloud-api/image_input.h"
 #include "ucloud-api/orders_impl.h"
 
-#define AT(member) offsetof(struct image, member)
+enum { STORES_NAMED = 10 };
 
-static const struct jtab_field input_fields[] = {
-	{ "name", JT_STR, AT(name), JT_NEED, .check = new_name_check,
-		.help = "unique among the owner's images, and among the public ones" },
-	{ "store", JT_STR, AT(store), JT_NEED, .check = name_check,
-		.help = "the image store it is in" },
-	{ "path", JT_STR, AT(path), JT_NEED, .check = rel_path_check,
-		.help = "filesystem: below images/ of the store; ceph: the RBD image" },
-	{ "format", JT_ENUM, AT(format), JT_NEED, .names = image_format_names,
-		.help = "stated, never guessed" },
-	{ "public", JT_BOOL, AT(is_public), .help = "everybody may use it" },
-	{ "description", JT_STR, AT(description), JT_TEXT, .max = 4096 },
-	{ "virtual_bytes", JT_INT, AT(virtual_bytes), 0, .max = INT64_C(1) << 50,
-		.help = "size of the disk inside, when known: smaller disks are then "
-			"refused" },
-	{ 0 },
-};
-const struct jtab image_input_jtab = { "image_order", sizeof(struct image),
-	input_fields };
+#define AT(member) offsetof(struct image, member)
 
 static const struct jtab_field patch_fields[] = {
 	{ "public", JT_BOOL, AT(is_public), .help = "everybody may use it" },
@@ -40,17 +25,17 @@ struct image_order {
 	const struct who *who;
 	const char *ref;
 	json_t *body;
+	int64_t now;
 	struct idem idem;
 	char uuid[UUID_STR_SIZE];
-	struct image input;
-	enum image_status status; /* to set */
-	struct image image;	  /* of the last run */
+	struct image_input input;
+	struct image image; /* of the last run */
 };
 
 static void image_order_done(struct image_order *c)
 {
 	idem_done(&c->idem);
-	image_done(&c->input);
+	image_input_done(&c->input);
 	image_done(&c->image);
 }
 
@@ -67,7 +52,7 @@ static int run(struct image_order *c, order_fn *fn, struct image *out, struct er
 	return r == DRAFT_AS_IT_IS ? ORDER_AS_IT_IS : r;
 }
 
-static void put_image(const struct orders *o, struct draft *d, const struct image *im)
+void put_image(const struct orders *o, struct draft *d, const struct image *im)
 {
 	CLEANUP_STR char *key = key_image(o->keys, im->uuid);
 	CLEANUP_STR char *text = image_format_text(im);
@@ -115,74 +100,184 @@ static int image_look_done(struct image_order *c, struct draft *d, struct err *e
 	return r == 0 ? DRAFT_AS_IT_IS : r;
 }
 
-/* Also rewrites the store's entry: see orders_store_delete(). */
-static void image_write(struct image_order *c, struct draft *d,
-	const struct image_store *store, const char *store_key, const char *name_key,
-	const char *public_key)
-{
-	CLEANUP_STR char *text = image_store_format(store);
+/* What an order refers to: entries and their keys. */
+struct found {
+	char *name_key, *public_key, *user_key, *store_key, *file_key;
+	struct user user;
+	struct image_store store;
+	struct file file;
+};
 
+static void found_done(struct found *f)
+{
+	free(f->name_key);
+	free(f->public_key);
+	free(f->user_key);
+	free(f->store_key);
+	free(f->file_key);
+	user_done(&f->user);
+	image_store_done(&f->store);
+	file_done(&f->file);
+}
+
+static int look_names(
+	struct image_order *c, struct draft *d, struct found *f, struct err *e)
+{
+	const char *name = c->input.name;
+	int r;
+
+	f->name_key = key_image_name(c->who->realm, c->who->name, name);
+	f->public_key = c->input.is_public ? key_image_public(name) : NULL;
+	r = look_name(d, f->name_key, c->uuid, "an", name, e);
+	return r == 0 ? look_name(d, f->public_key, c->uuid, "a public", name, e) : r;
+}
+
+static int look_store(
+	struct image_order *c, struct draft *d, struct found *f, struct err *e)
+{
+	int r = find_store(d, c->input.store, &f->store, &f->store_key, e);
+
+	if (r < 0 && e->kind == ERR_NOT_FOUND)
+		return err_set_field(e, ERR_NOT_FOUND, "store",
+			"there is no image store \"%s\"%s", c->input.store,
+			c->who->is_admin ? ": register it first" : "");
+	return r;
+}
+
+static int look_file(
+	struct image_order *c, struct draft *d, struct found *f, struct err *e)
+{
+	/* The asker's own, also when an admin asks. */
+	const struct who who = { c->who->name, c->who->realm, false };
+	const struct file_ref ref = { .name = c->input.file };
+	int r;
+
+	if (str_is_empty(c->input.file))
+		return 0;
+	r = find_file(c->o, d, &who, &ref, &f->file, &f->file_key, e);
+	if (r < 0 && e->kind == ERR_NOT_FOUND)
+		return err_set_field(e, ERR_NOT_FOUND, "file",
+			"you have no file \"%.160s\" (a new one is found as soon as its "
+			"content has been read)",
+			c->input.file);
+	return r;
+}
+
+static int look(struct image_order *c, struct draft *d, struct found *f, struct err *e)
+{
+	int r = look_names(c, d, f, e);
+
+	if (r == 0)
+		r = look_store(c, d, f, e);
+	if (r == 0)
+		r = find_user(d, c->who->realm, c->who->name, c->now, &f->user,
+			&f->user_key, e);
+	return r == 0 ? look_file(c, d, f, e) : r;
+}
+
+static void build(struct image_order *c, const struct found *f)
+{
+	struct image *im = &c->image;
+
+	image_done(im);
+	image_input_build(&c->input, im);
+	im->uuid = xstrdup(c->uuid);
+	im->owner = xstrdup(c->who->name);
+	im->owner_realm = xstrdup(c->who->realm);
+	im->created = c->now;
+	if (!im->is_made)
+		return;
+	im->file_uuid = xstrdup(f->file.uuid);
+	im->filename = xstrdup(f->file.filename);
+	im->sha512 = xstrdup(f->file.sha512);
+}
+
+static void put_index(struct draft *d, const char *key, const char *uuid)
+{
+	if (!key)
+		return;
+	draft_same(d, key);
+	draft_put(d, key, uuid);
+}
+
+/* Also rewrites the store's entry: see orders_store_delete(). */
+static int write_all(
+	struct image_order *c, struct draft *d, const struct found *f, struct err *e)
+{
+	CLEANUP_STR char *store = image_store_format(&f->store);
+	CLEANUP_STR char *request_key = key_request_image(c->o->keys, c->uuid);
+	CLEANUP_STR char *request =
+		request_new(REQ_CREATE_IMAGE, c->uuid, NULL, c->now, 0);
+
+	if (put_user(d, &f->user, e) < 0)
+		return -1;
 	put_image(c->o, d, &c->image);
-	draft_same(d, store_key);
-	draft_put(d, store_key, text);
-	draft_same(d, name_key);
-	draft_put(d, name_key, c->image.uuid);
-	if (public_key) {
-		draft_same(d, public_key);
-		draft_put(d, public_key, c->image.uuid);
+	draft_same(d, f->store_key);
+	draft_put(d, f->store_key, store);
+	put_index(d, f->name_key, c->uuid);
+	put_index(d, f->public_key, c->uuid);
+	if (c->image.is_made) {
+		draft_same(d, f->file_key);
+		draft_put(d, request_key, request);
 	}
-	idem_write(&c->idem, d, c->image.uuid);
+	idem_write(&c->idem, d, c->uuid);
+	return 0;
 }
 
 static int image_create_fn(void *aux, struct draft *d, struct err *e)
 {
-	CLEANUP(image_store_done) struct image_store store = { 0 };
-	CLEANUP_STR char *store_key = NULL;
-	CLEANUP_STR char *name_key = NULL;
-	CLEANUP_STR char *public_key = NULL;
+	CLEANUP(found_done) struct found f = { 0 };
 	struct image_order *c = aux;
-	const char *name = c->input.name;
 	int r;
 
 	r = image_look_done(c, d, e);
+	if (r == 0)
+		r = look(c, d, &f, e);
 	if (r != 0)
 		return r;
-	jtab_copy(&image_jtab, &c->input, &c->image);
-	name_key = key_image_name(c->who->realm, c->who->name, name);
-	public_key = c->image.is_public ? key_image_public(name) : NULL;
-	r = look_name(d, name_key, c->uuid, "an", name, e);
-	if (r == 0)
-		r = look_name(d, public_key, c->uuid, "a public", name, e);
-	if (r == 0)
-		r = find_store(d, c->image.store, &store, &store_key, e);
-	if (r < 0 && e->kind == ERR_NOT_FOUND)
+	build(c, &f);
+	if (user_take(&f.user, user_quota(c->o, &f.user), &IMAGE_AMOUNTS, e) < 0)
+		return -1;
+	return write_all(c, d, &f, e);
+}
+
+/* The only store there is, when the order names none. */
+static int choose_store(struct orders *o, struct image_input *in, struct err *e)
+{
+	CLEANUP(kv_list_done) struct kv_list list = { 0 };
+	CLEANUP(buf_done) struct buf names = { 0 };
+
+	if (!str_is_empty(in->store))
+		return 0;
+	if (kv_range_page(o->kv, KEY_IMAGE_STORE, NULL, STORES_NAMED, 0, &list, e) != 0)
+		return -1;
+	for (size_t i = 0; i < list.len; i++)
+		buf_addf(&names, "%s%s", i > 0 ? ", " : "",
+			list.v[i].key + strlen(KEY_IMAGE_STORE));
+	if (list.len == 1) {
+		str_set(&in->store, buf_take(&names));
+		return 0;
+	}
+	if (list.len == 0)
 		return err_set_field(e, ERR_NOT_FOUND, "store",
-			"there is no image store \"%s\": register it first",
-			c->image.store);
-	if (r != 0)
-		return r;
-	image_write(c, d, &store, store_key, name_key, public_key);
-	return 0;
+			"there is no image store yet: an admin has to register one");
+	return err_set_field(e, ERR_INVALID, "store",
+		"say in which image store it is to be: %s%s", buf_str(&names),
+		list.has_more ? ", ..." : "");
 }
 
 int orders_image_create(struct orders *o, const struct who *who, json_t *body,
 	const char *idempotency_key, int64_t now, struct image *out, struct err *e)
 {
-	struct image_order c = { .o = o, .who = who };
+	struct image_order c = { .o = o, .who = who, .now = now };
 
-	if (need_admin(who, e) < 0)
-		return -1;
-	if (jtab_parse(&image_input_jtab, body, JTAB_INPUT, &c.input, e) < 0 ||
+	if (image_input_parse(body, who, o->conf.users_may_publish, &c.input, e) < 0 ||
+		choose_store(o, &c.input, e) < 0 ||
 		idem_init(o, who, "image", idempotency_key, body, now, &c.idem, e) < 0) {
 		image_order_done(&c);
 		return -1;
 	}
 	uuid_new(c.uuid);
-	c.input.uuid = xstrdup(c.uuid);
-	c.input.owner = xstrdup(who->name);
-	c.input.owner_realm = xstrdup(who->realm);
-	c.input.status = IMAGE_CREATED;
-	c.input.created = now;
 	return run(&c, image_create_fn, out, e);
 }
 
@@ -202,19 +297,18 @@ int orders_image_get(struct orders *o, const struct who *who, const char *ref,
 	return run(&c, image_get_fn, out, e) < 0 ? -1 : 0;
 }
 
-/* One that the asker may change. */
-static int find_own(struct image_order *c, struct draft *d, struct err *e)
+int find_own_image(const struct orders *o, struct draft *d, const struct who *who,
+	const char *ref, struct image *out, struct err *e)
 {
-	const struct image *im = &c->image;
-	int r = find_image(c->o, d, c->who, c->ref, &c->image, NULL, e);
+	int r = find_image(o, d, who, ref, out, NULL, e);
 
 	if (r != 0)
 		return r;
-	if (c->who->is_admin || (str_eq(im->owner, c->who->name) &&
-					str_eq(im->owner_realm, c->who->realm)))
+	if (who->is_admin ||
+		(str_eq(out->owner, who->name) && str_eq(out->owner_realm, who->realm)))
 		return 0;
 	return err_set(e, ERR_DENIED, "the public image \"%s\" is not yours to change",
-		im->name);
+		out->name);
 }
 
 static int image_patch_fn(void *aux, struct draft *d, struct err *e)
@@ -224,14 +318,15 @@ static int image_patch_fn(void *aux, struct draft *d, struct err *e)
 	bool was_public;
 	int r;
 
-	r = find_own(c, d, e);
+	r = find_own_image(c->o, d, c->who, c->ref, &c->image, e);
 	if (r != 0)
 		return r;
 	was_public = c->image.is_public;
 	if (jtab_patch(&image_patch_jtab, c->body, &c->image, e) < 0)
 		return -1;
 	public_key = key_image_public(c->image.name);
-	if (c->image.is_public && !c->who->is_admin)
+	if (c->image.is_public && !was_public && !c->who->is_admin &&
+		!c->o->conf.users_may_publish)
 		return err_set_field(
 			e, ERR_DENIED, "public", "only admins may make images public");
 	if (c->image.is_public && !was_public)
@@ -256,110 +351,4 @@ int orders_image_patch(struct orders *o, const struct who *who, const char *ref,
 	struct image_order c = { .o = o, .who = who, .ref = ref, .body = body };
 
 	return run(&c, image_patch_fn, out, e);
-}
-
-/* ---------------------------------------------------------------- deleting an image */
-
-static int image_status_fn(void *aux, struct draft *d, struct err *e)
-{
-	struct image_order *c = aux;
-	int r = find_own(c, d, e);
-
-	if (r != 0)
-		return r;
-	if (c->image.status == (int)c->status)
-		return DRAFT_AS_IT_IS;
-	if (c->image.status == IMAGE_TO_BE_CREATED)
-		return err_set(e, ERR_CONFLICT,
-			"the image \"%s\" is being made: wait until that has ended",
-			c->image.name);
-	c->image.status = (int)c->status;
-	put_image(c->o, d, &c->image);
-	return 0;
-}
-
-static int set_status(struct orders *o, const struct who *who, const char *ref,
-	enum image_status status, struct image *out, struct err *e)
-{
-	struct image_order c = { .o = o, .who = who, .ref = ref, .status = status };
-
-	return run(&c, image_status_fn, out, e);
-}
-
-static int image_delete_fn(void *aux, struct draft *d, struct err *e)
-{
-	CLEANUP_STR char *key = NULL;
-	CLEANUP_STR char *name_key = NULL;
-	CLEANUP_STR char *public_key = NULL;
-	struct image_order *c = aux;
-	int r;
-
-	r = find_own(c, d, e);
-	if (r < 0 && e->kind == ERR_NOT_FOUND && draft_is_doubtful(d))
-		return DRAFT_AS_IT_IS;
-	if (r != 0)
-		return r;
-	if (c->image.status != IMAGE_TO_BE_DELETED)
-		return err_set(e, ERR_CONFLICT,
-			"the image \"%s\" was changed while it was being deleted: try "
-			"again",
-			c->image.name);
-	key = key_image(c->o->keys, c->image.uuid);
-	name_key = key_image_name(c->image.owner_realm, c->image.owner, c->image.name);
-	draft_same(d, key);
-	draft_del(d, key);
-	draft_del(d, name_key);
-	if (c->image.is_public) {
-		public_key = key_image_public(c->image.name);
-		draft_del(d, public_key);
-	}
-	return 0;
-}
-
-static bool uses_image(void *aux, const struct vm *vm)
-{
-	return str_eq(vm->image_uuid, aux);
-}
-
-static int unused_check(struct orders *o, const struct image *im, struct err *e)
-{
-	int64_t n = 0;
-
-	if (count_vms(o, im->uuid, uses_image, im->uuid, &n, e) < 0)
-		return -1;
-	if (n == 0)
-		return 0;
-	return err_set(e, ERR_CONFLICT,
-		"the image \"%s\" is in use by %lld VM%s: delete %s first", im->name,
-		(long long)n, n == 1 ? "" : "s", n == 1 ? "it" : "them");
-}
-
-/*
- * A create compares the image's entry but does not write it. So the image becomes
- * TO_BE_DELETED first: what was ordered before that is counted afterwards, what is ordered
- * later is refused.
- */
-int orders_image_delete(
-	struct orders *o, const struct who *who, const char *ref, struct err *e)
-{
-	CLEANUP(image_done) struct image im = { 0 };
-	CLEANUP_STR char *uuid = NULL;
-	struct image_order c = { .o = o, .who = who };
-	enum image_status before;
-	struct err ignored;
-
-	if (orders_image_get(o, who, ref, &im, e) < 0)
-		return -1;
-	/* TO_BE_DELETED: an earlier call was cut short. */
-	before = im.status == IMAGE_TO_BE_DELETED ? IMAGE_CREATED : im.status;
-	if (set_status(o, who, ref, IMAGE_TO_BE_DELETED, &im, e) < 0)
-		return -1;
-	uuid = xstrdup(im.uuid);
-	if (unused_check(o, &im, e) < 0) {
-		if (set_status(o, who, uuid, before, &im, &ignored) < 0)
-			return err_wrap(e, "the image stays TO_BE_DELETED, and");
-		return -1;
-	}
-	c.ref = uuid;
-	return run(&c, image_delete_fn, NULL, e) < 0 ? -1 : 0;
 }

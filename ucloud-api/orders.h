@@ -17,6 +17,7 @@
 
 #include <jansson.h>
 
+#include "common/model/file.h"
 #include "common/model/host.h"
 #include "common/model/image.h"
 #include "common/model/keys.h"
@@ -29,11 +30,12 @@
 
 struct orders;
 
-enum { ORDER_AS_IT_IS = 2 };
+enum { ORDER_AS_IT_IS = 2, ORDER_IMAGE_GOES };
 
 struct orders_conf {
 	struct amounts quota; /* of users without one of their own */
 	struct vm_limits limits;
+	bool users_may_publish; /* their images: else only admins */
 };
 
 /* kv and keys are borrowed; conf is copied. */
@@ -80,7 +82,7 @@ int orders_host_delete(struct orders *o, const struct who *who, const char *name
 	struct err *e) MUST_USE;
 extern const struct jtab host_input_jtab, host_patch_jtab;
 
-/* ---- Images and image stores: registered by admins. */
+/* ---- Images, and image stores, which admins register. */
 int orders_store_create(struct orders *o, const struct who *who, json_t *body,
 	const char *idempotency_key, int64_t now, struct image_store *out,
 	struct err *e) MUST_USE;
@@ -89,6 +91,8 @@ int orders_store_get(struct orders *o, const struct who *who, const char *name,
 /* Refused while images are in it. */
 int orders_store_delete(struct orders *o, const struct who *who, const char *name,
 	struct err *e) MUST_USE;
+/* Of an uploaded file (TO_BE_CREATED), or (admins) of what is in a store (CREATED):
+ * image_input.h. */
 int orders_image_create(struct orders *o, const struct who *who, json_t *body,
 	const char *idempotency_key, int64_t now, struct image *out,
 	struct err *e) MUST_USE;
@@ -99,10 +103,19 @@ int orders_image_get(struct orders *o, const struct who *who, const char *ref,
 int orders_image_patch(struct orders *o, const struct who *who, const char *ref,
 	json_t *body, struct image *out, struct err *e) MUST_USE;
 /* Refused while VMs use it, with their number. New VMs cannot use it from the beginning of
- * this call on. */
-int orders_image_delete(
-	struct orders *o, const struct who *who, const char *ref, struct err *e) MUST_USE;
+ * this call on. 0: it is gone; ORDER_IMAGE_GOES: ucloud-image removes what is in the store and
+ * then the entry, which is in *out. */
+int orders_image_delete(struct orders *o, const struct who *who, const char *ref,
+	int64_t now, struct image *out, struct err *e) MUST_USE;
 extern const struct jtab image_input_jtab, image_patch_jtab, image_store_input_jtab;
+
+/* ---- Files. Others' are for admins; for others they are not found. */
+struct file_ref {
+	const char *owner, *realm; /* NULL: the asker's own */
+	const char *name;	   /* or uuid */
+};
+int orders_file_get(struct orders *o, const struct who *who, const struct file_ref *ref,
+	struct file *out, struct err *e) MUST_USE;
 
 /* ---- Users. An entry that does not exist yet reads as an empty one. */
 /* `use` and `quota` as they count: the default quota when the user has none of their own. */
@@ -118,14 +131,15 @@ int orders_ssh_key_del(struct orders *o, const struct who *who, const char *name
 	struct err *e) MUST_USE;
 extern const struct jtab quota_input_jtab;
 
-/* ---- Requests: by the uuid of their subject. */
+/* ---- Requests: by the uuid of their subject, a VM or an image. */
 int orders_request_get(struct orders *o, const struct who *who, const char *uuid,
 	struct request *out, struct err *e) MUST_USE;
 /* Admins only: tried again at once. */
 int orders_request_retry(struct orders *o, const struct who *who, const char *uuid,
 	struct request *out, struct err *e) MUST_USE;
-/* Admins only: the VM becomes ERROR, the request goes. */
+/* Admins only: the VM or the image becomes ERROR, the request goes. The one that it was is
+ * filled in, the other one's uuid stays NULL. */
 int orders_request_abort(struct orders *o, const struct who *who, const char *uuid,
-	int64_t now, struct vm *out, struct err *e) MUST_USE;
+	int64_t now, struct vm *vm, struct image *image, struct err *e) MUST_USE;
 
 #endif

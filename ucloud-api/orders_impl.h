@@ -32,6 +32,12 @@ int find_vm(const struct orders *o, struct draft *d, const struct who *who,
 	const char *ref, struct vm *out, char **key, struct err *e) MUST_USE;
 int find_image(const struct orders *o, struct draft *d, const struct who *who,
 	const char *ref, struct image *out, char **key, struct err *e) MUST_USE;
+/* One that the asker may change: ERR_DENIED for others' public ones. */
+int find_own_image(const struct orders *o, struct draft *d, const struct who *who,
+	const char *ref, struct image *out, struct err *e) MUST_USE;
+/* As orders_file_get(). */
+int find_file(const struct orders *o, struct draft *d, const struct who *who,
+	const struct file_ref *ref, struct file *out, char **key, struct err *e) MUST_USE;
 int find_host(const struct orders *o, struct draft *d, const char *name, struct host *out,
 	char **key, struct err *e) MUST_USE;
 int find_store(struct draft *d, const char *name, struct image_store *out, char **key,
@@ -50,7 +56,14 @@ char *user_text(const struct user *u, struct err *e);
 /* Compares with what was seen, and writes. */
 int put_vm(const struct orders *o, struct draft *d, const struct vm *vm,
 	struct err *e) MUST_USE;
+void put_image(const struct orders *o, struct draft *d, const struct image *im);
 int put_user(struct draft *d, const struct user *u, struct err *e) MUST_USE;
+
+/* The open request for an image, as find_request(); the image is one that the asker may
+ * change. */
+int find_image_request(const struct orders *o, struct draft *d, const struct who *who,
+	const char *uuid, struct image *image, struct request *out, char **key,
+	struct err *e) MUST_USE;
 
 /* The quota that counts for a user. */
 const struct amounts *user_quota(const struct orders *o, const struct user *u);

@@ -1,103 +1,155 @@
 /*
  * Orders for requests: look, try again, give up.
  */
-#include <assert.h>
-
 #include "common/base/buf.h"
 #include "ucloud-api/orders_impl.h"
 
 struct request_order {
 	struct orders *o;
 	const struct who *who;
-	const char *uuid; /* of the VM */
+	const char *uuid; /* of the VM or the image */
 	int64_t now;
-	struct request request; /* of the last run */
-	struct vm vm;		/* likewise */
+	/* Of the last run. */
+	struct request request;
+	bool is_image;
+	struct vm vm;
+	struct image image;
 };
+
+/* Where the request is open. */
+struct place {
+	struct slots slots; /* of a VM */
+	struct slot *open;
+	char *image_key; /* of an image */
+};
+
+static void place_done(struct place *p)
+{
+	slots_done(&p->slots);
+	free(p->image_key);
+}
+
+static const char *place_key(const struct place *p)
+{
+	return p->image_key ? p->image_key : p->open->key;
+}
 
 static void request_order_done(struct request_order *c)
 {
 	request_done(&c->request);
 	vm_done(&c->vm);
+	image_done(&c->image);
 }
 
-/* The VM, and where its request is open. */
-static int find_open(struct request_order *c, struct draft *d, struct slots *s,
-	struct slot **open, struct err *e)
+static int no_request(const struct request_order *c, struct err *e)
+{
+	return err_set(e, ERR_NOT_FOUND, "no request is open for %s", c->uuid);
+}
+
+static int find_of_vm(
+	struct request_order *c, struct draft *d, struct place *p, struct err *e)
+{
+	int r = slots_look(c->o, d, &c->vm, &p->slots, e);
+
+	if (r != 0)
+		return r;
+	p->open = slots_open(&p->slots);
+	if (!p->open)
+		return no_request(c, e);
+	jtab_copy(&request_jtab, &p->open->request, &c->request);
+	return 0;
+}
+
+/* The VM or the image, and where its request is open. */
+static int find_open(
+	struct request_order *c, struct draft *d, struct place *p, struct err *e)
 {
 	int r;
 
 	if (uuid_check(c->uuid, e) < 0)
 		return -1;
+	c->is_image = false;
 	r = find_vm(c->o, d, c->who, c->uuid, &c->vm, NULL, e);
 	if (r == 0)
-		r = slots_look(c->o, d, &c->vm, s, e);
-	if (r < 0 && e->kind == ERR_NOT_FOUND)
-		return err_set(e, ERR_NOT_FOUND, "no request is open for %s", c->uuid);
-	if (r != 0)
+		return find_of_vm(c, d, p, e);
+	if (r > 0 || e->kind != ERR_NOT_FOUND)
 		return r;
-	*open = slots_open(s);
-	if (!*open)
-		return err_set(e, ERR_NOT_FOUND, "no request is open for %s", c->uuid);
-	jtab_copy(&request_jtab, &(*open)->request, &c->request);
-	return 0;
+	c->is_image = true;
+	return find_image_request(
+		c->o, d, c->who, c->uuid, &c->image, &c->request, &p->image_key, e);
 }
 
 static int get_fn(void *aux, struct draft *d, struct err *e)
 {
-	CLEANUP(slots_done) struct slots s = { 0 };
-	struct slot *open = NULL;
-	int r = find_open(aux, d, &s, &open, e);
+	CLEANUP(place_done) struct place p = { 0 };
+	int r = find_open(aux, d, &p, e);
 
 	return r == 0 ? DRAFT_AS_IT_IS : r;
 }
 
 static int retry_fn(void *aux, struct draft *d, struct err *e)
 {
-	CLEANUP(slots_done) struct slots s = { 0 };
+	CLEANUP(place_done) struct place p = { 0 };
 	CLEANUP_STR char *text = NULL;
 	struct request_order *c = aux;
-	struct slot *open = NULL;
-	int r = find_open(c, d, &s, &open, e);
+	int r = find_open(c, d, &p, e);
 
 	if (r != 0)
 		return r;
-	assert(open);
 	if (c->request.attempts == 0 && c->request.not_before == 0)
 		return DRAFT_AS_IT_IS;
 	c->request.attempts = c->request.not_before = 0;
 	text = request_format(&c->request);
-	slot_same(d, open);
-	draft_put(d, open->key, text);
+	draft_same(d, place_key(&p));
+	draft_put(d, place_key(&p), text);
 	return 0;
+}
+
+static int abort_image(struct request_order *c, struct draft *d, const struct place *p)
+{
+	c->image.status = IMAGE_ERROR;
+	c->image.progress = 0;
+	str_set(&c->image.reason,
+		xasprintf("%s aborted by %s@%s", request_type_names[c->request.type],
+			c->who->name, c->who->realm));
+	draft_same(d, p->image_key);
+	draft_del(d, p->image_key);
+	put_image(c->o, d, &c->image);
+	return 0;
+}
+
+/* The outcome of an earlier try is not known: did it do it? */
+static bool is_aborted(const struct request_order *c)
+{
+	return c->is_image ? c->image.uuid && c->image.status == IMAGE_ERROR
+			   : c->vm.uuid && c->vm.status == VM_ERROR;
 }
 
 static int abort_fn(void *aux, struct draft *d, struct err *e)
 {
-	CLEANUP(slots_done) struct slots s = { 0 };
+	CLEANUP(place_done) struct place p = { 0 };
 	struct request_order *c = aux;
-	struct slot *open = NULL;
-	int r = find_open(c, d, &s, &open, e);
+	int r = find_open(c, d, &p, e);
 
-	if (r < 0 && e->kind == ERR_NOT_FOUND && draft_is_doubtful(d) &&
-		c->vm.status == VM_ERROR)
+	if (r < 0 && e->kind == ERR_NOT_FOUND && draft_is_doubtful(d) && is_aborted(c))
 		return DRAFT_AS_IT_IS;
 	if (r != 0)
 		return r;
-	assert(open);
-	if (c->request.type == REQ_DELETE_VM)
+	if (c->request.type == REQ_DELETE_VM || c->request.type == REQ_DELETE_IMAGE)
 		return err_set(e, ERR_CONFLICT,
-			"DeleteVM cannot be aborted: what it has removed would be "
-			"missed");
+			"%s cannot be aborted: what it has removed would be missed",
+			request_type_names[c->request.type]);
+	if (c->is_image)
+		return abort_image(c, d, &p);
 	vm_log(&c->vm, c->now, "%s aborted by %s@%s", request_type_names[c->request.type],
 		c->who->name, c->who->realm);
 	vm_move(&c->vm, VM_ERROR);
-	slot_close(d, open);
+	slot_close(d, p.open);
 	return put_vm(c->o, d, &c->vm, e);
 }
 
 static int run(struct request_order *c, order_fn *fn, struct request *out,
-	struct vm *vm_out, struct err *e)
+	struct vm *vm_out, struct image *image_out, struct err *e)
 {
 	int r = order_run(c->o->kv, fn, c, false, e);
 
@@ -106,10 +158,15 @@ static int run(struct request_order *c, order_fn *fn, struct request *out,
 		*out = c->request;
 		c->request = (struct request){ 0 };
 	}
-	if (r >= 0 && vm_out) {
+	if (r >= 0 && vm_out && !c->is_image) {
 		vm_done(vm_out);
 		*vm_out = c->vm;
 		c->vm = (struct vm){ 0 };
+	}
+	if (r >= 0 && image_out && c->is_image) {
+		image_done(image_out);
+		*image_out = c->image;
+		c->image = (struct image){ 0 };
 	}
 	request_order_done(c);
 	return r == DRAFT_AS_IT_IS ? ORDER_AS_IT_IS : r;
@@ -120,7 +177,7 @@ int orders_request_get(struct orders *o, const struct who *who, const char *uuid
 {
 	struct request_order c = { .o = o, .who = who, .uuid = uuid };
 
-	return run(&c, get_fn, out, NULL, e) < 0 ? -1 : 0;
+	return run(&c, get_fn, out, NULL, NULL, e) < 0 ? -1 : 0;
 }
 
 int orders_request_retry(struct orders *o, const struct who *who, const char *uuid,
@@ -130,15 +187,15 @@ int orders_request_retry(struct orders *o, const struct who *who, const char *uu
 
 	if (need_admin(who, e) < 0)
 		return -1;
-	return run(&c, retry_fn, out, NULL, e);
+	return run(&c, retry_fn, out, NULL, NULL, e);
 }
 
 int orders_request_abort(struct orders *o, const struct who *who, const char *uuid,
-	int64_t now, struct vm *out, struct err *e)
+	int64_t now, struct vm *vm, struct image *image, struct err *e)
 {
 	struct request_order c = { .o = o, .who = who, .uuid = uuid, .now = now };
 
 	if (need_admin(who, e) < 0)
 		return -1;
-	return run(&c, abort_fn, NULL, out, e);
+	return run(&c, abort_fn, NULL, vm, image, e);
 }

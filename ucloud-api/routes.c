@@ -96,9 +96,13 @@ const struct route api_routes[] = {
 	{ "GET", "/v1/user", call_me, ROUTE_USER, "Oneself: keys, quota and its use",
 		.out = &user_jtab, .status = 200 },
 
-	{ "POST", IMAGES, call_image_create, ROUTE_ADMIN, "Register an image",
-		"Of a file that is in its store already.", ROUTE_BODY, &image_input_jtab,
-		&image_jtab, .status = 201, .is_create = true },
+	{ "POST", IMAGES, call_image_create, ROUTE_USER, "Make an image of a file",
+		"Accepted when it answers; `GET /v1/images/{image}?wait=CREATED` tells "
+		"when it can be used. Admins may also register what is in a store "
+		"already, with `path` and `format` instead of `file`: that is made at "
+		"once (201).",
+		ROUTE_BODY, &image_input_jtab, &image_jtab, .status = 202,
+		.is_create = true },
 	{ "GET", IMAGES, call_image_list, ROUTE_USER, "List one's own and public images",
 		.out = &image_jtab, .out_list = "images", .status = 200,
 		.query = page_query },
@@ -108,7 +112,10 @@ const struct route api_routes[] = {
 		.body_kind = ROUTE_BODY, .in = &image_patch_jtab, .out = &image_jtab,
 		.status = 200 },
 	{ "DELETE", IMAGE, call_image_delete, ROUTE_USER, "Delete an image",
-		"Refused while VMs use it. Its file stays in the store.", .status = 204 },
+		"Refused while VMs use it. Of one that was made of a file everything is "
+		"removed, then its entry; of one that was registered only the entry, at "
+		"once (204).",
+		.out = &image_jtab, .status = 202 },
 	{ "POST", STORES, call_store_create, ROUTE_ADMIN, "Register an image store",
 		.body_kind = ROUTE_BODY, .in = &image_store_input_jtab,
 		.out = &image_store_jtab, .status = 201, .is_create = true },
@@ -121,15 +128,18 @@ const struct route api_routes[] = {
 		"Refused while images are in it.", .status = 204 },
 
 	{ "GET", REQUESTS, call_request_list, ROUTE_USER, "List open requests",
-		"Those for one's own VMs; admins get all.", .out = &request_jtab,
-		.out_list = "requests", .status = 200, .query = request_query },
-	{ "GET", REQUEST, call_request_show, ROUTE_USER, "Show the open request of a VM",
-		"By the VM's uuid.", .out = &request_jtab, .status = 200 },
+		"Those for one's own VMs and images; admins get all.",
+		.out = &request_jtab, .out_list = "requests", .status = 200,
+		.query = request_query },
+	{ "GET", REQUEST, call_request_show, ROUTE_USER,
+		"Show the open request for a VM or an image", "By its uuid.",
+		.out = &request_jtab, .status = 200 },
 	{ "POST", REQUEST "/retry", call_request_retry, ROUTE_ADMIN,
 		"Try a request again at once", .out = &request_jtab, .status = 200 },
 	{ "POST", REQUEST "/abort", call_request_abort, ROUTE_ADMIN, "Give up a request",
-		"Its VM becomes ERROR. DeleteVM cannot be aborted.", .out = &vm_jtab,
-		.status = 200 },
+		"Its VM (or image, which is then answered) becomes ERROR. DeleteVM and "
+		"DeleteImage cannot be aborted.",
+		.out = &vm_jtab, .status = 200 },
 
 	{ "POST", HOSTS, call_host_create, ROUTE_ADMIN, "Register a host",
 		.body_kind = ROUTE_BODY, .in = &host_input_jtab, .out = &host_jtab,

@@ -91,6 +91,26 @@ static int look_new(struct vm_create *c, struct draft *d, struct found *f, struc
 		"you have a VM named \"%s\" already: choose another name", c->in.name);
 }
 
+static int image_usable_check(const struct image *im, struct err *e)
+{
+	switch (im->status) {
+	case IMAGE_CREATED:
+		return 0;
+	case IMAGE_TO_BE_CREATED:
+		return err_set_field(e, ERR_CONFLICT, "image",
+			"the image \"%s\" is still being made (%lld %%)", im->name,
+			(long long)im->progress);
+	case IMAGE_ERROR:
+		return err_set_field(e, ERR_CONFLICT, "image",
+			"the image \"%s\" could not be made: %.300s", im->name,
+			im->reason ? im->reason : "");
+	default:
+		return err_set_field(e, ERR_CONFLICT, "image",
+			"the image \"%s\" cannot be used: its status is %s", im->name,
+			image_status_names[im->status]);
+	}
+}
+
 static int look_image(
 	struct vm_create *c, struct draft *d, struct found *f, struct err *e)
 {
@@ -105,10 +125,8 @@ static int look_image(
 	if (uuid_check(c->in.image, NULL) < 0)
 		f->own_image_key =
 			key_image_name(c->who->realm, c->who->name, c->in.image);
-	if (f->image.status != IMAGE_CREATED)
-		return err_set_field(e, ERR_CONFLICT, "image",
-			"the image \"%s\" cannot be used: its status is %s",
-			f->image.name, image_status_names[f->image.status]);
+	if (image_usable_check(&f->image, e) < 0)
+		return -1;
 	r = find_store(d, f->image.store, &f->store, &f->store_key, e);
 	if (r < 0 && e->kind == ERR_NOT_FOUND)
 		return err_set_field(e, ERR_CONFLICT, "image",

@@ -29,7 +29,7 @@ static void test_order(void **state)
 {
 	struct fake_etcd *etcd = fake_etcd_new();
 	struct kv *kv = kv_fake_open(etcd);
-	struct orders_conf conf = { .quota = { 9, 9, 9999, 99 },
+	struct orders_conf conf = { .quota = { 9, 9, 9999, 99, .images = 9 },
 		.limits = { 9, 9999, 99 } };
 	struct who who = { "anna", "demo", false };
 	CLEANUP(keys_done) struct keys keys = { 0 };

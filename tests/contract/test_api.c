@@ -173,7 +173,7 @@ static void configure(void)
 	strv_add(&w.conf.listen, "[::1]:0");
 	strv_add(&w.conf.realm_allowed, "users");
 	strv_copy(&w.conf.etcd.url, &etcd->url);
-	w.conf.quota = (struct amounts){ 1000, 1000, 1000000, 10000 };
+	w.conf.quota = (struct amounts){ 1000, 1000, 1000000, 10000, .images = 1000 };
 	if (api_conf_check(&w.conf, &e) < 0)
 		fail_msg("%s", e.msg);
 }

@@ -7,6 +7,7 @@
 
 #include "common/model/host.h"
 #include "ucloud-api/auth.h"
+#include "ucloud-api/image_input.h"
 #include "ucloud-api/orders.h"
 #include "ucloud-api/otp_client.h"
 #include "ucloud-api/route.h"
@@ -72,12 +73,17 @@ static void fuzz_store(json_t *json)
 
 static void fuzz_image(json_t *json)
 {
+	static const struct who who = { "root", "ungleich-admin", true };
+	CLEANUP(image_input_done) struct image_input in = { 0 };
 	CLEANUP(image_done) struct image image = { 0 }, again = { 0 };
 	CLEANUP_STR char *text = NULL;
 	struct err e;
 
-	if (jtab_parse(&image_input_jtab, json, JTAB_INPUT, &image, &e) < 0)
+	if (image_input_parse(json, &who, false, &in, &e) < 0)
 		return;
+	image_input_build(&in, &image);
+	if (str_is_empty(image.store)) /* the only one there is */
+		str_set(&image.store, xstrdup("store"));
 	image.uuid = xstrdup(UUID);
 	image.owner = xstrdup("alice");
 	image.owner_realm = xstrdup("users");

@@ -93,7 +93,8 @@ void move_image(struct sim *s)
 	struct err e = { 0 };
 	int r;
 	if (sim_chance(s, 40)) {
-		r = orders_image_delete(n->orders, &sim_admin, "other", &e);
+		r = orders_image_delete(
+			n->orders, &sim_admin, "other", s->now / 1000, &im, &e);
 		note("image delete", "other", r, &e);
 	} else {
 		json_t *body = json_pack("{s:s, s:s, s:s, s:s, s:b}", "name", "other",
@@ -121,8 +122,8 @@ void move_request(struct sim *s)
 		v->may_fail = true;
 		v->expect = SIM_ANY;
 	}
-	int r = is_abort ? orders_request_abort(
-				   n->orders, &sim_admin, v->uuid, s->now / 1000, &vm, &e)
+	int r = is_abort ? orders_request_abort(n->orders, &sim_admin, v->uuid,
+				   s->now / 1000, &vm, NULL, &e)
 			 : orders_request_retry(n->orders, &sim_admin, v->uuid, &req, &e);
 	note(is_abort ? "abort" : "retry", v->uuid, r, &e);
 	sim_answered(n, r);

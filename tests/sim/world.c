@@ -41,7 +41,7 @@ static void node_start(struct node *n)
 		.grace_sec = SIM_GRACE_SEC,
 		.lease_ttl_sec = 10,
 		.deadline_sec = 86400 };
-	struct orders_conf oc = { .quota = { 50, 100, 200000, 2000 },
+	struct orders_conf oc = { .quota = { 50, 100, 200000, 2000, .images = 50 },
 		.limits = { 64, 65536, 1000 } };
 	if (n->kind == NODE_HOST)
 		host_start(n);
@@ -209,7 +209,7 @@ static void add_network(struct sim *s)
 static void sim_furnish(struct sim *s)
 {
 	struct err e;
-	struct orders_conf oc = { .quota = { 1, 1, 1, 1 },
+	struct orders_conf oc = { .quota = { 1, 1, 1, 1, .images = 50 },
 		.limits = { 64, 65536, 1000 } };
 	struct orders *o = orders_new(s->god, &s->keys, &oc);
 	for (unsigned i = 0; i < SIM_HOSTS; i++) {

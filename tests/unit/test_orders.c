@@ -29,7 +29,7 @@ static const struct who alice = { "alice", "users", false };
 static const struct who bob = { "bob", "users", false };
 
 static const struct orders_conf conf = {
-	.quota = { .vms = 5, .cpu = 8, .ram_mib = 8192, .disk_gib = 100 },
+	.quota = { .vms = 5, .cpu = 8, .ram_mib = 8192, .disk_gib = 100, .images = 5 },
 	.limits = { .max_cpu = 4, .max_ram_mib = 4096, .max_disk_gib = 50 },
 };
 
@@ -55,6 +55,14 @@ static void fail_write(struct world *w, int n, int kind)
 	w->n_writes = 0;
 	w->fault_at = n;
 	w->fault_kind = kind;
+}
+
+static int delete_image(
+	struct orders *o, const struct who *who, const char *ref, struct err *e)
+{
+	CLEANUP(image_done) struct image im = { 0 };
+
+	return orders_image_delete(o, who, ref, NOW, &im, e);
 }
 
 static void make_store_and_image(struct world *w)
@@ -471,7 +479,7 @@ static void test_create_beside_another_process(void **state)
 	assert_int_equal(orders_vm_create(other, &alice, b, NULL, NOW, &vm, &e), 0);
 	assert_int_equal(orders_vm_create(w->orders, &alice, c, NULL, NOW, &vm, &e), 0);
 	assert_use(w, &alice, 3, 3);
-	assert_int_equal(orders_image_delete(other, &admin, "debian", &e), -1);
+	assert_int_equal(delete_image(other, &admin, "debian", &e), -1);
 	assert_int_equal(e.kind, ERR_CONFLICT);
 	assert_non_null(strstr(e.msg, "3 VMs"));
 	/* The image is usable again, and its entry was changed. */
@@ -814,7 +822,7 @@ static void test_images(void **state)
 	assert_int_equal(
 		orders_image_patch(w->orders, &admin, "mine", public, &im, &e), 0);
 	assert_int_equal(orders_image_get(w->orders, &alice, "mine", &im, &e), 0);
-	assert_int_equal(orders_image_delete(w->orders, &alice, "mine", &e), -1);
+	assert_int_equal(delete_image(w->orders, &alice, "mine", &e), -1);
 	assert_int_equal(e.kind, ERR_DENIED);
 	assert_int_equal(
 		orders_image_create(w->orders, &other_admin, twin, NULL, NOW, &im, &e),
@@ -823,8 +831,8 @@ static void test_images(void **state)
 	assert_int_equal(orders_store_delete(w->orders, &admin, "local", &e), -1);
 	assert_int_equal(e.kind, ERR_CONFLICT);
 	assert_non_null(strstr(e.msg, "2 images"));
-	assert_int_equal(orders_image_delete(w->orders, &admin, "mine", &e), 0);
-	assert_int_equal(orders_image_delete(w->orders, &admin, "debian", &e), 0);
+	assert_int_equal(delete_image(w->orders, &admin, "mine", &e), 0);
+	assert_int_equal(delete_image(w->orders, &admin, "debian", &e), 0);
 	assert_int_equal(count(w, KEY_IMAGE_PUBLIC), 0);
 	assert_int_equal(count(w, KEY_IMAGE_NAME), 0);
 	assert_int_equal(orders_store_delete(w->orders, &admin, "local", &e), 0);
@@ -838,10 +846,10 @@ static void test_image_delete_cut_short(void **state)
 	struct err e = { 0 };
 
 	fail_write(w, 2, 1);
-	assert_int_equal(orders_image_delete(w->orders, &admin, "debian", &e), -1);
+	assert_int_equal(delete_image(w->orders, &admin, "debian", &e), -1);
 	fail_write(w, 0, 0);
 	refuse(w, "{\"name\":\"a\",\"image\":\"debian\"}", ERR_CONFLICT, "image");
-	assert_int_equal(orders_image_delete(w->orders, &admin, "debian", &e), 0);
+	assert_int_equal(delete_image(w->orders, &admin, "debian", &e), 0);
 }
 
 static void test_requests(void **state)
@@ -859,13 +867,13 @@ static void test_requests(void **state)
 	assert_int_equal(
 		orders_request_retry(w->orders, &admin, vm.uuid, &r, &e), ORDER_AS_IT_IS);
 	assert_int_equal(
-		orders_request_abort(w->orders, &admin, vm.uuid, NOW, &vm, &e), 0);
+		orders_request_abort(w->orders, &admin, vm.uuid, NOW, &vm, NULL, &e), 0);
 	assert_int_equal(vm.status, VM_ERROR);
 	assert_int_equal(orders_request_get(w->orders, &alice, vm.uuid, &r, &e), -1);
 	assert_int_equal(e.kind, ERR_NOT_FOUND);
 	assert_int_equal(orders_vm_delete(w->orders, &alice, vm.uuid, NOW, &vm, &e), 0);
 	assert_int_equal(
-		orders_request_abort(w->orders, &admin, vm.uuid, NOW, &vm, &e), -1);
+		orders_request_abort(w->orders, &admin, vm.uuid, NOW, &vm, NULL, &e), -1);
 	assert_int_equal(e.kind, ERR_CONFLICT);
 }
 

@@ -1,0 +1,220 @@
+/*
+ * Deleting images.
+ *
+ * A create of a VM compares the image's entry but does not write it. So an image that VMs may
+ * use becomes TO_BE_DELETED first: what was ordered before that is counted afterwards, what is
+ * ordered later is refused. Then one that was registered goes at once; of one that was made
+ * ucloud-image removes what is in the store, and then the entry.
+ */
+#include <string.h>
+
+#include "common/base/buf.h"
+#include "common/base/log.h"
+#include "ucloud-api/orders_impl.h"
+
+struct image_delete {
+	struct orders *o;
+	const struct who *who;
+	const char *ref;
+	int64_t now;
+	enum image_status status; /* to set */
+	struct image image;	  /* of the last run */
+};
+
+static int run(struct image_delete *c, order_fn *fn, struct image *out, struct err *e)
+{
+	int r = order_run(c->o->kv, fn, c, false, e);
+
+	if (r >= 0) {
+		image_done(out);
+		*out = c->image;
+		c->image = (struct image){ 0 };
+	}
+	image_done(&c->image);
+	return r;
+}
+
+static int find(struct image_delete *c, struct draft *d, struct err *e)
+{
+	return find_own_image(c->o, d, c->who, c->ref, &c->image, e);
+}
+
+static int set_status_fn(void *aux, struct draft *d, struct err *e)
+{
+	struct image_delete *c = aux;
+	int r = find(c, d, e);
+
+	if (r != 0)
+		return r;
+	if (c->image.status == (int)c->status)
+		return DRAFT_AS_IT_IS;
+	c->image.status = (int)c->status;
+	put_image(c->o, d, &c->image);
+	return 0;
+}
+
+static int set_status(struct orders *o, const struct who *who, const char *uuid,
+	enum image_status status, struct image *out, struct err *e)
+{
+	struct image_delete c = { .o = o, .who = who, .ref = uuid, .status = status };
+
+	return run(&c, set_status_fn, out, e);
+}
+
+/* ---------------------------------------------------------------- registered ones */
+
+static int give_back(struct image_delete *c, struct draft *d, struct user *u,
+	bool *is_used, struct err *e)
+{
+	const struct image *im = &c->image;
+	int r = find_user(d, im->owner_realm, im->owner, c->now, u, NULL, e);
+
+	*is_used = r == 0 && u->use.images > 0;
+	if (*is_used)
+		user_give_back(u, &IMAGE_AMOUNTS);
+	else if (r == 0)
+		log_debug("an image was never counted image=%s owner=%s", im->uuid,
+			im->owner);
+	return r;
+}
+
+static int forget_fn(void *aux, struct draft *d, struct err *e)
+{
+	CLEANUP(user_done) struct user user = { 0 };
+	CLEANUP_STR char *key = NULL;
+	CLEANUP_STR char *name_key = NULL;
+	CLEANUP_STR char *public_key = NULL;
+	struct image_delete *c = aux;
+	bool is_used = false;
+	int r = find(c, d, e);
+
+	if (r < 0 && e->kind == ERR_NOT_FOUND && draft_is_doubtful(d))
+		return DRAFT_AS_IT_IS;
+	if (r == 0)
+		r = give_back(c, d, &user, &is_used, e);
+	if (r != 0)
+		return r;
+	if (c->image.status != IMAGE_TO_BE_DELETED)
+		return err_set(e, ERR_CONFLICT,
+			"the image \"%s\" was changed while it was being deleted: try "
+			"again",
+			c->image.name);
+	if (is_used && put_user(d, &user, e) < 0)
+		return -1;
+	key = key_image(c->o->keys, c->image.uuid);
+	name_key = key_image_name(c->image.owner_realm, c->image.owner, c->image.name);
+	draft_same(d, key);
+	draft_del(d, key);
+	draft_del(d, name_key);
+	if (c->image.is_public) {
+		public_key = key_image_public(c->image.name);
+		draft_del(d, public_key);
+	}
+	return 0;
+}
+
+/* ---------------------------------------------------------------- made ones */
+
+/* Is DeleteImage open already? 0, DRAFT_MORE, DRAFT_AS_IT_IS. */
+static int look_request(
+	struct draft *d, const char *key, struct request *r, struct err *e)
+{
+	int found = find_request(d, key, r, e);
+
+	if (found == DRAFT_AS_IT_IS) /* none is open */
+		return 0;
+	if (found == 0 && r->type == REQ_DELETE_IMAGE)
+		return DRAFT_AS_IT_IS;
+	return found;
+}
+
+static int order_fn_of_made(void *aux, struct draft *d, struct err *e)
+{
+	CLEANUP(request_done) struct request open = { 0 };
+	CLEANUP_STR char *key = NULL;
+	CLEANUP_STR char *text = NULL;
+	struct image_delete *c = aux;
+	int r = find(c, d, e);
+
+	if (r != 0)
+		return r;
+	key = key_request_image(c->o->keys, c->image.uuid);
+	r = look_request(d, key, &open, e);
+	if (r != 0)
+		return r;
+	/* Made meanwhile: VMs may have been ordered. */
+	if (c->image.status == IMAGE_CREATED)
+		return err_set(e, ERR_CONFLICT,
+			"the image \"%s\" was changed while it was being deleted: try "
+			"again",
+			c->image.name);
+	c->image.status = IMAGE_TO_BE_DELETED;
+	put_image(c->o, d, &c->image);
+	text = request_new(REQ_DELETE_IMAGE, c->image.uuid, NULL, c->now, 0);
+	draft_same(d, key);
+	draft_put(d, key, text);
+	return 0;
+}
+
+/* ---------------------------------------------------------------- all */
+
+static bool uses_image(void *aux, const struct vm *vm)
+{
+	return str_eq(vm->image_uuid, aux);
+}
+
+static int unused_check(struct orders *o, const struct image *im, struct err *e)
+{
+	int64_t n = 0;
+
+	if (count_vms(o, im->uuid, uses_image, im->uuid, &n, e) < 0)
+		return -1;
+	if (n == 0)
+		return 0;
+	return err_set(e, ERR_CONFLICT,
+		"the image \"%s\" is in use by %lld VM%s: delete %s first", im->name,
+		(long long)n, n == 1 ? "" : "s", n == 1 ? "it" : "them");
+}
+
+/* No VM may use it from here on; those that do are counted. */
+static int close_image(
+	struct orders *o, const struct who *who, struct image *im, struct err *e)
+{
+	CLEANUP_STR char *uuid = xstrdup(im->uuid);
+	struct err ignored;
+
+	if (set_status(o, who, uuid, IMAGE_TO_BE_DELETED, im, e) < 0)
+		return -1;
+	if (unused_check(o, im, e) == 0)
+		return 0;
+	if (set_status(o, who, uuid, IMAGE_CREATED, im, &ignored) < 0)
+		return err_wrap(e, "the image stays TO_BE_DELETED, and");
+	return -1;
+}
+
+int orders_image_delete(struct orders *o, const struct who *who, const char *ref,
+	int64_t now, struct image *out, struct err *e)
+{
+	CLEANUP(image_done) struct image im = { 0 };
+	CLEANUP_STR char *uuid = NULL;
+	struct image_delete c = { .o = o, .who = who, .now = now };
+	int r;
+
+	if (orders_image_get(o, who, ref, &im, e) < 0)
+		return -1;
+	uuid = xstrdup(im.uuid);
+	c.ref = uuid;
+	/* TO_BE_DELETED: an earlier call was cut short, perhaps before the VMs were counted.
+	 * In other states no VM can use it. */
+	if (im.status == IMAGE_CREATED || im.status == IMAGE_TO_BE_DELETED) {
+		CLEANUP(image_done) struct image closed = { 0 };
+
+		jtab_copy(&image_jtab, &im, &closed);
+		if (close_image(o, who, &closed, e) < 0)
+			return -1;
+	}
+	r = run(&c, im.is_made ? order_fn_of_made : forget_fn, out, e);
+	if (r < 0)
+		return -1;
+	return im.is_made ? ORDER_IMAGE_GOES : 0;
+}
