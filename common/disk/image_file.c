@@ -140,6 +140,36 @@ static int check_raw(const struct image *im, const struct image_header *h, struc
 	return 0;
 }
 
+/* Of one that was made, size_bytes is what it takes; it is raw, and as long as the disk. */
+static int check_size(const struct image *im, int64_t file_size, struct err *e)
+{
+	int64_t size = im->is_made ? im->virtual_bytes : im->size_bytes;
+
+	if (size <= 0 || size == file_size)
+		return 0;
+	return err_set(e, ERR_INVALID,
+		"the file of image \"%s\" has %jd bytes, not the %jd it had when it was "
+		"%s: it was changed, or not copied to the end",
+		im->name, (intmax_t)file_size, (intmax_t)size,
+		im->is_made ? "made" : "registered");
+}
+
+/* What we made ourselves is raw, whatever a guest's disk looks like. */
+static int read_image(int fd, const struct image *im, struct image_header *h,
+	int64_t *file_size, struct err *e)
+{
+	struct stat st;
+
+	if (!im->is_made || im->format != IMAGE_RAW)
+		return image_header_read(fd, h, file_size, e);
+	if (fstat(fd, &st) != 0)
+		return err_errno(e, errno, "it cannot be read");
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, ERR_INVALID, "it is not a regular file");
+	h->virtual_bytes = *file_size = st.st_size;
+	return 0;
+}
+
 int image_file_check(
 	int dir_fd, const struct image *im, int64_t *virtual_bytes, struct err *e)
 {
@@ -151,13 +181,10 @@ int image_file_check(
 
 	if (fd < 0)
 		return refuse_open(im, errno, e);
-	if (image_header_read(fd, &h, &file_size, e) != 0)
+	if (read_image(fd, im, &h, &file_size, e) != 0)
 		return err_wrap(e, "image \"%s\" cannot be used", im->name);
-	if (im->size_bytes > 0 && im->size_bytes != file_size)
-		return err_set(e, ERR_INVALID,
-			"the file of image \"%s\" has %jd bytes, not the %jd it had when "
-			"it was registered: it was changed, or not copied to the end",
-			im->name, (intmax_t)file_size, (intmax_t)im->size_bytes);
+	if (check_size(im, file_size, e) != 0)
+		return -1;
 	rc = im->format == IMAGE_QCOW2 ? check_qcow2(im, &h, e) : check_raw(im, &h, e);
 	if (rc == 0)
 		*virtual_bytes = h.virtual_bytes;

@@ -18,6 +18,7 @@ enum {
 	AT_L1_OFFSET = 40,
 	AT_REFCOUNT_OFFSET = 48,
 	AT_REFCOUNT_CLUSTERS = 56,
+	AT_N_SNAPSHOTS = 60,
 	V2_SIZE = 72,
 	/* Version 3 only. */
 	AT_INCOMPATIBLE = 72,
@@ -177,6 +178,7 @@ static int read_qcow2(
 	out->has_backing_file =
 		be64(b, AT_BACKING_OFFSET) != 0 || be32(b, AT_BACKING_SIZE) != 0;
 	out->is_encrypted = be32(b, AT_CRYPT_METHOD) != 0;
+	out->n_snapshots = be32(b, AT_N_SNAPSHOTS);
 	return version == 3 ? read_version3(b, out, e)
 			    : read_extensions(b, V2_SIZE, out, e);
 }

@@ -20,6 +20,7 @@ struct image_header {
 	int has_data_file;
 	int is_encrypted;
 	int is_corrupt; /* marked so */
+	unsigned n_snapshots;
 };
 
 /* file_size is the whole file's. ERR_INVALID for a qcow2 that is malformed. */

@@ -36,6 +36,23 @@ static char *replace_all(const char *text, const char *from, const char *to)
 	return buf_take(&b);
 }
 
+/* Names of files that are not ours to tell: what is quoted and begins with "/". */
+static char *hide_paths(const char *text)
+{
+	struct buf b = { 0 };
+	const char *hit;
+
+	while ((hit = strstr(text, "'/"))) {
+		size_t len = strcspn(hit + 1, "'");
+
+		buf_add(&b, text, (size_t)(hit - text));
+		buf_add_str(&b, "a file");
+		text = hit + 1 + len + (hit[1 + len] == '\'');
+	}
+	buf_add_str(&b, text);
+	return buf_take(&b);
+}
+
 /* The first line without the program's and our paths' names. */
 static char *reason_of(const char *text, const char *path, const char *backing)
 {
@@ -45,7 +62,8 @@ static char *reason_of(const char *text, const char *path, const char *backing)
 
 	if (backing)
 		str_set(&line, replace_all(line, backing, "the image"));
-	short_path = replace_all(line, path, "the disk");
+	str_set(&line, replace_all(line, path, "the disk"));
+	short_path = hide_paths(line);
 	s = short_path;
 	if (str_has_prefix(s, "qemu-img: "))
 		s += strlen("qemu-img: ");
