@@ -55,6 +55,8 @@ static const struct conf_opt opts[] = {
 		.help = "RAM in MiB, likewise", .min = 0, .max = 1000000000 },
 	{ "quota_disk_gib", CONF_INT, AT(quota.disk_gib), 0, .def = "1000", .meta = "GIB",
 		.help = "disk space in GiB, likewise", .min = 0, .max = 1000000000 },
+	{ "quota_snapshots", CONF_INT, AT(quota.snapshots), 0, .def = "50", .meta = "N",
+		.help = "snapshots of VMs, likewise", .min = 0, .max = 1000000 },
 	{ "quota_images", CONF_INT, AT(quota.images), 0, .def = "50", .meta = "N",
 		.help = "images, likewise", .min = 0, .max = 1000000 },
 	{ "quota_file_gib", CONF_INT, AT(quota.file_gib), 0, .def = "200", .meta = "GIB",

@@ -12,6 +12,11 @@
 route_fn call_vm_create, call_vm_list, call_vm_show, call_vm_patch, call_vm_delete,
 	call_vm_start, call_vm_stop, call_vm_reboot, call_vm_explain, call_vm_console;
 
+/* disk_calls.c */
+route_fn call_disk_attach, call_disk_list, call_disk_patch, call_disk_detach;
+route_fn call_snapshot_create, call_snapshot_list, call_snapshot_restore,
+	call_snapshot_delete;
+
 /* admin_calls.c */
 route_fn call_host_create, call_host_list, call_host_show, call_host_patch,
 	call_host_delete, call_host_drain, call_host_undrain;
@@ -39,6 +44,9 @@ int call_flag(struct call *c, const char *name, bool *out, struct err *e) MUST_U
 int call_user_ref(struct call *c, const char *param, const char *value, char **name,
 	char **realm, struct err *e) MUST_USE;
 
+/* The VM of the path, in ?owner='s name space when that is there. The caller's. */
+char *call_vm_ref(struct call *c);
+
 /* Each answers and ends the call. */
 enum route_result answer_json(struct call *c, int status, json_t *json); /* takes json */
 enum route_result answer_entry(
@@ -48,6 +56,7 @@ enum route_result answer_entry(
 enum route_result answer_made(struct call *c, int order, int status, const char *path,
 	const char *id, json_t *json);
 enum route_result answer_list(struct call *c, const char *name, struct list_page *p);
+enum route_result answer_vm(struct call *c, int status, const struct vm *vm);
 enum route_result answer_nothing(struct call *c); /* 204 */
 
 #endif

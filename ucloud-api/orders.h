@@ -66,6 +66,31 @@ int orders_vm_patch(struct orders *o, const struct who *who, const char *ref,
 	json_t *body, int64_t now, struct vm *out, struct err *e) MUST_USE;
 extern const struct jtab vm_patch_jtab;
 
+/*
+ * ---- Disks and snapshots of a VM that is RUNNING or STOPPED: ChangeVM. *out is the VM.
+ * ERR_CONFLICT while another request is open for it.
+ */
+/* body {"size_gib", "class"}. */
+int orders_disk_attach(struct orders *o, const struct who *who, const char *ref,
+	json_t *body, const char *idempotency_key, int64_t now, struct vm *out,
+	struct err *e) MUST_USE;
+/* body {"size_gib": larger} or, for admins, {"flatten": true}. */
+int orders_disk_patch(struct orders *o, const struct who *who, const char *ref,
+	int64_t index, json_t *body, int64_t now, struct vm *out, struct err *e) MUST_USE;
+/* Its content is lost. */
+int orders_disk_detach(struct orders *o, const struct who *who, const char *ref,
+	int64_t index, int64_t now, struct vm *out, struct err *e) MUST_USE;
+/* body (may be NULL) {"name", "description"}; without a name it is the time. */
+int orders_snapshot_create(struct orders *o, const struct who *who, const char *ref,
+	json_t *body, const char *idempotency_key, int64_t now, struct vm *out,
+	struct err *e) MUST_USE;
+/* Of a VM that is STOPPED. */
+int orders_snapshot_restore(struct orders *o, const struct who *who, const char *ref,
+	const char *name, int64_t now, struct vm *out, struct err *e) MUST_USE;
+int orders_snapshot_delete(struct orders *o, const struct who *who, const char *ref,
+	const char *name, int64_t now, struct vm *out, struct err *e) MUST_USE;
+extern const struct jtab disk_patch_jtab, snapshot_input_jtab;
+
 /* ---- Hosts: admins only. */
 int orders_host_create(struct orders *o, const struct who *who, json_t *body,
 	const char *idempotency_key, int64_t now, struct host *out,

@@ -125,6 +125,27 @@ static bool is_aborted(const struct request_order *c)
 			   : c->vm.uuid && c->vm.status == VM_ERROR;
 }
 
+/* Its host has looked into the VM's disks already: it is the one that can undo what is not
+ * done. It tries once more, and then does. */
+static int abort_change(
+	struct request_order *c, struct draft *d, const struct slot *open, struct err *e)
+{
+	CLEANUP_STR char *text = NULL;
+
+	if (c->request.deadline && c->request.deadline <= c->now)
+		return DRAFT_AS_IT_IS;
+	c->request.deadline = c->now;
+	c->request.attempts = c->request.not_before = 0;
+	text = request_format(&c->request);
+	vm_log(&c->vm, c->now, "%s aborted by %s@%s: what is not done is undone",
+		request_type_names[c->request.type], c->who->name, c->who->realm);
+	if (put_vm(c->o, d, &c->vm, e) < 0)
+		return -1;
+	slot_same(d, open);
+	draft_put(d, open->key, text);
+	return 0;
+}
+
 static int abort_fn(void *aux, struct draft *d, struct err *e)
 {
 	CLEANUP(place_done) struct place p = { 0 };
@@ -141,6 +162,8 @@ static int abort_fn(void *aux, struct draft *d, struct err *e)
 			request_type_names[c->request.type]);
 	if (c->is_image)
 		return abort_image(c, d, &p);
+	if (c->request.type == REQ_CHANGE_VM)
+		return abort_change(c, d, p.open, e);
 	vm_log(&c->vm, c->now, "%s aborted by %s@%s", request_type_names[c->request.type],
 		c->who->name, c->who->realm);
 	vm_move(&c->vm, VM_ERROR);

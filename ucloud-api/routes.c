@@ -30,17 +30,21 @@ static const struct route_query vm_show_query[] = { OWNER,
 		  "when it is in ERROR; 504 when the time is up" },
 	{ "timeout", "seconds to wait, 0 to 300 (default 60)" }, { 0 } };
 
-#define VMS	 "/v1/vms"
-#define VM	 VMS "/{vm}"
-#define HOSTS	 "/v1/hosts"
-#define HOST	 HOSTS "/{host}"
-#define IMAGES	 "/v1/images"
-#define IMAGE	 IMAGES "/{image}"
-#define STORES	 "/v1/image_stores"
-#define STORE	 STORES "/{store}"
-#define REQUESTS "/v1/requests"
-#define REQUEST	 REQUESTS "/{uuid}"
-#define USER	 "/v1/users/{user}"
+#define VMS	  "/v1/vms"
+#define VM	  VMS "/{vm}"
+#define DISKS	  VM "/disks"
+#define DISK	  DISKS "/{index}"
+#define SNAPSHOTS VM "/snapshots"
+#define SNAPSHOT  SNAPSHOTS "/{snapshot}"
+#define HOSTS	  "/v1/hosts"
+#define HOST	  HOSTS "/{host}"
+#define IMAGES	  "/v1/images"
+#define IMAGE	  IMAGES "/{image}"
+#define STORES	  "/v1/image_stores"
+#define STORE	  STORES "/{store}"
+#define REQUESTS  "/v1/requests"
+#define REQUEST	  REQUESTS "/{uuid}"
+#define USER	  "/v1/users/{user}"
 
 const struct route api_routes[] = {
 	{ "POST", "/v1/session", call_session_create, ROUTE_USER, "Open a session",
@@ -84,6 +88,38 @@ const struct route api_routes[] = {
 		"The end of the serial console's output",
 		"Asked of the VM's host; 504 when that does not answer within 10 s.",
 		.out = &console_jtab, .status = 200, .query = owner_query },
+
+	{ "GET", DISKS, call_disk_list, ROUTE_USER, "List the disks of a VM",
+		.out = &vm_disk_jtab, .out_list = "disks", .status = 200,
+		.query = owner_query },
+	{ "POST", DISKS, call_disk_attach, ROUTE_USER, "Give a VM another disk",
+		"Of a VM that is RUNNING (its guest sees it at once) or STOPPED. It is "
+		"there when `GET /v1/requests/{uuid}` finds no request any more.",
+		ROUTE_BODY, &vm_disk_input_jtab, &vm_jtab, .status = 202,
+		.query = owner_query, .is_create = true },
+	{ "PATCH", DISK, call_disk_patch, ROUTE_USER, "Grow a disk",
+		"Its guest sees it at once; it never shrinks.", ROUTE_BODY,
+		&disk_patch_jtab, &vm_jtab, .status = 202, .query = owner_query },
+	{ "DELETE", DISK, call_disk_detach, ROUTE_USER,
+		"Take a disk from a VM and remove it",
+		"Its content is lost. A guest that runs must let go of it. Not disk 0.",
+		.out = &vm_jtab, .status = 202, .query = owner_query },
+	{ "GET", SNAPSHOTS, call_snapshot_list, ROUTE_USER, "List the snapshots of a VM",
+		.out = &vm_snapshot_jtab, .out_list = "snapshots", .status = 200,
+		.query = owner_query },
+	{ "POST", SNAPSHOTS, call_snapshot_create, ROUTE_USER,
+		"Make a snapshot of a VM's disks",
+		"Of all of them at one moment, while it is RUNNING or STOPPED. It can be "
+		"used when its `state` is `ready`.",
+		ROUTE_MAY_BODY, &snapshot_input_jtab, &vm_jtab, .status = 202,
+		.query = owner_query, .is_create = true },
+	{ "POST", SNAPSHOT "/restore", call_snapshot_restore, ROUTE_USER,
+		"Make a VM's disks what they were",
+		"Only of a STOPPED VM. What was written since is lost; disks that are "
+		"newer than the snapshot stay as they are.",
+		.out = &vm_jtab, .status = 202, .query = owner_query },
+	{ "DELETE", SNAPSHOT, call_snapshot_delete, ROUTE_USER, "Delete a snapshot",
+		.out = &vm_jtab, .status = 202, .query = owner_query },
 
 	{ "POST", "/v1/ssh-keys", call_key_add, ROUTE_USER, "Store an SSH public key",
 		"New VMs get all stored keys, unless their order names some.", ROUTE_BODY,

@@ -50,15 +50,14 @@ static const struct jtab_field console_fields[] = {
 };
 const struct jtab console_jtab = { "console", sizeof(struct console), console_fields };
 
-/* The VM of the path, in ?owner='s name space when that is there. The caller's. */
-static char *vm_ref(struct call *c)
+char *call_vm_ref(struct call *c)
 {
 	const char *owner = httpd_query(c->req, "owner");
 
 	return owner ? xasprintf("%s:%s", owner, c->params[0]) : xstrdup(c->params[0]);
 }
 
-static enum route_result answer_vm(struct call *c, int status, const struct vm *vm)
+enum route_result answer_vm(struct call *c, int status, const struct vm *vm)
 {
 	return answer_json(c, status, vm_json(vm));
 }
@@ -149,7 +148,7 @@ static enum route_result wait_for(
 enum route_result call_vm_show(struct call *c, struct err *e)
 {
 	CLEANUP(vm_done) struct vm vm = { 0 };
-	CLEANUP_STR char *ref = vm_ref(c);
+	CLEANUP_STR char *ref = call_vm_ref(c);
 	const char *wait = httpd_query(c->req, "wait");
 	int r, want = 0;
 
@@ -170,7 +169,7 @@ enum route_result call_vm_show(struct call *c, struct err *e)
 enum route_result call_vm_patch(struct call *c, struct err *e)
 {
 	CLEANUP(vm_done) struct vm vm = { 0 };
-	CLEANUP_STR char *ref = vm_ref(c);
+	CLEANUP_STR char *ref = call_vm_ref(c);
 
 	if (orders_vm_patch(c->api->orders, &c->who, ref, c->body, c->now, &vm, e) < 0)
 		return ROUTE_FAILED;
@@ -180,7 +179,7 @@ enum route_result call_vm_patch(struct call *c, struct err *e)
 enum route_result call_vm_delete(struct call *c, struct err *e)
 {
 	CLEANUP(vm_done) struct vm vm = { 0 };
-	CLEANUP_STR char *ref = vm_ref(c);
+	CLEANUP_STR char *ref = call_vm_ref(c);
 
 	if (orders_vm_delete(c->api->orders, &c->who, ref, c->now, &vm, e) < 0)
 		return ROUTE_FAILED;
@@ -200,7 +199,7 @@ static int read_force(struct call *c, bool *is_force, struct err *e)
 enum route_result call_vm_start(struct call *c, struct err *e)
 {
 	CLEANUP(vm_done) struct vm vm = { 0 };
-	CLEANUP_STR char *ref = vm_ref(c);
+	CLEANUP_STR char *ref = call_vm_ref(c);
 	bool is_force;
 	int r;
 
@@ -213,7 +212,7 @@ enum route_result call_vm_start(struct call *c, struct err *e)
 enum route_result call_vm_stop(struct call *c, struct err *e)
 {
 	CLEANUP(vm_done) struct vm vm = { 0 };
-	CLEANUP_STR char *ref = vm_ref(c);
+	CLEANUP_STR char *ref = call_vm_ref(c);
 	bool is_force;
 	int r;
 
@@ -226,7 +225,7 @@ enum route_result call_vm_stop(struct call *c, struct err *e)
 enum route_result call_vm_reboot(struct call *c, struct err *e)
 {
 	CLEANUP(vm_done) struct vm vm = { 0 };
-	CLEANUP_STR char *ref = vm_ref(c);
+	CLEANUP_STR char *ref = call_vm_ref(c);
 	bool is_force;
 	int r;
 
@@ -241,7 +240,7 @@ enum route_result call_vm_reboot(struct call *c, struct err *e)
 enum route_result call_vm_explain(struct call *c, struct err *e)
 {
 	CLEANUP(vm_done) struct vm vm = { 0 };
-	CLEANUP_STR char *ref = vm_ref(c);
+	CLEANUP_STR char *ref = call_vm_ref(c);
 
 	if (orders_vm_get(c->api->orders, &c->who, ref, &vm, e) < 0)
 		return ROUTE_FAILED;
@@ -274,7 +273,7 @@ static void console_end(struct api *api)
 enum route_result call_vm_console(struct call *c, struct err *e)
 {
 	CLEANUP(vm_done) struct vm vm = { 0 };
-	CLEANUP_STR char *ref = vm_ref(c);
+	CLEANUP_STR char *ref = call_vm_ref(c);
 	json_t *json = NULL;
 	const char *host;
 	int r;

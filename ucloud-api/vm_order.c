@@ -6,20 +6,7 @@
 #include <string.h>
 
 #include "common/base/buf.h"
-#include "ucloud-api/orders_impl.h"
-
-struct vm_order {
-	struct orders *o;
-	const struct who *who;
-	const char *ref;
-	int64_t now;
-	bool is_force;
-	json_t *body;	   /* of a change */
-	int64_t boot;	   /* that a reboot ordered, in an earlier run */
-	struct vm vm;	   /* of the last run */
-	bool was_found;	   /* in some run */
-	bool is_host_dead; /* where it is, or has its disks; in the last run */
-};
+#include "ucloud-api/vm_order.h"
 
 static void vm_order_done(struct vm_order *c)
 {
@@ -41,8 +28,7 @@ static int look_host(struct vm_order *c, struct draft *d)
 	return r == DRAFT_MORE ? DRAFT_MORE : 0;
 }
 
-/* The VM, its host, and what is open for it. */
-static int look(struct vm_order *c, struct draft *d, struct slots *s, struct err *e)
+int vm_order_look(struct vm_order *c, struct draft *d, struct slots *s, struct err *e)
 {
 	int r;
 
@@ -61,7 +47,7 @@ static bool is_open_for(const struct slot *s, enum request_type type)
 	return s->is_open && s->request.type == (int)type;
 }
 
-static int not_while(
+int vm_order_not_while(
 	const struct vm *vm, const char *what, const char *hint, struct err *e)
 {
 	return err_set(e, ERR_CONFLICT,
@@ -69,16 +55,17 @@ static int not_while(
 		vm_status_names[vm->status], hint);
 }
 
-static int not_with_open(
+int vm_order_is_busy(
 	const struct vm *vm, const char *what, const struct slot *s, struct err *e)
 {
 	return err_set(e, ERR_CONFLICT,
-		"the VM \"%s\" cannot be %s now: its request %s is still open", vm->name,
-		what, request_type_names[s->request.type]);
+		"the VM \"%s\" cannot be %s now: it is busy with %s; wait until that is "
+		"done "
+		"(\"request show\" tells how far it is)",
+		vm->name, what, request_type_names[s->request.type]);
 }
 
-/* One request stands at `to`, none anywhere else. */
-static void order_at(struct vm_order *c, struct draft *d, const struct slots *s,
+void vm_order_at(struct vm_order *c, struct draft *d, const struct slots *s,
 	const struct slot *to, enum request_type type)
 {
 	const struct slot *all[] = { &s->host, &s->disk_host, &s->scheduler };
@@ -93,6 +80,7 @@ static void order_at(struct vm_order *c, struct draft *d, const struct slots *s,
 		else
 			slot_close(d, all[i]);
 	}
+	r.deadline = type == REQ_CHANGE_VM ? c->now + REQUEST_CHANGE_SEC : 0;
 	r.uuid = c->vm.uuid;
 	r.hostname = to == &s->host	   ? c->vm.hostname
 		     : to == &s->disk_host ? c->vm.disk_host
@@ -102,8 +90,7 @@ static void order_at(struct vm_order *c, struct draft *d, const struct slots *s,
 	free(text);
 }
 
-/* by: the host that is to carry it out, NULL none. */
-static int save(struct vm_order *c, struct draft *d, const char *what, const char *by,
+int vm_order_save(struct vm_order *c, struct draft *d, const char *what, const char *by,
 	struct err *e)
 {
 	const struct who *who = c->who;
@@ -128,9 +115,9 @@ static int start_by_scheduler(
 	c->vm.want = VM_WANT_RUNNING;
 	c->vm.n_crashes = 0;
 	vm_move(&c->vm, VM_REQUESTED_START);
-	if (save(c, d, "start", NULL, e) < 0)
+	if (vm_order_save(c, d, "start", NULL, e) < 0)
 		return -1;
-	order_at(c, d, s, &s->scheduler, REQ_SCHEDULE_VM);
+	vm_order_at(c, d, s, &s->scheduler, REQ_SCHEDULE_VM);
 	return 0;
 }
 
@@ -143,9 +130,9 @@ static int start_by_host(
 	c->vm.boot++; /* a domain that went off before this order does not count */
 	if (c->vm.status == VM_ERROR)
 		vm_move(&c->vm, VM_SCHEDULED);
-	if (save(c, d, "start", c->vm.hostname, e) < 0)
+	if (vm_order_save(c, d, "start", c->vm.hostname, e) < 0)
 		return -1;
-	order_at(c, d, s, &s->host, REQ_START_VM);
+	vm_order_at(c, d, s, &s->host, REQ_START_VM);
 	return 0;
 }
 
@@ -156,19 +143,20 @@ static int start_fn(void *aux, struct draft *d, struct err *e)
 	const struct slot *open;
 	int r;
 
-	r = look(c, d, &s, e);
+	r = vm_order_look(c, d, &s, e);
 	if (r != 0)
 		return r;
 	open = slots_open(&s);
 	switch ((enum vm_status)c->vm.status) {
 	case VM_REQUESTED_SHUTDOWN:
-		return not_while(&c->vm, "started", "wait until it is STOPPED", e);
+		return vm_order_not_while(
+			&c->vm, "started", "wait until it is STOPPED", e);
 	case VM_REQUESTED_DELETE:
-		return not_while(&c->vm, "started", "it is being removed", e);
+		return vm_order_not_while(&c->vm, "started", "it is being removed", e);
 	case VM_STOPPED:
 	case VM_ERROR:
 		if (open)
-			return not_with_open(&c->vm, "started", open, e);
+			return vm_order_is_busy(&c->vm, "started", open, e);
 		break;
 	case VM_KILLED:
 		if (open)
@@ -187,12 +175,13 @@ static int stop_at_host(
 	struct vm_order *c, struct draft *d, const struct slots *s, struct err *e)
 {
 	if (is_open_for(&s->host, REQ_DELETE_VM))
-		return not_with_open(&c->vm, "stopped", &s->host, e);
+		return vm_order_is_busy(&c->vm, "stopped", &s->host, e);
 	c->vm.want = VM_WANT_STOPPED;
 	vm_move(&c->vm, VM_REQUESTED_SHUTDOWN);
-	if (save(c, d, c->is_force ? "forced stop" : "stop", c->vm.hostname, e) < 0)
+	if (vm_order_save(c, d, c->is_force ? "forced stop" : "stop", c->vm.hostname, e) <
+		0)
 		return -1;
-	order_at(c, d, s, &s->host, REQ_STOP_VM);
+	vm_order_at(c, d, s, &s->host, REQ_STOP_VM);
 	return 0;
 }
 
@@ -203,10 +192,10 @@ static int stop_waiting(
 	const struct slot *open = slots_open(s);
 
 	if (open && open->request.type == REQ_DELETE_VM)
-		return not_with_open(&c->vm, "stopped", open, e);
+		return vm_order_is_busy(&c->vm, "stopped", open, e);
 	c->vm.want = VM_WANT_STOPPED;
 	vm_move(&c->vm, VM_STOPPED);
-	if (save(c, d, "stop", NULL, e) < 0)
+	if (vm_order_save(c, d, "stop", NULL, e) < 0)
 		return -1;
 	slot_close(d, &s->scheduler);
 	slot_same(d, &s->disk_host);
@@ -219,16 +208,17 @@ static int stop_fn(void *aux, struct draft *d, struct err *e)
 	struct vm_order *c = aux;
 	int r;
 
-	r = look(c, d, &s, e);
+	r = vm_order_look(c, d, &s, e);
 	if (r != 0)
 		return r;
 	switch ((enum vm_status)c->vm.status) {
 	case VM_STOPPED:
 		return DRAFT_AS_IT_IS;
 	case VM_REQUESTED_DELETE:
-		return not_while(&c->vm, "stopped", "it is being removed", e);
+		return vm_order_not_while(&c->vm, "stopped", "it is being removed", e);
 	case VM_REQUESTED_MIGRATE:
-		return not_while(&c->vm, "stopped", "wait until it has moved", e);
+		return vm_order_not_while(
+			&c->vm, "stopped", "wait until it has moved", e);
 	case VM_REQUESTED_SHUTDOWN:
 		if (is_open_for(&s.host, REQ_STOP_VM) &&
 			(s.host.request.is_force || !c->is_force))
@@ -250,20 +240,22 @@ static int reboot_fn(void *aux, struct draft *d, struct err *e)
 	const struct slot *open;
 	int r;
 
-	r = look(c, d, &s, e);
+	r = vm_order_look(c, d, &s, e);
 	if (r != 0)
 		return r;
 	if (draft_is_doubtful(d) && c->boot && c->vm.boot >= c->boot)
 		return DRAFT_AS_IT_IS;
 	if (c->vm.status != VM_RUNNING)
-		return not_while(&c->vm, "rebooted", "only a RUNNING one can", e);
+		return vm_order_not_while(
+			&c->vm, "rebooted", "only a RUNNING one can", e);
 	open = slots_open(&s);
 	if (open)
-		return not_with_open(&c->vm, "rebooted", open, e);
+		return vm_order_is_busy(&c->vm, "rebooted", open, e);
 	c->boot = ++c->vm.boot;
-	if (save(c, d, c->is_force ? "forced reboot" : "reboot", c->vm.hostname, e) < 0)
+	if (vm_order_save(c, d, c->is_force ? "forced reboot" : "reboot", c->vm.hostname,
+		    e) < 0)
 		return -1;
-	order_at(c, d, &s, &s.host, REQ_REBOOT_VM);
+	vm_order_at(c, d, &s, &s.host, REQ_REBOOT_VM);
 	return 0;
 }
 
@@ -276,7 +268,7 @@ static int delete_fn(void *aux, struct draft *d, struct err *e)
 	const struct slot *to;
 	int r;
 
-	r = look(c, d, &s, e);
+	r = vm_order_look(c, d, &s, e);
 	if (r < 0 && e->kind == ERR_NOT_FOUND && draft_is_doubtful(d) && c->was_found)
 		return DRAFT_AS_IT_IS;
 	if (r != 0)
@@ -286,13 +278,13 @@ static int delete_fn(void *aux, struct draft *d, struct err *e)
 		return DRAFT_AS_IT_IS;
 	c->vm.want = VM_WANT_STOPPED;
 	vm_move(&c->vm, VM_REQUESTED_DELETE);
-	if (save(c, d, "deletion",
+	if (vm_order_save(c, d, "deletion",
 		    to == &s.host	 ? c->vm.hostname
 		    : to == &s.disk_host ? c->vm.disk_host
 					 : NULL,
 		    e) < 0)
 		return -1;
-	order_at(c, d, &s, to, REQ_DELETE_VM);
+	vm_order_at(c, d, &s, to, REQ_DELETE_VM);
 	return 0;
 }
 
@@ -335,24 +327,40 @@ static int patch_check(const struct vm_order *c, const struct vm *vm,
 			"ram_mib: at most %lld MiB are possible here",
 			(long long)limits->max_ram_mib);
 	if (old->status != VM_STOPPED)
-		return not_while(old, "resized", "stop it first", e);
+		return vm_order_not_while(old, "resized", "stop it first", e);
 	return 0;
 }
 
-/* The user's use follows the VM's size. */
-static int patch_use(struct vm_order *c, struct draft *d, const struct vm *old,
+static int64_t above(int64_t a, int64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+/* What a has more than b. */
+static struct amounts more_than(const struct amounts *a, const struct amounts *b)
+{
+	return (struct amounts){
+		.cpu = above(a->cpu, b->cpu),
+		.ram_mib = above(a->ram_mib, b->ram_mib),
+		.disk_gib = above(a->disk_gib, b->disk_gib),
+		.snapshots = above(a->snapshots, b->snapshots),
+	};
+}
+
+int vm_order_use(struct vm_order *c, struct draft *d, const struct vm *before,
 	struct user *user, struct err *e)
 {
-	struct amounts before = vm_amounts(old), after = vm_amounts(&c->vm);
+	struct amounts old = vm_amounts(before), new = vm_amounts(&c->vm);
+	struct amounts more = more_than(&new, &old), less = more_than(&old, &new);
 	int r;
 
-	if (memcmp(&before, &after, sizeof(before)) == 0)
+	if (memcmp(&old, &new, sizeof(old)) == 0)
 		return 0;
-	r = find_user(d, old->owner_realm, old->owner, c->now, user, NULL, e);
+	r = find_user(d, before->owner_realm, before->owner, c->now, user, NULL, e);
 	if (r != 0)
 		return r;
-	user_give_back(user, &before);
-	return user_take(user, user_quota(c->o, user), &after, e);
+	user_give_back(user, &less);
+	return user_take(user, user_quota(c->o, user), &more, e);
 }
 
 static int patch_name(struct vm_order *c, struct draft *d, const struct vm *old,
@@ -386,7 +394,7 @@ static int patch_write(struct vm_order *c, struct draft *d, const struct user *u
 {
 	if (user->name && put_user(d, user, e) < 0)
 		return -1;
-	if (save(c, d, "change", NULL, e) < 0)
+	if (vm_order_save(c, d, "change", NULL, e) < 0)
 		return -1;
 	if (new_name_key) {
 		draft_same(d, new_name_key);
@@ -406,7 +414,7 @@ static int patch_fn(void *aux, struct draft *d, struct err *e)
 	struct vm_order *c = aux;
 	int r;
 
-	r = look(c, d, &s, e);
+	r = vm_order_look(c, d, &s, e);
 	if (r != 0)
 		return r;
 	vm_copy(&c->vm, &old);
@@ -416,16 +424,16 @@ static int patch_fn(void *aux, struct draft *d, struct err *e)
 	if (vm_is_same(&c->vm, &old))
 		return DRAFT_AS_IT_IS;
 	if (old.status == VM_REQUESTED_DELETE)
-		return not_while(&old, "changed", "it is being removed", e);
+		return vm_order_not_while(&old, "changed", "it is being removed", e);
 	r = patch_name(c, d, &old, &old_key, &new_key, e);
 	if (r == 0)
-		r = patch_use(c, d, &old, &user, e);
+		r = vm_order_use(c, d, &old, &user, e);
 	return r ? r : patch_write(c, d, &user, old_key, new_key, e);
 }
 
 /* ---------------------------------------------------------------- all of them */
 
-static int run(struct vm_order *c, order_fn *fn, struct vm *out, struct err *e)
+int vm_order_run(struct vm_order *c, order_fn *fn, struct vm *out, struct err *e)
 {
 	int r = order_run(c->o->kv, fn, c, false, e);
 
@@ -451,7 +459,7 @@ int orders_vm_get(struct orders *o, const struct who *who, const char *ref,
 {
 	struct vm_order c = { .o = o, .who = who, .ref = ref };
 
-	return run(&c, get_fn, out, e) < 0 ? -1 : 0;
+	return vm_order_run(&c, get_fn, out, e) < 0 ? -1 : 0;
 }
 
 int orders_vm_start(struct orders *o, const struct who *who, const char *ref, int64_t now,
@@ -459,7 +467,7 @@ int orders_vm_start(struct orders *o, const struct who *who, const char *ref, in
 {
 	struct vm_order c = { .o = o, .who = who, .ref = ref, .now = now };
 
-	return run(&c, start_fn, out, e);
+	return vm_order_run(&c, start_fn, out, e);
 }
 
 int orders_vm_stop(struct orders *o, const struct who *who, const char *ref,
@@ -469,7 +477,7 @@ int orders_vm_stop(struct orders *o, const struct who *who, const char *ref,
 		.o = o, .who = who, .ref = ref, .now = now, .is_force = is_force
 	};
 
-	return run(&c, stop_fn, out, e);
+	return vm_order_run(&c, stop_fn, out, e);
 }
 
 int orders_vm_reboot(struct orders *o, const struct who *who, const char *ref,
@@ -479,7 +487,7 @@ int orders_vm_reboot(struct orders *o, const struct who *who, const char *ref,
 		.o = o, .who = who, .ref = ref, .now = now, .is_force = is_force
 	};
 
-	return run(&c, reboot_fn, out, e);
+	return vm_order_run(&c, reboot_fn, out, e);
 }
 
 int orders_vm_delete(struct orders *o, const struct who *who, const char *ref,
@@ -487,7 +495,7 @@ int orders_vm_delete(struct orders *o, const struct who *who, const char *ref,
 {
 	struct vm_order c = { .o = o, .who = who, .ref = ref, .now = now };
 
-	return run(&c, delete_fn, out, e);
+	return vm_order_run(&c, delete_fn, out, e);
 }
 
 int orders_vm_patch(struct orders *o, const struct who *who, const char *ref,
@@ -495,5 +503,5 @@ int orders_vm_patch(struct orders *o, const struct who *who, const char *ref,
 {
 	struct vm_order c = { .o = o, .who = who, .ref = ref, .now = now, .body = body };
 
-	return run(&c, patch_fn, out, e);
+	return vm_order_run(&c, patch_fn, out, e);
 }

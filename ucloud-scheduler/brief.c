@@ -28,19 +28,6 @@ char *labels_text(json_t *labels)
 	return buf_take(&out);
 }
 
-bool vm_was_placed(const struct vm *vm)
-{
-	if (vm_has_host(vm) || !str_is_empty(vm->disk_host))
-		return true;
-	if (vm->last_start || vm->n_crashes)
-		return true;
-	const struct vm_log_line *line = vm->log.v;
-	for (size_t i = 0; i < vm->log.len; i++)
-		if (line[i].text && str_has_prefix(line[i].text, BRIEF_PLACED_ON))
-			return true;
-	return false;
-}
-
 bool vm_waits_for_host(const struct vm *vm)
 {
 	return !vm_has_host(vm) &&

@@ -8,9 +8,6 @@
 
 #include "common/model/vm.h"
 
-/* The log line of a placement begins with this: a VM that has one may own disks. */
-#define BRIEF_PLACED_ON "placed on "
-
 struct vm_brief {
 	int64_t cpu, ram_mib, disk_gib;
 	int status; /* enum vm_status */
@@ -33,7 +30,6 @@ struct vm_brief *brief_new(const struct vm *vm, const char *value);
 void brief_free(struct vm_brief *b);
 /* Is it in a state in which the scheduler looks for a host (whatever it wants)? */
 bool brief_is_waiting(const struct vm_brief *b);
-bool vm_was_placed(const struct vm *vm);
 bool vm_waits_for_host(const struct vm *vm);
 
 /* For struct cache_class. */

@@ -56,7 +56,7 @@ static void set_place(const struct order *o, struct vm *vm, int64_t now)
 		str_set(&vm->disk_host, xstrdup(o->host));
 	str_set(&vm->why, xstrdup(o->why));
 	vm_move(vm, VM_SCHEDULED);
-	vm_log(vm, now, BRIEF_PLACED_ON "%s", o->host);
+	vm_log(vm, now, VM_PLACED_ON "%s", o->host);
 }
 
 /* What the VM's entry becomes. */

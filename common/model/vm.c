@@ -487,6 +487,20 @@ bool vm_has_changes(const struct vm *vm)
 	return false;
 }
 
+bool vm_was_placed(const struct vm *vm)
+{
+	const struct vm_log_line *line = vm->log.v;
+
+	if (vm_has_host(vm) || !str_is_empty(vm->disk_host))
+		return true;
+	if (vm->last_start || vm->n_crashes)
+		return true;
+	for (size_t i = 0; i < vm->log.len; i++)
+		if (line[i].text && str_has_prefix(line[i].text, VM_PLACED_ON))
+			return true;
+	return false;
+}
+
 int64_t vm_disk_gib(const struct vm *vm)
 {
 	int64_t sum = 0;

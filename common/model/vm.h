@@ -160,6 +160,10 @@ void vm_drop_snapshot(struct vm *vm, const char *name);
 /* Is there something that ChangeVM has to do: a disk leaving or to be flattened, a snapshot
  * that is not ready? (Sizes and new disks do not show in the entry.) */
 bool vm_has_changes(const struct vm *vm);
+/* It has, or once had, a host: there may be disks of it. */
+bool vm_was_placed(const struct vm *vm);
+/* The log line of a placement begins with this. */
+#define VM_PLACED_ON "placed on "
 /* Sum over its disks, leaving ones too. */
 int64_t vm_disk_gib(const struct vm *vm);
 /* Does a VM in this state hold CPU and RAM on its hostname? */
