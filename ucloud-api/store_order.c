@@ -146,6 +146,26 @@ static int count_images(struct orders *o, const char *store, int64_t *n, struct 
 	return 0;
 }
 
+static bool is_in_store(void *aux, const struct vm *vm)
+{
+	return str_eq(vm->store, aux) || str_eq(vm->image_store, aux);
+}
+
+/* VMs of images that are elsewhere may have their disks here. */
+static int check_vms(struct orders *o, const char *store, struct err *e)
+{
+	CLEANUP_STR char *name = xstrdup(store);
+	int64_t n = 0;
+
+	if (count_vms(o, store, is_in_store, name, &n, e) < 0)
+		return -1;
+	if (n == 0)
+		return 0;
+	return err_set(e, ERR_CONFLICT,
+		"the image store \"%s\" has the disks of %lld VM%s: delete %s first",
+		store, (long long)n, n == 1 ? "" : "s", n == 1 ? "it" : "them");
+}
+
 struct store_delete {
 	const char *name;
 	int64_t rev; /* of the entry when the images were counted */
@@ -196,5 +216,7 @@ int orders_store_delete(
 			"the image store \"%s\" is in use by %lld image%s: delete %s "
 			"first",
 			name, (long long)n, n == 1 ? "" : "s", n == 1 ? "it" : "them");
+	if (check_vms(o, name, e) < 0)
+		return -1;
 	return order_run(o->kv, delete_fn, &c, false, e) < 0 ? -1 : 0;
 }

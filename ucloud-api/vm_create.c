@@ -28,6 +28,7 @@ static void vm_create_done(struct vm_create *c)
 /* What an order refers to: entries and their keys. */
 struct found {
 	char *name_key, *user_key, *own_image_key, *image_key, *store_key;
+	char *own_store_key; /* of its disks, when that is another one; else NULL */
 	char *network_keys[VM_NICS_MAX];
 	struct user user;
 	struct image image;
@@ -42,6 +43,7 @@ static void found_done(struct found *f)
 	free(f->own_image_key);
 	free(f->image_key);
 	free(f->store_key);
+	free(f->own_store_key);
 	for (size_t i = 0; i < VM_NICS_MAX; i++) {
 		free(f->network_keys[i]);
 		network_done(&f->networks[i]);
@@ -136,6 +138,22 @@ static int look_image(
 	return r;
 }
 
+/* Another store than the image's, for its disks. */
+static int look_own_store(
+	struct vm_create *c, struct draft *d, struct found *f, struct err *e)
+{
+	CLEANUP(image_store_done) struct image_store store = { 0 };
+	int r;
+
+	if (str_is_empty(c->in.store) || str_eq(c->in.store, f->image.store))
+		return 0;
+	r = find_store(d, c->in.store, &store, &f->own_store_key, e);
+	if (r < 0 && e->kind == ERR_NOT_FOUND)
+		return err_set_field(e, ERR_NOT_FOUND, "store",
+			"there is no image store \"%s\"", c->in.store);
+	return r;
+}
+
 static int look_network(
 	struct vm_create *c, struct draft *d, struct found *f, size_t i, struct err *e)
 {
@@ -173,6 +191,8 @@ static int look(struct vm_create *c, struct draft *d, struct found *f, struct er
 		return -1;
 	has_more |= r == DRAFT_MORE;
 	r = look_image(c, d, f, e);
+	if (r == 0)
+		r = look_own_store(c, d, f, e);
 	if (r < 0)
 		return has_more ? DRAFT_MORE : -1;
 	has_more |= r == DRAFT_MORE;
@@ -209,6 +229,8 @@ static void compare(struct vm_create *c, struct draft *d, struct found *f)
 	draft_same(d, f->user_key);
 	draft_same(d, f->image_key);
 	draft_same(d, f->store_key);
+	if (f->own_store_key)
+		draft_same(d, f->own_store_key);
 	/* A public image is meant only while there is no own one of that name. */
 	if (f->own_image_key)
 		draft_same(d, f->own_image_key);
@@ -287,7 +309,7 @@ static struct group_room room_of(const struct vm_create *c)
 		size += 2 * strlen(c->in.user_data);
 	return (struct group_room){
 		.n_ops = 5 + n,
-		.n_compares = 6 + 2 * n,
+		.n_compares = 7 + 2 * n,
 		.size = size,
 	};
 }

@@ -55,6 +55,9 @@ static const struct jtab_field fields[] = {
 		.help = "instead of disk_gib: all disks, the boot disk first" },
 	{ "image", JT_STR, offsetof(struct vm_input, image), JT_NEED, .check = name_check,
 		.help = "uuid or name of an image: the owner's own, else a public one" },
+	{ "store", JT_STR, offsetof(struct vm_input, store), .check = name_check,
+		.help = "the image store that is to hold its disks (default: the "
+			"image's); the image is copied there" },
 	{ "labels", JT_JSON, offsetof(struct vm_input, labels),
 		.help = "object of strings" },
 	{ "affinity", JT_OBJ, offsetof(struct vm_input, affinity),
@@ -273,7 +276,9 @@ static void build_plain(const struct vm_input *in, const struct vm_parts *parts,
 	vm->affinity.near = json_deep_copy(in->affinity.near);
 	vm->affinity.apart = json_deep_copy(in->affinity.apart);
 	vm->image_uuid = xstrdup(parts->image->uuid);
-	vm->store = xstrdup(parts->image->store);
+	vm->store = xstrdup(str_is_empty(in->store) ? parts->image->store : in->store);
+	vm->image_store = xstrdup(
+		str_eq(vm->store, parts->image->store) ? "" : parts->image->store);
 	vm->user_data = xstrdup(in->user_data);
 	vm->want = in->want;
 	vm->status = in->want == VM_WANT_RUNNING ? VM_REQUESTED_NEW : VM_STOPPED;

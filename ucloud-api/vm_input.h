@@ -29,6 +29,7 @@ struct vm_input {
 	int64_t disk_gib;	/* of the boot disk; 0: what the image needs */
 	struct jtab_list disks; /* struct vm_disk, instead of disk_gib */
 	char *image;		/* uuid or name */
+	char *store;		/* of its disks; NULL or "": the image's */
 	json_t *labels;
 	struct vm_affinity affinity;
 	struct jtab_list networks; /* struct nic_input */
