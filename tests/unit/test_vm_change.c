@@ -493,19 +493,21 @@ static void test_idempotency(void **state)
 static void test_abort(void **state)
 {
 	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP(image_done) struct image image = { 0 };
 	CLEANUP(request_done) struct request r = { 0 };
 	struct world *w = *state;
 	struct err e = { 0 };
 
 	create_running(w, "a", &vm);
 	assert_int_equal(attach(w, "{\"size_gib\":5}", NULL, &vm, &e), 0);
-	assert_int_equal(
-		orders_request_abort(w->orders, &admin, vm.uuid, NOW + 1, &vm, &e), 0);
+	assert_int_equal(orders_request_abort(
+				 w->orders, &admin, vm.uuid, NOW + 1, &vm, &image, &e),
+		0);
 	assert_int_equal(vm.status, VM_RUNNING);
 	read_request(w, key_request_host(&w->keys, "h1", vm.uuid), &r);
 	assert_int_equal(r.deadline, NOW + 1);
-	assert_int_equal(
-		orders_request_abort(w->orders, &admin, vm.uuid, NOW + 2, &vm, &e),
+	assert_int_equal(orders_request_abort(
+				 w->orders, &admin, vm.uuid, NOW + 2, &vm, &image, &e),
 		ORDER_AS_IT_IS);
 }
 
