@@ -28,7 +28,12 @@ static const struct who admin = { "root", "ungleich-admin", true };
 static const struct who alice = { "alice", "users", false };
 
 static const struct orders_conf conf = {
-	.quota = { .vms = 5, .cpu = 8, .ram_mib = 8192, .disk_gib = 30, .snapshots = 2 },
+	.quota = { .vms = 5,
+		.cpu = 8,
+		.ram_mib = 8192,
+		.disk_gib = 30,
+		.snapshots = 2,
+		.images = 5 },
 	.limits = { .max_cpu = 4, .max_ram_mib = 4096, .max_disk_gib = 25 },
 };
 
