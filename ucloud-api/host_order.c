@@ -6,8 +6,9 @@
 #include "common/base/buf.h"
 #include "ucloud-api/orders_impl.h"
 
-#define AT(member) offsetof(struct host, member)
-#define PERCENT	   .min = 1, .max = 10000
+#define AT(member)   offsetof(struct host, member)
+#define DELETE_TRIES 5
+#define PERCENT	     .min = 1, .max = 10000
 
 #define SETTINGS                                                                         \
 	{ "labels", JT_JSON, AT(labels), .help = "object of strings" },                  \
@@ -42,6 +43,8 @@ struct host_order {
 	const char *name;
 	json_t *body;
 	bool is_draining;
+	int64_t rev;	 /* of a delete: of the entry when its VMs were counted */
+	bool is_changed; /* since then */
 	struct idem idem;
 	struct host input; /* of a create */
 	struct host host;  /* of the last run */
@@ -232,15 +235,19 @@ static int delete_fn(void *aux, struct draft *d, struct err *e)
 {
 	CLEANUP_STR char *key = NULL;
 	struct host_order *c = aux;
+	struct seen seen;
 	int r = find_host(c->o, d, c->name, &c->host, &key, e);
 
 	if (r < 0 && e->kind == ERR_NOT_FOUND && draft_is_doubtful(d))
 		return DRAFT_AS_IT_IS;
 	if (r != 0)
 		return r;
-	if (!c->host.is_draining)
+	if (!draft_see(d, key, &seen))
+		return DRAFT_MORE;
+	c->is_changed = seen.rev != c->rev;
+	if (c->is_changed)
 		return err_set(e, ERR_CONFLICT,
-			"the host \"%s\" was undrained while it was being deleted: try "
+			"the host \"%s\" was changed while it was being deleted: try "
 			"again",
 			c->name);
 	draft_same(d, key);
@@ -248,15 +255,56 @@ static int delete_fn(void *aux, struct draft *d, struct err *e)
 	return 0;
 }
 
+/* The revision of an entry that drains. */
+static int draining_rev(struct orders *o, const char *name, int64_t *rev, struct err *e)
+{
+	CLEANUP_STR char *key = key_host(o->keys, name);
+	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
+	CLEANUP(host_done) struct host host = { 0 };
+
+	if (kv_get(o->kv, key, &pair, NULL, e) < 0)
+		return -1;
+	if (!pair.key)
+		return err_set(e, ERR_NOT_FOUND, "there is no host \"%s\"", name);
+	if (host_parse(pair.value, pair.value_size, &host, e) < 0)
+		return -1;
+	if (!host.is_draining)
+		return err_set(e, ERR_CONFLICT,
+			"the host \"%s\" was undrained while it was being deleted: try "
+			"again",
+			name);
+	*rev = pair.mod_rev;
+	return 0;
+}
+
+/* Of one that drains. Its inventory and its status may change meanwhile: then all is counted
+ * again. */
+static int count_and_delete(struct orders *o, const char *name, struct err *e)
+{
+	bool is_changed = true;
+	int r = -1;
+
+	for (int i = 0; i < DELETE_TRIES && is_changed; i++) {
+		struct host_order c = { .o = o, .name = name };
+
+		if (draining_rev(o, name, &c.rev, e) < 0 || empty_check(o, name, e) < 0)
+			return -1;
+		r = run(&c, delete_fn, NULL, e);
+		is_changed = r < 0 && c.is_changed;
+	}
+	return r < 0 ? -1 : 0;
+}
+
 /*
  * A placement compares the host's entry but does not write it. So the host drains first: what
- * was placed before that is counted afterwards, what is decided later sees that it drains.
+ * was placed before that is counted afterwards, what is decided later sees that it drains. The
+ * entry that is deleted is the one that was there when the VMs were counted: else somebody
+ * could have undrained it meanwhile, and drained it again.
  */
 int orders_host_delete(
 	struct orders *o, const struct who *who, const char *name, struct err *e)
 {
 	CLEANUP(host_done) struct host host = { 0 };
-	struct host_order c = { .o = o, .name = name };
 	struct err ignored;
 	int drained;
 
@@ -265,11 +313,13 @@ int orders_host_delete(
 	drained = orders_host_drain(o, who, name, true, &host, e);
 	if (drained < 0)
 		return -1;
-	if (empty_check(o, name, e) < 0) {
-		if (drained == 0 &&
-			orders_host_drain(o, who, name, false, &host, &ignored) < 0)
-			return err_wrap(e, "the host drains now, and");
+	if (count_and_delete(o, name, e) == 0)
+		return 0;
+	if (drained != 0 || e->kind == ERR_NOT_FOUND)
 		return -1;
-	}
-	return run(&c, delete_fn, NULL, e) < 0 ? -1 : 0;
+	/* Refused: it is as it was. Else it may be gone, or cannot be reached now. */
+	if (e->kind != ERR_CONFLICT ||
+		orders_host_drain(o, who, name, false, &host, &ignored) < 0)
+		return err_wrap(e, "the host drains now, and");
+	return -1;
 }

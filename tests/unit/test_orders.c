@@ -800,6 +800,71 @@ static void test_hosts(void **state)
 	assert_int_equal(e.kind, ERR_NOT_FOUND);
 }
 
+/* While h1 is being deleted, after its VMs were counted, somebody gives it a VM. */
+struct meddler {
+	struct world *w;
+	struct kv *kv;
+	struct vm vm;
+	int n_writes;
+	bool is_inventory; /* only its inventory changes */
+};
+
+static void meddle(struct meddler *m)
+{
+	struct orders *o = orders_new(m->kv, &m->w->keys, &conf);
+	CLEANUP(json_decref_ptr) json_t *change = js("{\"cpu_overcommit\":300}");
+	CLEANUP(host_done) struct host h = { 0 };
+	struct err e;
+
+	if (m->is_inventory) {
+		assert_int_equal(orders_host_patch(o, &admin, "h1", change, &h, &e), 0);
+	} else {
+		assert_int_equal(orders_host_drain(o, &admin, "h1", false, &h, &e), 0);
+		set_vm(m->w, &m->vm, VM_RUNNING, "h1");
+		assert_int_equal(orders_host_drain(o, &admin, "h1", true, &h, &e), 0);
+	}
+	orders_free(o);
+}
+
+/* The first write drains, the second deletes. */
+static int on_write_meddle(void *aux)
+{
+	struct meddler *m = aux;
+
+	if (++m->n_writes == 2)
+		meddle(m);
+	return 0;
+}
+
+static void test_host_delete_counts_what_it_deletes(void **state)
+{
+	CLEANUP(host_done) struct host h = { 0 };
+	CLEANUP(json_decref_ptr) json_t *body = js("{\"hostname\":\"h1\"}");
+	struct world *w = *state;
+	struct meddler m = { .w = w, .kv = w->kv };
+	struct kv_fault fault = { .on_write = on_write_meddle, .aux = &m };
+	struct kv *kv = kv_fake_open(w->etcd);
+	struct orders *o = orders_new(kv, &w->keys, &conf);
+	struct err e = { 0 };
+
+	assert_int_equal(
+		orders_host_create(w->orders, &admin, body, NULL, NOW, &h, &e), 0);
+	create(w, &alice, "a", &m.vm);
+	kv_fake_set_fault(kv, &fault);
+	assert_int_equal(orders_host_delete(o, &admin, "h1", &e), -1);
+	assert_int_equal(e.kind, ERR_CONFLICT);
+	assert_non_null(strstr(e.msg, "1 VM"));
+	assert_int_equal(orders_host_get(w->orders, &admin, "h1", &h, &e), 0);
+	/* A new inventory is no reason to refuse. */
+	set_vm(w, &m.vm, VM_STOPPED, "");
+	m.n_writes = 0;
+	m.is_inventory = true;
+	assert_int_equal(orders_host_delete(o, &admin, "h1", &e), 0);
+	vm_done(&m.vm);
+	orders_free(o);
+	kv_close(kv);
+}
+
 static void test_images(void **state)
 {
 	CLEANUP(image_done) struct image im = { 0 };
@@ -921,6 +986,7 @@ int main(void)
 		TEST(test_delete),
 		TEST(test_patch),
 		TEST(test_hosts),
+		TEST(test_host_delete_counts_what_it_deletes),
 		TEST(test_images),
 		TEST(test_image_delete_cut_short),
 		TEST(test_requests),
