@@ -33,6 +33,7 @@ struct pend {
 	int64_t behind_msec; /* monotonic: its VM was first missed, 0 never */
 	unsigned n_failures; /* in a row */
 	int64_t why_msec;    /* monotonic: its reasons were written, 0 never */
+	unsigned n_whys;     /* one after the other, without much calm between */
 	uint32_t why_mask;   /* the kinds of reasons that its entry tells, 0 unknown */
 	uint32_t new_mask;   /* other ones, that were seen since new_msec */
 	int64_t new_msec;

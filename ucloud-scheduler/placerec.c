@@ -5,17 +5,21 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
+#include "common/store/backoff.h"
 #include "ucloud-scheduler/commit.h"
 #include "ucloud-scheduler/place.h"
 #include "ucloud-scheduler/view.h"
 
-#define N_THREADS	  6
-#define PASS_MAX_MSEC	  100 /* then the news are taken in first */
-#define PASS_INTERVAL	  20 /* msec after a pass that has sent something: so they share */
-#define PASS_PAUSE	  1  /* msec after one that has not */
-#define VM_BEHIND_MSEC	  300 /* how long the watch of VMs may lag behind the requests' */
-#define WHY_STABLE_MSEC	  300 /* reasons that hold for so long are told */
-#define WHY_INTERVAL_MSEC 30000 /* between two writes of a VM's reasons */
+#define N_THREADS	6
+#define PASS_MAX_MSEC	100 /* then the news are taken in first */
+#define PASS_INTERVAL	20  /* msec after a pass that has sent something: so they share */
+#define PASS_PAUSE	1   /* msec after one that has not */
+#define VM_BEHIND_MSEC	300 /* how long the watch of VMs may lag behind the requests' */
+#define WHY_STABLE_MSEC 300 /* reasons that hold for so long are told */
+#define WHY_FIRST_MSEC	2000 /* between two writes of a VM's reasons; doubled while they */
+#define WHY_MAX_MSEC	30000 /* keep changing, */
+#define WHY_CALM_MSEC	60000 /* until they have not for so long */
+#define WHY_PER_SEC	500 /* written for all VMs together, when a host's change does it */
 
 struct placerec {
 	struct sched *s;
@@ -216,16 +220,40 @@ static uint32_t mask_of(
 	return mask;
 }
 
-/* When new reasons may be written: not those of a passing moment, and not too often. */
+static int64_t why_interval(const struct pend *pend)
+{
+	int64_t msec = WHY_FIRST_MSEC;
+
+	for (unsigned i = 0; i < pend->n_whys && msec < WHY_MAX_MSEC; i++)
+		msec *= 2;
+	return msec < WHY_MAX_MSEC ? msec : WHY_MAX_MSEC;
+}
+
+/* When new reasons may be written: not those of a passing moment, not too often, and not of
+ * everybody at the same time when it is a host that has changed. */
 static int64_t why_due(struct placerec *p, struct pend *pend, uint32_t mask)
 {
+	uint64_t spread_msec = 1 + pends_len(&p->view.pends) * 1000 / WHY_PER_SEC;
+
 	if (mask != pend->new_mask) {
 		pend->new_mask = mask;
 		pend->new_msec = p->mono_msec;
 	}
 	int64_t stable = pend->new_msec + WHY_STABLE_MSEC;
-	int64_t next = pend->why_msec ? pend->why_msec + WHY_INTERVAL_MSEC : 0;
+	if (!pend->why_msec)
+		return stable;
+	stable += (int64_t)(backoff_hash(pend->uuid) % spread_msec);
+	int64_t next = pend->why_msec + why_interval(pend);
 	return next > stable ? next : stable;
+}
+
+static void note_why(struct placerec *p, struct pend *pend, uint32_t mask)
+{
+	bool is_calm = !pend->why_msec || p->mono_msec - pend->why_msec > WHY_CALM_MSEC;
+
+	pend->n_whys = is_calm ? 0 : pend->n_whys + 1;
+	pend->why_msec = p->mono_msec;
+	pend->why_mask = mask;
 }
 
 /* It fits nowhere. Takes o, or frees it when there is nothing new to tell. */
@@ -244,8 +272,7 @@ static void wait_on(struct placerec *p, struct pend *pend, const struct place_as
 	} else if (p->mono_msec < why_due(p, pend, mask)) {
 		pend->due_msec = why_due(p, pend, mask);
 	} else {
-		pend->why_msec = p->mono_msec;
-		pend->why_mask = mask;
+		note_why(p, pend, mask);
 		o->kind = ORDER_WAIT;
 		send(p, pend, MOVE(o), MOVE(why));
 	}

@@ -95,23 +95,86 @@ static void test_waits_then_fits(void **state)
 	/* Nothing is said twice. */
 	world_run(&w, 120000);
 	assert_int_equal(world_vm_at(&w, "a", &vm), rev);
-	/* Another reason, 30 s after the last one at the earliest. */
+	/* Another reason is told at once. */
 	world_add_host(&w, "h1", 8, 1024);
 	world_run(&w, 500);
 	world_vm_at(&w, "a", &vm);
 	assert_string_equal(
 		vm.why, "1 host: not enough RAM (need 4096 MiB, best has 1024)");
 	world_set_alive(&w, "h1", false);
-	rev = world_vm_at(&w, "a", &vm);
-	world_run(&w, 5000);
-	assert_int_equal(world_vm_at(&w, "a", &vm), rev);
-	world_run(&w, 30000);
+	world_run(&w, 3000);
 	world_vm_at(&w, "a", &vm);
 	assert_string_equal(vm.why, "1 host: no heartbeat");
 	/* Room appears: at once. */
 	world_add_host(&w, "h2", 8, 8192);
 	world_run(&w, 200);
 	world_assert_vm(&w, "a", VM_SCHEDULED, "h2");
+	world_end(&w);
+}
+
+/* Reasons that come and go are told less and less often; what holds in the end is told. */
+static void test_reasons_that_keep_changing(void **state)
+{
+	struct world w;
+	int64_t rev, n_written = 0;
+
+	(void)state;
+	start(&w);
+	world_add_host(&w, "h1", 8, 1024);
+	world_order_vm(&w, &(struct world_vm){ "a", .ram_mib = 4096 });
+	world_run(&w, 1000);
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	rev = world_vm_at(&w, "a", &vm);
+	for (int i = 0; i < 121; i++) {
+		world_set_alive(&w, "h1", i % 2);
+		world_run(&w, 1000);
+		int64_t now = world_vm_at(&w, "a", &vm);
+		n_written += now != rev;
+		rev = now;
+	}
+	assert_in_range(n_written, 3, 9);
+	world_run(&w, 30000);
+	world_vm_at(&w, "a", &vm);
+	assert_string_equal(vm.why, "1 host: no heartbeat");
+	/* After some calm at once again. */
+	world_run(&w, 70000);
+	world_set_alive(&w, "h1", true);
+	world_run(&w, 1000);
+	world_vm_at(&w, "a", &vm);
+	assert_non_null(strstr(vm.why, "not enough RAM"));
+	world_end(&w);
+}
+
+/* A host's change is news for all that wait: they are written one after the other. */
+static void test_reasons_of_many(void **state)
+{
+	enum { N = 600 };
+	struct world w;
+	int n_soon = 0, n_later = 0;
+
+	(void)state;
+	start(&w);
+	world_add_host(&w, "h1", 8, 1024);
+	for (int i = 0; i < N; i++) {
+		char name[16];
+		snprintf(name, sizeof(name), "v%d", i);
+		world_order_vm(&w, &(struct world_vm){ name, .ram_mib = 4096 });
+	}
+	world_run(&w, 5000);
+	world_set_alive(&w, "h1", false);
+	for (int k = 0; k < 2; k++) {
+		world_run(&w, k == 0 ? 300 + N * 1000 / 500 / 3 : 3000);
+		for (int i = 0; i < N; i++) {
+			CLEANUP(vm_done) struct vm vm = { 0 };
+			char name[16];
+			snprintf(name, sizeof(name), "v%d", i);
+			world_vm_at(&w, name, &vm);
+			*(k == 0 ? &n_soon : &n_later) +=
+				!strcmp(vm.why, "1 host: no heartbeat");
+		}
+	}
+	assert_in_range(n_soon, 1, N / 2);
+	assert_int_equal(n_later, N);
 	world_end(&w);
 }
 
@@ -916,6 +979,8 @@ int main(void)
 		cmocka_unit_test(test_waits_then_fits),
 		cmocka_unit_test(test_numbers_wobble),
 		cmocka_unit_test(test_room_by_a_stopped_vm),
+		cmocka_unit_test(test_reasons_that_keep_changing),
+		cmocka_unit_test(test_reasons_of_many),
 		cmocka_unit_test(test_room_after_a_crash),
 		cmocka_unit_test(test_pinned_by_its_disks),
 		cmocka_unit_test(test_not_before),
