@@ -752,6 +752,17 @@ static void test_stray_disk(void **state)
 	assert_int_equal(n_disks(), 1);
 }
 
+/* Its disk may be in use by a domain that is not ours. */
+static void test_stray_disk_in_use(void **state)
+{
+	struct world *w = *state;
+
+	fake_hyper_add_foreign(w->hyper, VM2, "somebody-elses");
+	make_stray_disk(w);
+	pass(w, 3 * 3600 * 1000);
+	assert_int_equal(n_disks(), 1);
+}
+
 static void test_garbage(void **state)
 {
 	struct world *w = *state;
@@ -862,6 +873,7 @@ int main(void)
 		TEST(test_foreign),
 		TEST(test_stray_domain),
 		TEST(test_stray_disk),
+		TEST(test_stray_disk_in_use),
 		TEST(test_garbage),
 		TEST(test_inventory),
 		TEST(test_new_store),
