@@ -83,6 +83,8 @@ static void pack_strings(
 	pack(p, &b->hostname, vm->hostname);
 	pack(p, &b->disk_host, vm->disk_host);
 	pack(p, &b->store, vm->store);
+	/* Once it has run, its disk is made. */
+	pack(p, &b->image_store, vm->last_start ? "" : vm->image_store);
 	pack_labels(p, &b->labels, vm->labels);
 	pack_labels(p, &b->host_labels, vm->affinity.host_labels);
 	pack_labels(p, &b->near, vm->affinity.near);

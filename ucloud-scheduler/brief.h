@@ -18,6 +18,7 @@ struct vm_brief {
 	/* All borrowed from `text`, never NULL. */
 	const char *owner; /* "realm/name" */
 	const char *hostname, *disk_host, *store;
+	const char *image_store; /* that its image is yet to be copied from */
 	/* Labels: "a=b\nc=d\n", sorted; "" none. */
 	const char *labels, *host_labels, *near, *apart;
 	/* Of a waiting VM, else "": its last reasons, and the whole entry as JSON. */

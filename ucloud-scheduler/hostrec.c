@@ -10,11 +10,13 @@
 #include "common/model/names.h"
 #include "common/model/vm.h"
 #include "common/base/hash.h"
+#include "ucloud-scheduler/diskrec.h"
 #include "ucloud-scheduler/pages.h"
 
 /* VMs that are read, and written, at once. */
 #define BATCH	   60
 #define AGAIN_MSEC 200
+#define DEAD_MSEC  30000
 
 struct absent {
 	UT_hash_handle hh;
@@ -282,10 +284,12 @@ static enum wq_result look_dead(struct hostrec *h, const struct cache_item *it,
 	bool is_again = false;
 
 	hostrec_heard(h, it->name);
-	if (kill_vms(h, it, &is_again, e) < 0)
+	if (kill_vms(h, it, &is_again, e) < 0 ||
+		diskrec_take_back(h->s, it->obj, it->mod_rev, &is_again, e) < 0)
 		return WQ_RETRY;
-	*after_msec = AGAIN_MSEC;
-	return is_again ? WQ_AGAIN : WQ_DONE;
+	/* What is asked of it from now on is found later. */
+	*after_msec = is_again ? AGAIN_MSEC : DEAD_MSEC;
+	return WQ_AGAIN;
 }
 
 static enum wq_result change(struct hostrec *h, const char *name, enum host_status to,

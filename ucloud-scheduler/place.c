@@ -13,7 +13,7 @@ struct mark {
 /* Asks that differ in nothing that decides whether they fit. */
 struct shape {
 	int64_t cpu, ram_mib, disk_gib;
-	uint32_t store, host_labels;
+	uint32_t store, image_store, host_labels;
 	int32_t pin, room;
 	uint32_t owner, labels, apart; /* 0 when no rule of the owner's VMs is in play */
 };
@@ -89,6 +89,7 @@ struct place_ask place_ask_of(const struct snap *s, const struct snap_vm *vm)
 		.disk_gib = has_disks ? 0 : vm->disk_gib,
 		.owner = vm->owner,
 		.store = vm->store,
+		.image_store = vm->image_store,
 		.labels = vm->labels,
 		.host_labels = vm->host_labels,
 		.near = vm->near,
@@ -213,6 +214,13 @@ static void dim_left(struct look *l, int dim, double left)
 	}
 }
 
+static bool has_store(const struct snap_host *h, uint32_t store)
+{
+	const struct snap_hstore *st = snap_find_hstore(h, store);
+
+	return st && st->is_reported;
+}
+
 static enum place_reason check_host(
 	const struct question *q, const struct snap_host *h, int host, struct look *l)
 {
@@ -223,6 +231,8 @@ static enum place_reason check_host(
 	const struct snap_hstore *st = snap_find_hstore(h, ask->store);
 	if (!st || !st->is_reported)
 		return PLACE_STORE;
+	if (ask->image_store && !has_store(h, ask->image_store))
+		return PLACE_IMAGE_STORE;
 	if (ask->host_labels || q->marks) {
 		enum place_reason r = check_labels(q, h, host);
 		if (r != PLACE_FITS)
@@ -326,6 +336,7 @@ static bool shape_of(
 	shape->ram_mib = ask->ram_mib;
 	shape->disk_gib = ask->disk_gib;
 	shape->store = ask->store;
+	shape->image_store = ask->image_store;
 	shape->host_labels = ask->host_labels;
 	shape->pin = ask->pin;
 	shape->room = ask->room;

@@ -25,16 +25,17 @@ extern const char *const place_strategy_names[];
 /* In the order in which they are told; the filters' order is that of the numbers behind. */
 enum place_reason {
 	PLACE_FITS,
-	PLACE_NO_CPU,	/* 8 */
-	PLACE_NO_RAM,	/* 9 */
-	PLACE_NO_DISK,	/* 10 */
-	PLACE_APART,	/* 6 */
-	PLACE_NEAR,	/* 7 */
-	PLACE_LABELS,	/* 5 */
-	PLACE_STORE,	/* 4 */
-	PLACE_UNSIZED,	/* 3 */
-	PLACE_DRAINING, /* 2 */
-	PLACE_DEAD,	/* 1 */
+	PLACE_NO_CPU,	   /* 8 */
+	PLACE_NO_RAM,	   /* 9 */
+	PLACE_NO_DISK,	   /* 10 */
+	PLACE_APART,	   /* 6 */
+	PLACE_NEAR,	   /* 7 */
+	PLACE_LABELS,	   /* 5 */
+	PLACE_STORE,	   /* 4 */
+	PLACE_IMAGE_STORE, /* 4 */
+	PLACE_UNSIZED,	   /* 3 */
+	PLACE_DRAINING,	   /* 2 */
+	PLACE_DEAD,	   /* 1 */
 	PLACE_N_REASONS
 };
 
@@ -45,6 +46,7 @@ struct place_ask {
 	int64_t cpu, ram_mib;
 	int64_t disk_gib; /* that it does not yet occupy */
 	uint32_t owner, store;
+	uint32_t image_store; /* that a host must reach, too; 0 none */
 	uint32_t labels, host_labels, near, apart; /* numbers of snap's sets */
 	int32_t pin;  /* the host that has its disks, or -1 */
 	int32_t room; /* the host that keeps room for it, or -1 */

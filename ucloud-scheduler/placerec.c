@@ -390,7 +390,7 @@ static void look(struct placerec *p, struct pend *pend)
 	if (vm && vm->mod_rev < pend->min_vm_rev)
 		return;
 	if (b && b->status == VM_REQUESTED_DELETE) {
-		sched_add_key(p->s, SCHED_KEY_DEL, pend->uuid);
+		sched_add_key(p->s, SCHED_KEY_DISK, pend->uuid);
 		return;
 	}
 	if (kind_of(b) != ORDER_PLACE && is_behind(p, pend, vm, request))

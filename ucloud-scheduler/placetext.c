@@ -64,6 +64,10 @@ static void add_reason(struct buf *b, const struct snap *s, const struct place_a
 	case PLACE_STORE:
 		buf_addf(b, "does not reach image store \"%s\"", store);
 		break;
+	case PLACE_IMAGE_STORE:
+		buf_addf(b, "does not reach image store \"%s\", which its image is in",
+			intern_str(&s->store_names, ask->image_store));
+		break;
 	case PLACE_UNSIZED:
 		buf_add_str(b, "has not reported its CPUs and RAM yet");
 		break;

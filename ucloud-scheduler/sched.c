@@ -12,12 +12,12 @@
 #include "common/model/image.h"
 #include "common/model/request.h"
 #include "ucloud-scheduler/brief.h"
-#include "ucloud-scheduler/delrec.h"
+#include "ucloud-scheduler/diskrec.h"
 #include "ucloud-scheduler/hostrec.h"
 #include "ucloud-scheduler/placerec.h"
 #include "ucloud-scheduler/sched_impl.h"
 
-/* One for the pass, the others for hosts and deletions. */
+/* One for the pass, the others for hosts and disks. */
 #define N_WORKERS    3
 #define LOCK_SERVICE "scheduler"
 
@@ -74,7 +74,7 @@ static void on_store(
 	changed(aux, DIRTY_STORE, before, after);
 }
 
-/* Keys for hosts and deletions are added while we lead only: a new leader adds them all. */
+/* Keys for hosts and disks are added while we lead only: a new leader adds them all. */
 static void on_host(
 	void *aux, const struct cache_item *before, const struct cache_item *after)
 {
@@ -96,12 +96,12 @@ static void on_alive(
 		sched_add_key(s, SCHED_KEY_HOST, name);
 }
 
-static void add_deletion(struct sched *s, const struct cache_item *it)
+static void add_disk_request(struct sched *s, const struct cache_item *it)
 {
 	const struct request *r = it ? it->obj : NULL;
 
-	if (r && r->type == REQ_DELETE_VM)
-		sched_add_key(s, SCHED_KEY_DEL, it->name);
+	if (r && (r->type == REQ_DELETE_VM || r->type == REQ_CHANGE_VM))
+		sched_add_key(s, SCHED_KEY_DISK, it->name);
 }
 
 static void on_request(
@@ -109,7 +109,7 @@ static void on_request(
 {
 	changed(aux, DIRTY_REQUEST, before, after);
 	if (sched_is_leader(aux))
-		add_deletion(aux, after);
+		add_disk_request(aux, after);
 }
 
 /* ---------------------------------------------------------------- leading */
@@ -155,7 +155,7 @@ static void add_all(void *aux, struct ctl *c)
 		sched_add_key(s, SCHED_KEY_HOST, hosts.v[i]->name);
 	cache_items_get(s->requests, &requests);
 	for (size_t i = 0; i < requests.len; i++)
-		add_deletion(s, requests.v[i]);
+		add_disk_request(s, requests.v[i]);
 }
 
 static enum wq_result reconcile(
@@ -168,8 +168,8 @@ static enum wq_result reconcile(
 	if (str_has_prefix(key, SCHED_KEY_HOST))
 		return hostrec_look(
 			s->hostrec, key + strlen(SCHED_KEY_HOST), after_msec, e);
-	if (str_has_prefix(key, SCHED_KEY_DEL))
-		return delrec_look(s, key + strlen(SCHED_KEY_DEL), after_msec, e);
+	if (str_has_prefix(key, SCHED_KEY_DISK))
+		return diskrec_look(s, key + strlen(SCHED_KEY_DISK), after_msec, e);
 	add_all(s, s->ctl);
 	return WQ_DONE;
 }

@@ -1,6 +1,6 @@
 /*
  * The scheduler, assembled: it places VMs (placerec.h), declares hosts dead or alive
- * (hostrec.h) and removes VMs that no host has to remove (delrec.h), while it leads. Any
+ * (hostrec.h) and has disks changed and removed that are on no host in particular (diskrec.h), while it leads. Any
  * number of schedulers may run; the one that holds /v1/lock/scheduler leads, and every write
  * compares that lock.
  */

@@ -1,12 +1,12 @@
 /*
  * What the parts of the running scheduler share. Only sched.c, placerec.c, hostrec.c and
- * delrec.c include this.
+ * diskrec.c include this.
  *
  * One controller, whose keys say which part is to look at what:
  *	lead          we have just become the leader: everything is to be looked at
  *	place         the pass over all VMs that wait for a host
  *	host/<name>   is that host dead or alive?
- *	del/<uuid>    a DeleteVM request that is addressed to us
+ *	disk/<uuid>   a DeleteVM or ChangeVM request that is addressed to us
  */
 #ifndef UCLOUD_SCHEDULER_SCHED_IMPL_H
 #define UCLOUD_SCHEDULER_SCHED_IMPL_H
@@ -21,7 +21,7 @@
 #define SCHED_KEY_LEAD	"lead"
 #define SCHED_KEY_PLACE "place"
 #define SCHED_KEY_HOST	"host/"
-#define SCHED_KEY_DEL	"del/"
+#define SCHED_KEY_DISK	"disk/"
 
 struct placerec;
 struct hostrec;

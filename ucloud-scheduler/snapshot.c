@@ -369,6 +369,7 @@ static struct snap_vm vm_of_brief(
 		.mod_rev = mod_rev,
 		.owner = owner_id(s, b->owner),
 		.store = store_id(s, b->store),
+		.image_store = *b->image_store ? store_id(s, b->image_store) : 0,
 		.labels = set_id(s, b->labels),
 		.host_labels = set_id(s, b->host_labels),
 		.near = set_id(s, b->near),

@@ -74,6 +74,7 @@ struct snap_vm {
 	int64_t mod_rev;
 	uint64_t seed;
 	uint32_t owner, store;
+	uint32_t image_store;			   /* 0: none but its own */
 	uint32_t labels, host_labels, near, apart; /* numbers of sets */
 	struct snap_at is, assumed;
 	bool is_assumed;

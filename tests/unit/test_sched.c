@@ -864,7 +864,8 @@ static void test_delete_never_placed(void **state)
 	world_end(&w);
 }
 
-static void assert_handed_to(struct world *w, const char *name, const char *host)
+static void assert_asked(
+	struct world *w, const char *name, const char *host, enum request_type type)
 {
 	char uuid[UUID_STR_SIZE];
 
@@ -876,8 +877,13 @@ static void assert_handed_to(struct world *w, const char *name, const char *host
 
 	assert_non_null(text);
 	assert_int_equal(request_parse(text, strlen(text), &r, &e), 0);
-	assert_int_equal(r.type, REQ_DELETE_VM);
+	assert_int_equal(r.type, type);
 	assert_no_request(w, name);
+}
+
+static void assert_handed_to(struct world *w, const char *name, const char *host)
+{
+	assert_asked(w, name, host, REQ_DELETE_VM);
 	world_assert_vm(w, name, VM_REQUESTED_DELETE, "");
 }
 
@@ -912,6 +918,109 @@ static void test_delete_with_disks(void **state)
 	world_set_alive(&w, "h2", true);
 	world_run(&w, 70000);
 	assert_handed_to(&w, "shared", "h2");
+	world_end(&w);
+}
+
+static void put_ceph_host(struct world *w, const char *name)
+{
+	CLEANUP_STR char *key = key_host(&w->conf.keys, name);
+	CLEANUP_STR char *text =
+		xasprintf("{\"hostname\":\"%s\",\"cpus\":8,\"ram_mib\":8192,\"stores\":[{"
+			  "\"name\":\"c\",\"total_gib\":-1,\"free_gib\":-1}]}",
+			name);
+
+	world_put(w, key, text);
+	world_set_alive(w, name, true);
+}
+
+/* Of a STOPPED VM in a shared store: some host does it, and when that dies another one. */
+static void test_change(void **state)
+{
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	struct world w;
+
+	(void)state;
+	start(&w);
+	world_put_store(&w, "c", CEPH);
+	put_ceph_host(&w, "h1");
+	world_put_vm(&w, &(struct world_vm){ "a", .status = "STOPPED", .want = "stopped",
+				 .store = "c",
+				 .more = ",\"last_start\":\"2026-11-23T04:00:00Z\"" });
+	world_put_vm(&w, &(struct world_vm){ "runs", .status = "RUNNING" });
+	world_request(&w, "a", "ChangeVM");
+	world_request(&w, "runs", "ChangeVM");
+	world_run(&w, 500);
+	assert_asked(&w, "a", "h1", REQ_CHANGE_VM);
+	assert_no_request(&w, "runs");
+	/* The entry says whose it is. */
+	world_vm_at(&w, "a", &vm);
+	assert_string_equal(vm.disk_host, "h1");
+	world_set_alive(&w, "h1", false);
+	world_run(&w, 31000);
+	world_assert_host(&w, "h1", HOST_DEAD);
+	CLEANUP_STR char *request = world_request_key(&w, "a");
+	assert_true(world_has(&w, request));
+	assert_int_equal(world_count(&w, "/v1/request/host/"), 0);
+	put_ceph_host(&w, "h2");
+	world_run(&w, 70000);
+	assert_asked(&w, "a", "h2", REQ_CHANGE_VM);
+	world_vm_at(&w, "a", &vm);
+	assert_string_equal(vm.disk_host, "h2");
+	world_end(&w);
+}
+
+/* What was asked of a host that was DEAD already; what waits for the host stays. */
+static void test_taken_back_later(void **state)
+{
+	char uuid[UUID_STR_SIZE];
+	struct world w;
+
+	(void)state;
+	start(&w);
+	world_put_store(&w, "c", CEPH);
+	world_put_host(&w, "h1", 8, 8192, NULL);
+	world_add_host(&w, "h1", 8, 8192);
+	world_run(&w, 500);
+	world_set_alive(&w, "h1", false);
+	world_run(&w, 31000);
+	world_assert_host(&w, "h1", HOST_DEAD);
+	world_put_vm(&w, &(struct world_vm){ "shared", .status = "REQUESTED_DELETE",
+				 .want = "stopped", .disk_host = "h1", .store = "c" });
+	world_put_vm(&w, &(struct world_vm){ "local", .status = "REQUESTED_DELETE",
+				 .want = "stopped", .disk_host = "h1" });
+	for (int i = 0; i < 2; i++) {
+		uuid_of_name(i ? "local" : "shared", uuid);
+		CLEANUP_STR char *key = key_request_host(&w.conf.keys, "h1", uuid);
+		CLEANUP_STR char *text = request_new(REQ_DELETE_VM, uuid, "h1", 1, 0);
+		world_put(&w, key, text);
+	}
+	world_run(&w, 31000);
+	assert_asked(&w, "local", "h1", REQ_DELETE_VM);
+	CLEANUP_STR char *request = world_request_key(&w, "shared");
+	assert_true(world_has(&w, request));
+	world_end(&w);
+}
+
+/* Disks in one store, the image in another: the first start needs both. */
+static void test_image_store(void **state)
+{
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	struct world w;
+
+	(void)state;
+	start(&w);
+	world_put_store(&w, "c", CEPH);
+	world_add_host(&w, "h1", 8, 8192);
+	world_order_vm(&w, &(struct world_vm){ "a", .more = ",\"image_store\":\"c\"" });
+	world_order_vm(&w, &(struct world_vm){ "ran",
+				   .more = ",\"image_store\":\"c\","
+					   "\"last_start\":\"2026-11-23T04:00:00Z\"" });
+	world_run(&w, 1000);
+	world_assert_vm(&w, "ran", VM_SCHEDULED, "h1");
+	world_assert_vm(&w, "a", VM_REQUESTED_NEW, "");
+	world_vm_at(&w, "a", &vm);
+	assert_string_equal(vm.why, "1 host: does not reach image store \"c\", which "
+				    "its image is in");
 	world_end(&w);
 }
 
@@ -1001,6 +1110,9 @@ int main(void)
 		cmocka_unit_test(test_never_seen),
 		cmocka_unit_test(test_delete_never_placed),
 		cmocka_unit_test(test_delete_with_disks),
+		cmocka_unit_test(test_change),
+		cmocka_unit_test(test_taken_back_later),
+		cmocka_unit_test(test_image_store),
 		cmocka_unit_test(test_delete_needs_an_order),
 		cmocka_unit_test(test_explain),
 	};
