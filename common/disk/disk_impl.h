@@ -67,7 +67,7 @@ struct disk_store {
 	const struct disk_ops *ops;
 };
 
-extern const struct disk_ops disk_file_ops;
+extern const struct disk_ops disk_file_ops, disk_rbd_ops;
 
 /* Adds an implementation that only some programs are linked with. Before threads start. */
 void disk_register(enum store_type type, const struct disk_ops *ops);
