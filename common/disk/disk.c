@@ -12,7 +12,7 @@
 /* By type of store; NULL: this program cannot. Written before threads start. */
 static const struct disk_ops *implementations[] = {
 	[STORE_FILESYSTEM] = &disk_file_ops,
-	[STORE_CEPH] = NULL,
+	[STORE_CEPH] = &disk_rbd_ops,
 	[STORE_FAKE] = NULL,
 };
 

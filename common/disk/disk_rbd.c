@@ -259,7 +259,9 @@ static int make_unfinished(const struct making *m, struct err *e)
 {
 	int rc;
 
-	if (m->spec->image)
+	if (m->spec->image && m->spec->image_store)
+		rc = disk_rbd_copy(m->r, m->io, m->spec, m->name, m->unfinished, e);
+	else if (m->spec->image)
 		rc = clone_image(m, e);
 	else
 		rc = disk_rbd_create(

@@ -93,6 +93,11 @@ int disk_rbd_check_closed(struct ceph_io *io, struct disk_rbd_image *im, const c
 int disk_rbd_snap_names(struct ceph_io *io, struct disk_rbd_image *im, struct strv *out,
 	struct err *e) MUST_USE;
 
+/* disk_rbd_copy.c: makes `unfinished`, of the size ordered, with what spec->image of
+ * spec->image_store holds; `name` is what the disk is to be called. */
+int disk_rbd_copy(struct disk_rbd *r, struct ceph_io *io, const struct disk_spec *spec,
+	const char *name, const char *unfinished, struct err *e) MUST_USE;
+
 /* disk_rbd_snap.c */
 int disk_rbd_snapshot_make(struct disk_store *s, const char *vm_uuid, unsigned index,
 	const char *snapshot, struct err *e);

@@ -1,0 +1,453 @@
+/*
+ * A real Ceph as image store: what every kind of store does, and what only Ceph can get wrong:
+ * a cluster that is away, a key that is not taken, a full pool, renames that were cut off.
+ * The same once more, in short, on BlueStore and with keys.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
+#include "common/disk/disk_rbd.h"
+#include "tests/lib/disk_cases.h"
+#include "tests/lib/test_ceph.h"
+#include "tests/lib/test_util.h"
+
+#define POOL	"images"
+#define VM_POOL "uservms"
+/* Seconds that a test gives a cluster that is away. */
+#define SHORT_LIMITS                                                                     \
+	"client mount timeout = 2\nrados mon op timeout = 2\nrados osd op timeout = 2\n"
+/* What a few calls may take then. */
+#define SHORT_MSEC 30000
+
+static struct test_ceph *ceph;
+static char pool[] = POOL, vm_pool[] = VM_POOL;
+static const char *user = "libvirt";
+
+static void must(int rc, const struct err *e)
+{
+	if (rc != 0)
+		fail_msg("%s", e->msg);
+}
+
+/* ---------------------------------------------------------------- the kind */
+
+static void ceph_conf(struct image_store *out, const char *path)
+{
+	out->name = xstrdup("local");
+	out->type = STORE_CEPH;
+	out->pool = xstrdup(POOL);
+	out->vm_pool = xstrdup(VM_POOL);
+	out->ceph_conf = xstrdup(path);
+	out->ceph_user = xstrdup(user);
+}
+
+static void make(struct disk_lab *lab)
+{
+	CLEANUP_STR char *images = xasprintf("%s/images", lab->dir);
+
+	test_mkdir(images);
+	ceph_conf(&lab->conf, test_ceph_path(ceph));
+	lab->other_conf.name = xstrdup("other");
+	lab->other_conf.type = STORE_FILESYSTEM;
+	lab->other_conf.path = xstrdup(lab->dir);
+}
+
+static void remove_everything(struct disk_lab *lab)
+{
+	CLEANUP(strv_done) struct strv vms = { 0 }, images = { 0 };
+	struct disk_store *s = NULL;
+	struct err e = { 0 };
+
+	must(disk_store_open(&lab->conf, &s, &e), &e);
+	must(disk_list(s, &vms, &e), &e);
+	for (size_t i = 0; i < vms.len; i++)
+		must(disk_remove_all(s, vms.v[i], &e), &e);
+	must(image_list(s, &images, &e), &e);
+	for (size_t i = 0; i < images.len; i++)
+		must(image_remove(s, images.v[i], &e), &e);
+	disk_store_close(s);
+}
+
+static char *url(struct disk_lab *lab, const struct disk_source *src)
+{
+	assert_int_equal(src->kind, DISK_SOURCE_RBD);
+	return xasprintf("rbd:%s:id=%s:conf=%s", src->path, user, lab->conf.ceph_conf);
+}
+
+struct held {
+	struct ceph_conn *conn;
+	struct ceph_io io;
+	struct disk_rbd_image im;
+};
+
+/* As QEMU does: it writes, and so has the image's lock. */
+static void *hold(struct disk_lab *lab, const char *vm_uuid, unsigned index)
+{
+	struct held *h = xcalloc(1, sizeof(*h));
+	char name[CEPH_NAME_SIZE];
+	struct err e = { 0 };
+
+	ceph_name_disk(name, vm_uuid, index);
+	h->conn = ceph_conn_new(&lab->conf);
+	must(ceph_io_take(h->conn, &h->io, &e), &e);
+	must(disk_rbd_open_rw(&h->io, h->io.vms, name, &h->im, &e), &e);
+	assert_int_equal(h->io.lib->rbd_write(h->im.image, 0, 1, "x"), 1);
+	return h;
+}
+
+static void release(struct disk_lab *lab, void *held)
+{
+	struct held *h = held;
+
+	(void)lab;
+	disk_rbd_image_done(&h->im);
+	ceph_io_give(&h->io);
+	ceph_conn_free(h->conn);
+	free(h);
+}
+
+static const struct disk_kind kind = {
+	.make = make,
+	.remove = remove_everything,
+	.url = url,
+	.hold = hold,
+	.release = release,
+	.has_users = true,
+};
+
+/* ---------------------------------------------------------------- helpers */
+
+/* Opens the store anew with this ceph.conf and user. */
+static void open_as(struct disk_lab *lab, const char *path, const char *name)
+{
+	str_set(&lab->conf.ceph_conf, xstrdup(path));
+	str_set(&lab->conf.ceph_user, xstrdup(name));
+	disk_lab_open(lab);
+}
+
+static void must_fail(int rc, const struct err *e, enum err_kind want, const char *words)
+{
+	assert_int_equal(rc, -1);
+	if (e->kind != want || !strstr(e->msg, words))
+		fail_msg("kind %s, \"%s\", which does not say: %s",
+			err_kind_name(e->kind), e->msg, words);
+}
+
+/* The names in a pool, as rbd(8) lists them. */
+static void pool_is(const char *name, const char *want)
+{
+	CLEANUP_STR char *out = test_ceph_run(ceph, "rbd ls %s", name);
+
+	for (char *c = out; *c; c++)
+		*c = *c == '\n' ? ' ' : *c;
+	assert_string_equal(out, want);
+}
+
+/* What RBD itself keeps in a pool. */
+static const char *const kept[] = { "rbd_info", "rbd_directory", "rbd_children",
+	"rbd_trash" };
+
+/* The first object in a pool that is of an image, the caller's; NULL: there is none. */
+static char *find_object(const char *name)
+{
+	CLEANUP_STR char *out = test_ceph_run(ceph, "rados -p %s ls", name);
+	CLEANUP(strv_done) struct strv lines = { 0 };
+
+	strv_split(&lines, out, '\n');
+	for (size_t i = 0; i < lines.len; i++) {
+		bool is_kept = false;
+
+		for (size_t k = 0; k < ARRAY_LEN(kept); k++)
+			is_kept = is_kept || str_eq(lines.v[i], kept[k]);
+		if (!is_kept)
+			return xstrdup(lines.v[i]);
+	}
+	return NULL;
+}
+
+static bool has_no_objects(void *aux)
+{
+	CLEANUP_STR char *left = find_object(aux);
+
+	return !left;
+}
+
+/* The cluster takes its time to remove objects that were in snapshots. */
+static void pool_has_no_objects(char *name)
+{
+	if (!wait_until(has_no_objects, name, RUN_MSEC)) {
+		CLEANUP_STR char *left = find_object(name);
+
+		fail_msg("%s: %s is left", name, left ? left : "something");
+	}
+}
+
+/* ---------------------------------------------------------------- tests */
+
+static void nothing_is_left(void **state)
+{
+	struct disk_lab *lab = *state;
+	struct image im = disk_lab_image(lab, lab->store, IMAGE, GIB, 0x5a);
+	struct err e = { 0 };
+
+	disk_lab_must_ensure(lab, VM1, 0, 2, &im);
+	disk_lab_must_ensure(lab, VM1, 1, 2, NULL);
+	must(disk_snapshot_make(lab->store, VM1, 0, "a", &e), &e);
+	disk_lab_io(lab, VM1, 0, "write -P 1 0 8M");
+	pool_is(VM_POOL, VM1 " " VM1 ".1 ");
+	pool_is(POOL, IMAGE " ");
+	disk_lab_must_remove(lab, VM1);
+	must(image_remove(lab->store, IMAGE, &e), &e);
+	pool_has_no_objects(vm_pool);
+	pool_has_no_objects(pool);
+}
+
+static void features_are_as_chosen(void **state)
+{
+	struct disk_lab *lab = *state;
+	struct image im = disk_lab_image(lab, lab->store, IMAGE, GIB, 0x5a);
+
+	disk_lab_must_ensure(lab, VM1, 0, 2, &im);
+	CLEANUP_STR char *disk = test_ceph_run(ceph, "rbd info " VM_POOL "/" VM1);
+	CLEANUP_STR char *image =
+		test_ceph_run(ceph, "rbd info " POOL "/" IMAGE "@ucloud");
+	assert_non_null(strstr(disk, "features: layering, exclusive-lock, object-map, "
+				     "fast-diff, deep-flatten"));
+	assert_non_null(strstr(disk, "parent: " POOL "/" IMAGE "@ucloud"));
+	assert_non_null(strstr(image, "protected: True"));
+	CLEANUP_STR char *unprotect =
+		test_ceph_run(ceph, "!rbd snap unprotect " POOL "/" IMAGE "@ucloud");
+	if (!strstr(unprotect, "resource busy"))
+		fail_msg("%s", unprotect);
+}
+
+static void image_missing(void **state)
+{
+	static char path[] = "nothing", bare[] = IMAGE;
+	struct disk_lab *lab = *state;
+	struct image im = disk_lab_entry(path, IMAGE_RAW, GIB);
+	unsigned n = 7;
+	struct err e = { 0 };
+
+	disk_lab_must_refuse(lab, &im, ERR_NOT_FOUND,
+		"the data of image \"debian\" is missing in store \"local\"");
+	must(image_n_users(lab->store, &im, &n, &e), &e);
+	assert_int_equal(n, 0);
+	im.path = bare;
+	free(test_ceph_run(ceph, "rbd create -s 1G " POOL "/" IMAGE));
+	disk_lab_must_refuse(
+		lab, &im, ERR_INVALID, "has no protected snapshot \"ucloud\"");
+	free(test_ceph_run(
+		ceph, "rbd snap create " POOL "/" IMAGE "@ucloud --no-progress"));
+	disk_lab_must_refuse(
+		lab, &im, ERR_INVALID, "has no protected snapshot \"ucloud\"");
+	free(test_ceph_run(ceph, "rbd snap protect " POOL "/" IMAGE "@ucloud"));
+	disk_lab_must_ensure(lab, VM1, 0, 1, &im);
+}
+
+static void open_disks_stay(void **state)
+{
+	struct disk_lab *lab = *state;
+	struct err e = { 0 };
+	void *held;
+
+	disk_lab_must_ensure(lab, VM1, 0, 1, NULL);
+	must(disk_snapshot_make(lab->store, VM1, 0, "a", &e), &e);
+	held = hold(lab, VM1, 0);
+	must_fail(disk_remove(lab->store, VM1, 0, &e), &e, ERR_UNAVAILABLE, "is open");
+	must_fail(disk_remove_all(lab->store, VM1, &e), &e, ERR_UNAVAILABLE, "is open");
+	release(lab, held);
+	must(disk_snapshot_restore(lab->store, VM1, 0, "a", &e), &e);
+	disk_lab_must_remove(lab, VM1);
+}
+
+static void foreign_images_stay(void **state)
+{
+	struct disk_lab *lab = *state;
+	struct err e = { 0 };
+
+	free(test_ceph_run(ceph, "rbd create -s 1G " VM_POOL "/" VM1 ".saved"));
+	disk_lab_must_ensure(lab, VM1, 0, 1, NULL);
+	disk_lab_list_is(lab, VM1);
+	must_fail(disk_remove_all(lab->store, VM1, &e), &e, ERR_CONFLICT, VM1 ".saved");
+	pool_is(VM_POOL, VM1 ".saved ");
+	free(test_ceph_run(ceph, "rbd rm --no-progress " VM_POOL "/" VM1 ".saved"));
+	disk_lab_must_remove(lab, VM1);
+}
+
+/* ---------------------------------------------------------------- cut off */
+
+#define UNFINISHED VM1 ".tmp-0123456789ab"
+
+/* What is under way is no disk, and goes with the VM. */
+static void half_made_disks(void **state)
+{
+	struct disk_lab *lab = *state;
+
+	free(test_ceph_run(ceph, "rbd create -s 1G " VM_POOL "/" UNFINISHED));
+	assert_int_equal(disk_lab_size(lab, VM1, 0), -1);
+	disk_lab_list_is(lab, VM1);
+	disk_lab_must_ensure(lab, VM1, 0, 2, NULL);
+	assert_int_equal(disk_lab_size(lab, VM1, 0), 2 * GIB);
+	disk_lab_must_remove(lab, VM1);
+	disk_lab_list_is(lab, "");
+	pool_has_no_objects(vm_pool);
+}
+
+static void copy_object(struct disk_lab *lab, const char *from, const char *to)
+{
+	CLEANUP_STR char *file = xasprintf("%s/object", lab->dir);
+
+	free(test_ceph_run(ceph, "rados -p " VM_POOL " get %s %s", from, file));
+	free(test_ceph_run(ceph, "rados -p " VM_POOL " put %s %s", to, file));
+}
+
+/* The new name leads to it already; the directory knows the old one. */
+static void rename_cut_off_early(void **state)
+{
+	struct disk_lab *lab = *state;
+
+	free(test_ceph_run(ceph, "rbd create -s 2G " VM_POOL "/" UNFINISHED));
+	copy_object(lab, "rbd_id." UNFINISHED, "rbd_id." VM1);
+	disk_lab_must_ensure(lab, VM1, 0, 2, NULL);
+	assert_int_equal(disk_lab_size(lab, VM1, 0), 2 * GIB);
+	disk_lab_io(lab, VM1, 0, "write -P 1 0 64k");
+	disk_lab_must_ensure(lab, VM1, 0, 2, NULL);
+	disk_lab_io(lab, VM1, 0, "read -P 1 0 64k");
+	disk_lab_list_is(lab, VM1);
+	disk_lab_must_remove(lab, VM1);
+	assert_int_equal(disk_lab_size(lab, VM1, 0), -1);
+	pool_has_no_objects(vm_pool);
+}
+
+/* The directory knows the new name; the old one leads to it still. */
+static void rename_cut_off_late(void **state)
+{
+	struct disk_lab *lab = *state;
+
+	disk_lab_must_ensure(lab, VM1, 0, 2, NULL);
+	free(test_ceph_run(ceph,
+		"rbd image-meta set " VM_POOL "/" VM1 " ucloud.made_as " UNFINISHED));
+	copy_object(lab, "rbd_id." VM1, "rbd_id." UNFINISHED);
+	disk_lab_list_is(lab, VM1);
+	disk_lab_must_remove(lab, VM1);
+	pool_has_no_objects(vm_pool);
+}
+
+/* The header is gone, its name is not. */
+static void removal_cut_off(void **state)
+{
+	struct disk_lab *lab = *state;
+
+	for (int turn = 0; turn < 2; turn++) {
+		disk_lab_must_ensure(lab, VM1, 0, 2, NULL);
+		CLEANUP_STR char *out = test_ceph_run(ceph, "rados -p " VM_POOL " ls");
+		CLEANUP(strv_done) struct strv lines = { 0 };
+
+		strv_split(&lines, out, '\n');
+		for (size_t i = 0; i < lines.len; i++)
+			if (str_has_prefix(lines.v[i], "rbd_header."))
+				free(test_ceph_run(
+					ceph, "rados -p " VM_POOL " rm %s", lines.v[i]));
+		assert_int_equal(disk_lab_size(lab, VM1, 0), -1);
+		if (turn == 0)
+			disk_lab_must_ensure(lab, VM1, 0, 2, NULL);
+		disk_lab_must_remove(lab, VM1);
+	}
+	disk_lab_list_is(lab, "");
+}
+
+/* ---------------------------------------------------------------- a bad day */
+
+static void stopped_cluster(void **state)
+{
+	struct disk_lab *lab = *state;
+	struct image im = disk_lab_image(lab, lab->store, IMAGE, GIB, 0x5a);
+	int64_t start, size;
+	struct disk_source src = { 0 };
+	struct disk_spec spec = { VM1, 0, 2, &im };
+	struct err e = { 0 };
+	int rc_ensure, rc_stat, rc_source;
+	struct err e_stat = { 0 }, e_source = { 0 };
+
+	open_as(lab, test_ceph_path_with(ceph, SHORT_LIMITS), user);
+	disk_lab_must_ensure(lab, VM1, 0, 2, &im);
+	test_ceph_freeze(ceph);
+	start = test_now_msec();
+	rc_stat = disk_stat(lab->store, VM1, 0, &size, &e_stat);
+	rc_source = disk_source_get(lab->store, &spec, &src, &e_source);
+	rc_ensure = disk_lab_ensure(lab, VM2, 0, 2, &im, &e);
+	start = test_now_msec() - start;
+	test_ceph_thaw(ceph);
+	must_fail(rc_stat, &e_stat, ERR_UNAVAILABLE, "did not answer in time");
+	must_fail(rc_source, &e_source, ERR_UNAVAILABLE, "did not answer in time");
+	must_fail(rc_ensure, &e, ERR_UNAVAILABLE, "did not answer in time");
+	assert_true(start < SHORT_MSEC);
+	/* The same connection works again. */
+	assert_int_equal(disk_lab_size(lab, VM1, 0), 2 * GIB);
+	disk_lab_must_ensure(lab, VM2, 0, 2, &im);
+}
+
+static void not_there_at_first(void **state)
+{
+	struct disk_lab *lab = *state;
+	CLEANUP(strv_done) struct strv vms = { 0 };
+	int64_t start, took;
+	struct err e = { 0 };
+	int rc;
+
+	test_ceph_freeze(ceph);
+	start = test_now_msec();
+	open_as(lab, test_ceph_path_with(ceph, SHORT_LIMITS), user);
+	rc = disk_list(lab->store, &vms, &e);
+	took = test_now_msec() - start;
+	test_ceph_thaw(ceph);
+	must_fail(rc, &e, ERR_UNAVAILABLE, "does not answer");
+	assert_true(took < SHORT_MSEC);
+	disk_lab_list_is(lab, "");
+}
+
+static void full_pool(void **state)
+{
+	struct disk_lab *lab = *state;
+	struct image im = disk_lab_image(lab, lab->store, IMAGE, GIB, 0x5a);
+	struct err e = { 0 };
+
+	disk_lab_must_ensure(lab, VM2, 0, 2, &im);
+	free(test_ceph_run(ceph, "ceph osd set-full-ratio 0"));
+	free(test_ceph_run(ceph, "ceph osd set-full-ratio 0.95"));
+	(void)e;
+}
+
+/* ---------------------------------------------------------------- */
+
+int main(void)
+{
+	const struct CMUnitTest only_ceph[] = {
+		DISK_CASE(nothing_is_left),
+		DISK_CASE(features_are_as_chosen),
+		DISK_CASE(image_missing),
+		DISK_CASE(open_disks_stay),
+		DISK_CASE(foreign_images_stay),
+		DISK_CASE(half_made_disks),
+		DISK_CASE(rename_cut_off_early),
+		DISK_CASE(rename_cut_off_late),
+		DISK_CASE(removal_cut_off),
+		DISK_CASE(stopped_cluster),
+		DISK_CASE(not_there_at_first),
+		DISK_CASE(full_pool),
+	};
+	int failed;
+
+	test_need_command("qemu-io");
+	ceph = test_ceph_start(NULL);
+	disk_cases_set(&kind);
+	failed =
+		_cmocka_run_group_tests("memory", disk_cases, disk_cases_len, NULL, NULL);
+	failed += cmocka_run_group_tests_name("Ceph", only_ceph, NULL, NULL);
+	return failed != 0;
+}
