@@ -185,7 +185,8 @@ static void write_batch(struct publish *p, struct one *v, size_t n)
 		for (size_t i = 0; i < n; i++)
 			write_batch(p, &v[i], 1);
 	} else {
-		log_repeat(&p->log, LOG_WARN, "cannot publish: %s", e.msg);
+		if (!e.is_logged)
+			log_repeat(&p->log, LOG_WARN, "cannot publish: %s", e.msg);
 		set_all(v, n, WQ_RETRY, 0);
 	}
 }

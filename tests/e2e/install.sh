@@ -8,7 +8,7 @@ say "make install"
 dest=$DEMO_DIR/dest
 make -s install B="$B" DESTDIR="$dest" PREFIX=/usr > "$DEMO_DIR/install.out" 2>&1 ||
 	fail "make install: $(cat "$DEMO_DIR/install.out")"
-daemons="ucloud-api ucloud-scheduler ucloud-host ucloud-otp"
+daemons="ucloud-api ucloud-scheduler ucloud-host ucloud-otp ucloud-filescan"
 is_file() { # PATH MODE
 	[ -f "$dest$1" ] || fail "$1 is missing"
 	[ "$(stat -c %a "$dest$1")" = "$2" ] || fail "$1 has the mode $(stat -c %a "$dest$1")"
@@ -85,6 +85,7 @@ declare -A options=(
 		--realm_allowed demo --otp_url http://[::1]:9/verify/ --listen [::1]:$(free_port)"
 	[ucloud-scheduler]="--lease_ttl 2"
 	[ucloud-host]="--hostname h1 --state_dir $DEMO_DIR/host --libvirt_uri test:///default"
+	[ucloud-filescan]="--base_dir $DEMO_DIR/upload --realm_allowed demo"
 )
 setup() { # SERVICE OPTION...
 	# shellcheck disable=SC2086 # several words
