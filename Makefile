@@ -37,6 +37,8 @@ PKGS       := libcurl jansson libmicrohttpd libsodium liboath inih uuid libxml-2
 	libvirt-qemu
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+# What one program alone is linked with (and tests, where they use it).
+LIBS_ucloud-image := -lnbd
 TEST_LIBS  := $(shell pkg-config --libs cmocka 2>/dev/null) -lm
 
 ALL_CFLAGS  = $(CFLAGS_STD) $(CFLAGS_WARN) $(PKG_CFLAGS) $(CFLAGS)
@@ -89,7 +91,7 @@ $(B)/$(1)/lib$(1).a: $(call obj,$(call prog_src,$(1))) $(patsubst %.S,$(B)/%.o,$
 $(B)/$(1)/$(1): $(B)/$(1)/main.o $(if $(filter ucloud-host,$(1)),$(VIRT_LIBVIRT)) \
 		$(B)/$(1)/lib$(1).a $(LIB)
 	$$(call say,LD,$$@)
-	$(Q)$(CC) $(LDFLAGS_STD) $(LDFLAGS) -o $$@ $$^ $(PKG_LIBS)
+	$(Q)$(CC) $(LDFLAGS_STD) $(LDFLAGS) -o $$@ $$^ $(LIBS_$(1)) $(PKG_LIBS)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
 
@@ -105,7 +107,7 @@ LINK_test_sim          := $(VIRT_FAKE) \
 $(B)/tests/%: $(B)/tests/%.o $$(LINK_$$(notdir $$*)) $(PROG_LIBS) $(TESTLIB) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_STD) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TESTLIB) $(PROG_LIBS) \
-		$(TESTLIB) $(LIB) $(TEST_LIBS) $(PKG_LIBS)
+		$(TESTLIB) $(LIB) $(TEST_LIBS) $(foreach p,$(PROGRAMS),$(LIBS_$(p))) $(PKG_LIBS)
 
 .PRECIOUS: $(B)/%.o
 

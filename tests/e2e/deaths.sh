@@ -6,22 +6,22 @@
 
 cloud up services || fail "the cloud did not come up"
 say "etcd is not there when daemons start: they wait and go on when it comes"
-for s in ucloud-api ucloud-scheduler ucloud-host ucloud-otp ucloud-filescan; do cloud stop $s; done
+for s in ucloud-api ucloud-scheduler ucloud-host ucloud-otp ucloud-filescan ucloud-image; do cloud stop $s; done
 cloud stop etcd
-for s in ucloud-otp ucloud-api ucloud-scheduler ucloud-host ucloud-filescan; do
+for s in ucloud-otp ucloud-api ucloud-scheduler ucloud-host ucloud-filescan ucloud-image; do
 	: > "$DEMO_DIR/log/$s.log"
 	cloud start $s
 done
 start=$SECONDS
 refused 1 'etcd' curl_status 503
 [ $((SECONDS - start)) -le 6 ] || fail "the answer took $((SECONDS - start)) s"
-for s in ucloud-api ucloud-scheduler ucloud-host ucloud-otp ucloud-filescan; do
+for s in ucloud-api ucloud-scheduler ucloud-host ucloud-otp ucloud-filescan ucloud-image; do
 	cloud pid $s > /dev/null || fail "$s died without etcd"
 	wait_until 20 "$s says that etcd is not there" grep -q 'no etcd answers' "$DEMO_DIR/log/$s.log"
 done
 cloud etcd > /dev/null
 wait_until 40 "the host is back" sh -c "'$DEMO_DIR/ucloud-cli-admin' host show demo-host --json | jq -e '.status == \"ALIVE\"'"
-for s in ucloud-api ucloud-scheduler ucloud-host ucloud-otp ucloud-filescan; do
+for s in ucloud-api ucloud-scheduler ucloud-host ucloud-otp ucloud-filescan ucloud-image; do
 	[ "$(grep -c 'no etcd answers' "$DEMO_DIR/log/$s.log")" = 1 ] ||
 		fail "$s does not say once that etcd is not there"
 done
@@ -38,7 +38,7 @@ refused 1 'etcd' curl_status 503
 [ $((SECONDS - start)) -le 6 ] || fail "the answer took $((SECONDS - start)) s"
 until=$(($(date +%s) + 15))
 wait_until 20 "15 s pass, more than a lease" sh -c "[ \$(date +%s) -ge $until ]"
-for s in ucloud-api ucloud-scheduler ucloud-host ucloud-otp ucloud-filescan; do
+for s in ucloud-api ucloud-scheduler ucloud-host ucloud-otp ucloud-filescan ucloud-image; do
 	cloud pid $s > /dev/null || fail "$s died with etcd"
 done
 kill -0 "$first_pid" || fail "the guest was touched"
@@ -87,12 +87,12 @@ wait_console one 'GUEST .* boot number 2'
 check_invariants
 
 say "the whole machine is reset: everything but etcd dies at once, domains are gone"
-for s in ucloud-host ucloud-scheduler ucloud-api ucloud-otp ucloud-filescan; do cloud kill $s; done
+for s in ucloud-host ucloud-scheduler ucloud-api ucloud-otp ucloud-filescan ucloud-image; do cloud kill $s; done
 scripts/private-libvirtd kill-guests "$DEMO_DIR/libvirt"
 scripts/private-libvirtd stop "$DEMO_DIR/libvirt"
 rm -rf "$DEMO_DIR"/libvirt/run/*
 scripts/private-libvirtd start "$DEMO_DIR/libvirt" > /dev/null || fail "libvirtd did not start again"
-for s in ucloud-otp ucloud-api ucloud-scheduler ucloud-host ucloud-filescan; do cloud start $s; done
+for s in ucloud-otp ucloud-api ucloud-scheduler ucloud-host ucloud-filescan ucloud-image; do cloud start $s; done
 wait_until 60 "the API is back" user vm list
 wait_console one 'GUEST .* boot number 3' 120
 wait_status one RUNNING

@@ -8,7 +8,7 @@ say "make install"
 dest=$DEMO_DIR/dest
 make -s install B="$B" DESTDIR="$dest" PREFIX=/usr > "$DEMO_DIR/install.out" 2>&1 ||
 	fail "make install: $(cat "$DEMO_DIR/install.out")"
-daemons="ucloud-api ucloud-scheduler ucloud-host ucloud-otp ucloud-filescan"
+daemons="ucloud-api ucloud-scheduler ucloud-host ucloud-otp ucloud-filescan ucloud-image"
 is_file() { # PATH MODE
 	[ -f "$dest$1" ] || fail "$1 is missing"
 	[ "$(stat -c %a "$dest$1")" = "$2" ] || fail "$1 has the mode $(stat -c %a "$dest$1")"
@@ -76,7 +76,7 @@ refused 1 'etcd' "$dest/usr/sbin/ucloud-scheduler" setup --path "$DEMO_DIR" --et
 [ ! -e "$DEMO_DIR/ucloud-scheduler.conf" ] || fail "a setup that failed wrote a file"
 
 say "setup from the installed tree"
-mkdir -p "$DEMO_DIR"/{run,log,host,conf}
+mkdir -p "$DEMO_DIR"/{run,log,host,conf,upload}
 cloud etcd || fail "etcd did not come up"
 etc=$dest/etc/ucloud
 declare -A options=(
@@ -84,6 +84,7 @@ declare -A options=(
 	[ucloud-api]="--auth_name a --auth_realm ungleich-auth --auth_seed JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP
 		--realm_allowed demo --otp_url http://[::1]:9/verify/ --listen [::1]:$(free_port)"
 	[ucloud-scheduler]="--lease_ttl 2"
+	[ucloud-image]="--base_dir $DEMO_DIR/upload --realm_allowed demo --convert_user nobody"
 	[ucloud-host]="--hostname h1 --state_dir $DEMO_DIR/host --libvirt_uri test:///default"
 	[ucloud-filescan]="--base_dir $DEMO_DIR/upload --realm_allowed demo"
 )
