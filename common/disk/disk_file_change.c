@@ -74,7 +74,7 @@ static int read_header(struct changed *c, struct err *e)
 
 	if (image_header_read(c->fd, &c->header, &file_size, e) != 0)
 		return disk_error(c, e);
-	if (!c->header.is_qcow2)
+	if (c->header.kind != IMAGE_KIND_QCOW2)
 		return err_set(e, ERR_CONFLICT,
 			"disk %u of VM %s in store \"%s\" is not a qcow2 image; it is "
 			"left as it is",

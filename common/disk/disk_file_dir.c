@@ -129,7 +129,7 @@ int disk_file_header(struct file_store *f, const char *vm_uuid, unsigned index,
 	if (image_header_read(fd, out, &file_size, e) != 0)
 		return err_wrap(
 			e, "disk %u of VM %s in store \"%s\"", index, vm_uuid, f->name);
-	if (!out->is_qcow2)
+	if (out->kind != IMAGE_KIND_QCOW2)
 		return err_set(e, ERR_CONFLICT,
 			"disk %u of VM %s in store \"%s\" is not a qcow2 image; it is "
 			"left as it is",

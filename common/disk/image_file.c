@@ -8,8 +8,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "common/base/buf.h"
-
 static void close_fd(const int *fd)
 {
 	if (*fd >= 0)
@@ -40,12 +38,14 @@ int open_beneath(int dir_fd, const char *path)
 	return open_beneath_with(dir_fd, path, 0, 0);
 }
 
-static int read_beginning(int fd, struct buf *out, struct err *e)
+static ssize_t read_file(void *aux, int64_t offset, void *p, size_t size, struct err *e)
 {
-	char part[4096];
+	const int *fd = aux;
+	size_t done = 0;
 
-	while (out->size < IMAGE_HEADER_SIZE) {
-		ssize_t n = pread(fd, part, sizeof(part), (off_t)out->size);
+	while (done < size) {
+		ssize_t n = pread(
+			*fd, (char *)p + done, size - done, (off_t)offset + (off_t)done);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -53,22 +53,22 @@ static int read_beginning(int fd, struct buf *out, struct err *e)
 			return err_errno(e, errno, "it cannot be read");
 		if (n == 0)
 			break;
-		buf_add(out, part, (size_t)n);
+		done += (size_t)n;
 	}
-	return 0;
+	return (ssize_t)done;
 }
 
 int image_header_read(int fd, struct image_header *out, int64_t *file_size, struct err *e)
 {
-	CLEANUP(buf_done) struct buf b = { 0 };
+	struct image_reader r = { .read = read_file, .aux = &fd };
 	struct stat st;
 
 	if (fstat(fd, &st) != 0)
 		return err_errno(e, errno, "it cannot be read");
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, ERR_INVALID, "it is not a regular file");
-	if (read_beginning(fd, &b, e) != 0 ||
-		image_header_parse(b.s, b.size, st.st_size, out, e) != 0)
+	r.file_size = st.st_size;
+	if (image_header_scan(&r, out, e) != 0)
 		return -1;
 	*file_size = st.st_size;
 	return 0;
@@ -101,34 +101,28 @@ static int refuse_open(const struct image *im, int errnum, struct err *e)
 static int check_qcow2(
 	const struct image *im, const struct image_header *h, struct err *e)
 {
-	const char *why = NULL;
-
-	if (!h->is_qcow2)
+	if (h->kind != IMAGE_KIND_QCOW2)
 		return err_set(
 			e, ERR_INVALID, "image \"%s\" is not a qcow2 image", im->name);
-	if (h->has_backing_file)
-		why = "it names a backing file; merge them with \"qemu-img convert\"";
-	else if (h->has_data_file)
-		why = "it keeps its data in another file; merge them with \"qemu-img "
-		      "convert\"";
-	else if (h->is_encrypted)
-		why = "it is encrypted";
-	else if (h->is_corrupt)
-		why = "it is marked as corrupt; try \"qemu-img check -r all\"";
-	else if (h->virtual_bytes == 0)
-		why = "it is a disk of 0 bytes";
-	if (!why)
-		return 0;
-	return err_set(e, ERR_INVALID, "image \"%s\" cannot be used: %s", im->name, why);
+	if (image_header_check(h, INT64_MAX, e) != 0)
+		return err_wrap(e, "image \"%s\" cannot be used", im->name);
+	return 0;
 }
 
+/* What is no disk of a format we know is the admin's own affair. */
 static int check_raw(const struct image *im, const struct image_header *h, struct err *e)
 {
-	if (h->is_qcow2)
+	if (h->kind == IMAGE_KIND_QCOW2)
 		return err_set(e, ERR_INVALID,
 			"image \"%s\" was registered as raw, but it is a qcow2 image: "
 			"register it as qcow2",
 			im->name);
+	if (h->kind != IMAGE_KIND_RAW)
+		return err_set(e, ERR_INVALID,
+			"image \"%s\" was registered as raw, but it is a %s image: "
+			"convert "
+			"it with \"qemu-img convert -f %s -O qcow2\"",
+			im->name, image_kind_names[h->kind], image_kind_names[h->kind]);
 	if (h->virtual_bytes == 0)
 		return err_set(e, ERR_INVALID,
 			"image \"%s\" is not a disk image: it is empty", im->name);

@@ -1,199 +1,263 @@
-#include "common/disk/image_header.h"
+#include "common/disk/image_header_impl.h"
 
-#include <stdbool.h>
+#include <assert.h>
 #include <string.h>
 
-/*
- * The beginning of a qcow2 file; numbers are big endian. From the format's specification
- * (QEMU: docs/interop/qcow2.txt), as are the limits, which are those QEMU itself has.
- */
-enum {
-	AT_VERSION = 4,
-	AT_BACKING_OFFSET = 8,
-	AT_BACKING_SIZE = 16,
-	AT_CLUSTER_BITS = 20,
-	AT_VIRTUAL_SIZE = 24,
-	AT_CRYPT_METHOD = 32,
-	AT_L1_ENTRIES = 36,
-	AT_L1_OFFSET = 40,
-	AT_REFCOUNT_OFFSET = 48,
-	AT_REFCOUNT_CLUSTERS = 56,
-	AT_N_SNAPSHOTS = 60,
-	V2_SIZE = 72,
-	/* Version 3 only. */
-	AT_INCOMPATIBLE = 72,
-	AT_REFCOUNT_ORDER = 96,
-	AT_HEADER_SIZE = 100,
-	V3_SIZE = 104
+/* Those of a machine that somebody worked with, not of one made to keep QEMU busy. */
+#define SNAPSHOTS_MAX 64
+
+/* Of a trailer that says what the file is. */
+#define TRAILER_SIZE 512
+
+const char *const image_kind_names[] = {
+	[IMAGE_KIND_RAW] = "raw",
+	[IMAGE_KIND_QCOW2] = "qcow2",
+	[IMAGE_KIND_VMDK] = "vmdk",
+	[IMAGE_KIND_VDI] = "vdi",
+	[IMAGE_KIND_VHDX] = "vhdx",
 };
 
-#define CLUSTER_BITS_MIN   9
-#define CLUSTER_BITS_MAX   21
-#define REFCOUNT_ORDER_MAX 6
-#define L1_ENTRIES_MAX	   (1u << 22)
-#define VIRTUAL_MAX	   (INT64_C(1) << 61)
-
-/* Incompatible features: who does not know one must not open the image. */
-#define FEATURE_CORRUPT	  (UINT64_C(1) << 1)
-#define FEATURE_DATA_FILE (UINT64_C(1) << 2)
-#define FEATURES_KNOWN	  UINT64_C(0x1f)
-
-#define EXTENSION_END	    0
-#define EXTENSION_DATA_FILE 0x44415441
-
-/* A file's beginning, and how much of it there is. */
-struct bytes {
-	const unsigned char *p;
-	size_t size;
-};
-
-static uint32_t be32(const struct bytes *b, size_t at)
+int image_malformed(struct err *e, const char *format, const char *what)
 {
-	const unsigned char *p = b->p + at;
-
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+	return err_set(e, ERR_INVALID, "the %s header is damaged: %s", format, what);
 }
 
-static uint64_t be64(const struct bytes *b, size_t at)
-{
-	return (uint64_t)be32(b, at) << 32 | be32(b, at + 4);
-}
+/* ---------------------------------------------------------------- reading */
 
-static int malformed(struct err *e, const char *what)
+int image_read_at(const struct image_bytes *b, uint64_t offset, void *p, size_t size,
+	const char *format, struct err *e)
 {
-	return err_set(e, ERR_INVALID, "the qcow2 header is damaged: %s", what);
-}
+	ssize_t n;
 
-/* Is the table of this many bytes inside the file? */
-static bool is_inside(uint64_t offset, uint64_t size, uint64_t file_size)
-{
-	return offset <= file_size && size <= file_size - offset;
-}
-
-/* Where the tables are, and how large: what QEMU refuses, too. */
-static int check_tables(const struct bytes *b, uint64_t file_size, struct err *e)
-{
-	uint32_t bits = be32(b, AT_CLUSTER_BITS);
-	uint64_t l1_at = be64(b, AT_L1_OFFSET), count_at = be64(b, AT_REFCOUNT_OFFSET);
-	uint64_t l1_entries = be32(b, AT_L1_ENTRIES), cluster = UINT64_C(1) << bits;
-	/* An entry leads to a cluster of entries, of 8 bytes or, extended, of 16. */
-	uint64_t span = UINT64_C(1) << (2 * bits - 3);
-
-	if (l1_entries > L1_ENTRIES_MAX)
-		return malformed(e, "its cluster table is impossibly large");
-	if (l1_entries < (be64(b, AT_VIRTUAL_SIZE) + span - 1) / span)
-		return malformed(e, "its cluster table is too small for its size");
-	if (l1_at % cluster != 0 || count_at % cluster != 0)
-		return malformed(e, "a table does not begin where a cluster does");
-	if (be32(b, AT_REFCOUNT_CLUSTERS) == 0)
-		return malformed(e, "it has no reference table");
-	if (!is_inside(l1_at, l1_entries * 8, file_size))
-		return malformed(e, "its cluster table lies behind the end of the file, "
-				    "which was perhaps not copied to the end");
-	if (!is_inside(count_at, 8, file_size))
-		return malformed(e, "its reference table lies behind the end of the "
-				    "file, which was perhaps not copied to the end");
+	if (image_is_inside(offset, size, b->size)) {
+		memcpy(p, b->p + offset, size);
+		return 0;
+	}
+	if (!b->r || !image_is_inside(offset, size, b->file_size))
+		return image_malformed(e, format, "the file ends in the middle of it");
+	n = b->r->read(b->r->aux, (int64_t)offset, p, size, e);
+	if (n < 0)
+		return -1;
+	if ((size_t)n != size)
+		return err_set(e, ERR_INVALID, "the file changed while it was read");
 	return 0;
 }
 
-static int check_numbers(const struct bytes *b, uint64_t file_size, struct err *e)
+int image_walk(const struct image_bytes *b, uint64_t offset, uint64_t n, unsigned width,
+	bool (*leads_out)(const void *aux, uint64_t number), const void *aux,
+	bool *is_truncated, struct err *e)
 {
-	uint32_t cluster_bits = be32(b, AT_CLUSTER_BITS);
+	unsigned char part[8192];
 
-	if (cluster_bits < CLUSTER_BITS_MIN || cluster_bits > CLUSTER_BITS_MAX)
-		return malformed(e, "its cluster size is impossible");
-	if (be64(b, AT_VIRTUAL_SIZE) > VIRTUAL_MAX)
-		return malformed(e, "its virtual size is impossible");
-	if (be32(b, AT_CRYPT_METHOD) > 2)
-		return malformed(e, "its kind of encryption is unknown");
-	return check_tables(b, file_size, e);
-}
+	while (b->r && n > 0) {
+		size_t len = n < sizeof(part) / width ? n : sizeof(part) / width;
 
-/* Walks the extensions behind the header, which end with a zero type, the first cluster, or
- * where the backing file's name begins. */
-static int read_extensions(
-	const struct bytes *b, size_t at, struct image_header *out, struct err *e)
-{
-	size_t end = (size_t)1 << be32(b, AT_CLUSTER_BITS);
-	uint64_t backing = be64(b, AT_BACKING_OFFSET);
-
-	if (end > b->size)
-		end = b->size;
-	if (backing != 0 && backing < end)
-		end = (size_t)backing;
-	while (at <= end && end - at >= 8) {
-		uint32_t type = be32(b, at), size = be32(b, at + 4);
-
-		at += 8;
-		if (type == EXTENSION_END)
-			return 0;
-		if (size > end - at)
-			return malformed(e, "an extension does not fit into it");
-		if (type == EXTENSION_DATA_FILE)
-			out->has_data_file = true;
-		at += ((size_t)size + 7) & ~(size_t)7;
+		if (image_read_at(b, offset, part, len * width, "image", e) != 0)
+			return -1;
+		for (size_t i = 0; i < len; i++)
+			if (leads_out(aux, width == 4 ? image_le32(part + i * 4)
+						      : image_be64(part + i * 8))) {
+				*is_truncated = true;
+				return 0;
+			}
+		offset += len * width;
+		n -= len;
 	}
 	return 0;
 }
 
-static int read_version3(const struct bytes *b, struct image_header *out, struct err *e)
-{
-	uint64_t features;
-	uint32_t header_size;
+/* ---------------------------------------------------------------- what it is */
 
-	if (b->size < V3_SIZE)
-		return malformed(e, "the file ends in the middle of it");
-	features = be64(b, AT_INCOMPATIBLE);
-	header_size = be32(b, AT_HEADER_SIZE);
-	if (features & ~FEATURES_KNOWN)
-		return err_set(e, ERR_INVALID,
-			"the image needs features of qcow2 that are unknown here: "
-			"convert it with \"qemu-img convert -O qcow2\"");
-	if (be32(b, AT_REFCOUNT_ORDER) > REFCOUNT_ORDER_MAX)
-		return malformed(e, "its reference counts are impossibly wide");
-	if (header_size < V3_SIZE || header_size > 1u << be32(b, AT_CLUSTER_BITS))
-		return malformed(e, "its own size is impossible");
-	out->is_corrupt = (features & FEATURE_CORRUPT) != 0;
-	out->has_data_file = (features & FEATURE_DATA_FILE) != 0;
-	return read_extensions(b, header_size, out, e);
+#define NOT_TAKEN(what, format)                                                          \
+	"it is " what                                                                    \
+	", which is not taken: convert it with \"qemu-img convert -f " format            \
+	" -O qcow2\""
+#define COMPRESSED(with) "it is compressed with " with ": unpack it first"
+
+/* What is not taken, by its beginning. */
+static const struct {
+	size_t at;
+	const char *magic;
+	size_t size;
+	const char *otherwise;
+} others[] = {
+	{ 0, "conectix", 8, NOT_TAKEN("a VHD image", "vpc") },
+	{ 0, "QED\0", 4, NOT_TAKEN("a QED image", "qed") },
+	{ 0, "WithoutFreeSpace", 16, NOT_TAKEN("a Parallels image", "parallels") },
+	{ 0, "WithouFreSpacExt", 16, NOT_TAKEN("a Parallels image", "parallels") },
+	{ 0, "Bochs Virtual HD Image", 22, NOT_TAKEN("a Bochs image", "bochs") },
+	{ 0, "#!/bin/sh\n#V2.0 Format\nmodprobe cloop", 37,
+		NOT_TAKEN("a cloop image", "cloop") },
+	{ 0, "COWD", 4, NOT_TAKEN("a VMware disk of an old kind", "vmdk") },
+	{ 0, "LUKS\xba\xbe", 6, "it is encrypted (LUKS): decrypt it first" },
+	{ 0, "\x1f\x8b\x08", 3, COMPRESSED("gzip") },
+	{ 0,
+		"\xfd"
+		"7zXZ\0",
+		6, COMPRESSED("xz") },
+	{ 0, "\x28\xb5\x2f\xfd", 4, COMPRESSED("zstd") },
+	{ 0, "\x04\x22\x4d\x18", 4, COMPRESSED("lz4") },
+	{ 0, "BZh", 3, COMPRESSED("bzip2") },
+	{ 0, "LZIP", 4, COMPRESSED("lzip") },
+	{ 0, "PK\3\4", 4,
+		"it is a ZIP archive: unpack it, and use the disk image in it" },
+	{ 0, "7z\xbc\xaf\x27\x1c", 6,
+		"it is a 7z archive: unpack it, and use the disk image in it" },
+	{ 257, "ustar", 5,
+		"it is an archive (tar or OVA): unpack it, and use the disk image in "
+		"it" },
+};
+
+static bool has_magic(
+	const struct image_bytes *b, size_t at, const char *magic, size_t size)
+{
+	return image_is_inside(at, size, b->size) && memcmp(b->p + at, magic, size) == 0;
 }
 
-static int read_qcow2(
-	const struct bytes *b, int64_t file_size, struct image_header *out, struct err *e)
+static const char *otherwise_by_beginning(const struct image_bytes *b)
 {
-	uint32_t version;
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		if (has_magic(b, others[i].at, others[i].magic, others[i].size))
+			return others[i].otherwise;
+	if (image_vmdk_is_text(b))
+		return "it only describes a VMware disk whose parts are other files: "
+		       "convert it with \"qemu-img convert -f vmdk -O qcow2\" where "
+		       "they are";
+	return NULL;
+}
 
-	if (b->size < V2_SIZE)
-		return malformed(e, "the file ends in the middle of it");
-	version = be32(b, AT_VERSION);
-	if (version != 2 && version != 3)
-		return err_set(e, ERR_INVALID,
-			"qcow version %u is not supported: convert the image with "
-			"\"qemu-img convert -O qcow2\"",
-			version);
-	if (check_numbers(b, (uint64_t)file_size, e) != 0)
+/* What says at its end what it is: its beginning is that of the disk. */
+static int read_trailer(
+	const struct image_bytes *b, struct image_header *out, struct err *e)
+{
+	unsigned char p[TRAILER_SIZE];
+
+	if (!b->r || b->file_size < TRAILER_SIZE)
+		return 0;
+	if (image_read_at(b, b->file_size - TRAILER_SIZE, p, sizeof(p), "image", e) != 0)
 		return -1;
-	out->is_qcow2 = true;
-	out->virtual_bytes = (int64_t)be64(b, AT_VIRTUAL_SIZE);
-	out->has_backing_file =
-		be64(b, AT_BACKING_OFFSET) != 0 || be32(b, AT_BACKING_SIZE) != 0;
-	out->is_encrypted = be32(b, AT_CRYPT_METHOD) != 0;
-	out->n_snapshots = be32(b, AT_N_SNAPSHOTS);
-	return version == 3 ? read_version3(b, out, e)
-			    : read_extensions(b, V2_SIZE, out, e);
+	if (memcmp(p, "conectix", 8) == 0)
+		out->otherwise = NOT_TAKEN("a VHD image", "vpc");
+	else if (memcmp(p, "koly", 4) == 0)
+		out->otherwise = NOT_TAKEN("a DMG image", "dmg");
+	return 0;
+}
+
+static int read_raw(const struct image_bytes *b, struct image_header *out, struct err *e)
+{
+	out->kind = IMAGE_KIND_RAW;
+	out->virtual_bytes = (int64_t)b->file_size;
+	out->otherwise = otherwise_by_beginning(b);
+	return out->otherwise ? 0 : read_trailer(b, out, e);
+}
+
+static int read_any(const struct image_bytes *b, struct image_header *out, struct err *e)
+{
+	if (has_magic(b, 0, "QFI\xfb", 4))
+		return image_qcow2_read(b, out, e);
+	if (has_magic(b, 0, "KDMV", 4))
+		return image_vmdk_read(b, out, e);
+	if (has_magic(b, 0, "vhdxfile", 8))
+		return image_vhdx_read(b, out, e);
+	if (image_vdi_is(b))
+		return image_vdi_read(b, out, e);
+	return read_raw(b, out, e);
+}
+
+static int read_header(
+	const struct image_bytes *b, struct image_header *out, struct err *e)
+{
+	struct image_header h = { 0 };
+
+	if (read_any(b, &h, e) != 0)
+		return -1;
+	*out = h;
+	return 0;
 }
 
 int image_header_parse(const void *p, size_t size, int64_t file_size,
 	struct image_header *out, struct err *e)
 {
-	struct bytes b = { p, size };
-	struct image_header h = { .virtual_bytes = file_size };
+	const struct image_bytes b = { p, size, (uint64_t)file_size, NULL };
 
 	if (file_size < 0 || (uint64_t)file_size < size)
 		return err_set(e, ERR_INVALID, "the file changed while it was read");
-	if (size >= 4 && memcmp(p, "QFI\xfb", 4) == 0 &&
-		read_qcow2(&b, file_size, &h, e) != 0)
-		return -1;
-	*out = h;
+	return read_header(&b, out, e);
+}
+
+int image_header_scan(
+	const struct image_reader *r, struct image_header *out, struct err *e)
+{
+	unsigned char *p = xmalloc(IMAGE_HEADER_SIZE);
+	size_t size = IMAGE_HEADER_SIZE;
+	ssize_t n;
+	int rc;
+
+	assert(r->file_size >= 0);
+	if (r->file_size < IMAGE_HEADER_SIZE)
+		size = (size_t)r->file_size;
+	n = r->read(r->aux, 0, p, size, e);
+	if (n >= 0 && (size_t)n != size)
+		rc = err_set(e, ERR_INVALID, "the file changed while it was read");
+	else if (n < 0)
+		rc = -1;
+	else
+		rc = read_header(
+			&(struct image_bytes){ p, size, (uint64_t)r->file_size, r }, out,
+			e);
+	free(p);
+	return rc;
+}
+
+/* ---------------------------------------------------------------- may it be used? */
+
+/* NULL: nothing speaks against it but its size, perhaps. */
+static const char *why_not(const struct image_header *h)
+{
+	if (h->otherwise)
+		return h->otherwise;
+	if (h->has_backing_file)
+		return "it names a backing file; merge them with \"qemu-img convert\"";
+	if (h->has_data_file)
+		return "it keeps its data in another file; merge them with \"qemu-img "
+		       "convert\"";
+	if (h->is_encrypted)
+		return "it is encrypted: decrypt it first";
+	if (h->is_corrupt && h->kind == IMAGE_KIND_VHDX)
+		return "it was not closed properly, and has a log to be replayed: do "
+		       "that "
+		       "with \"qemu-img check -r all\"";
+	if (h->is_corrupt)
+		return "it is marked as corrupt; try \"qemu-img check -r all\"";
+	if (h->is_truncated)
+		return "a part of it lies behind the end of the file, which was perhaps "
+		       "not copied to the end";
+	if (h->virtual_bytes == 0)
+		return h->kind == IMAGE_KIND_RAW ? "it is empty"
+						 : "it is a disk of 0 bytes";
+	return NULL;
+}
+
+int image_header_check(
+	const struct image_header *h, int64_t max_virtual_bytes, struct err *e)
+{
+	const char *why = why_not(h);
+
+	if (why)
+		return err_set(e, ERR_INVALID, "%s", why);
+	if (h->virtual_bytes > max_virtual_bytes)
+		return err_set(e, ERR_TOO_LARGE,
+			"it is a disk of %jd bytes; at most %jd are taken",
+			(intmax_t)h->virtual_bytes, (intmax_t)max_virtual_bytes);
+	if (h->virtual_bytes % 512 != 0)
+		return err_set(e, ERR_INVALID,
+			"it is not a disk image: its %jd bytes are not a whole number of "
+			"sectors of 512 bytes",
+			(intmax_t)h->virtual_bytes);
+	if (h->n_snapshots > SNAPSHOTS_MAX)
+		return err_set(e, ERR_INVALID,
+			"it has %u snapshots, at most %d are taken: leave them out with "
+			"\"qemu-img convert\"",
+			h->n_snapshots, SNAPSHOTS_MAX);
 	return 0;
 }

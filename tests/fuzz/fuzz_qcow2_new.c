@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t size)
 	assert(q.header_size <= sizeof(q.header));
 	if (image_header_parse(q.header, q.header_size, q.file_size, &h, &e) != 0)
 		assert(!"a header of ours is refused");
-	assert(h.is_qcow2 && h.virtual_bytes == n);
+	assert(h.kind == IMAGE_KIND_QCOW2 && h.virtual_bytes == n);
 	assert(!h.has_data_file && !h.is_encrypted && !h.is_corrupt);
 	assert(h.has_backing_file == (p[6] != 0) || (p[6] && name[0] == '\0'));
 	return 0;

@@ -77,7 +77,7 @@ static void good_ones(void **state)
 		struct file f = good(version);
 		struct image_header h = parsed(&f);
 
-		assert_true(h.is_qcow2);
+		assert_int_equal(h.kind, IMAGE_KIND_QCOW2);
 		assert_int_equal(h.virtual_bytes, 1 << 30);
 		assert_false(h.has_backing_file || h.has_data_file || h.is_encrypted ||
 			     h.is_corrupt);
@@ -92,12 +92,12 @@ static void raw_is_what_is_no_qcow2(void **state)
 	(void)state;
 
 	assert_int_equal(image_header_parse(boot, 512, 1 << 20, &h, &e), 0);
-	assert_false(h.is_qcow2);
+	assert_int_equal(h.kind, IMAGE_KIND_RAW);
 	assert_int_equal(h.virtual_bytes, 1 << 20);
 	assert_int_equal(image_header_parse("", 0, 0, &h, &e), 0);
 	assert_int_equal(h.virtual_bytes, 0);
 	assert_int_equal(image_header_parse("QFI", 3, 3, &h, &e), 0);
-	assert_false(h.is_qcow2);
+	assert_int_equal(h.kind, IMAGE_KIND_RAW);
 }
 
 static void backing_file(void **state)
@@ -198,6 +198,8 @@ static const struct {
 	{ 40, 1, UINT64_MAX - 65535, "cluster table" },
 	{ 48, 1, UINT64_MAX - 65535, "reference table" },
 	{ 56, 0, 0, "no reference table" },
+	{ 60, 0, 65537, "snapshots" },
+	{ 60, 0, 65536, "snapshots" },
 	{ 72, 1, 1 << 5, "features" },
 	{ 72, 1, UINT64_C(1) << 63, "features" },
 	{ 96, 0, 7, "reference counts" },
@@ -223,6 +225,224 @@ static void impossible_members(void **state)
 	}
 }
 
+/* ---------------------------------------------------------------- the whole file */
+
+/* A file of SIZE bytes: a header, and a table somewhere. */
+struct whole {
+	struct file header;
+	int64_t table_at;
+	unsigned char table[64];
+	int64_t size;
+};
+
+static ssize_t read_whole(void *aux, int64_t offset, void *p, size_t size, struct err *e)
+{
+	const struct whole *w = aux;
+	unsigned char *out = p;
+	size_t n = 0;
+	(void)e;
+
+	for (; n < size && offset < w->size; n++, offset++)
+		if (offset < (int64_t)sizeof(w->header.p))
+			out[n] = w->header.p[offset];
+		else if (offset >= w->table_at &&
+			 offset < w->table_at + (int64_t)sizeof(w->table))
+			out[n] = w->table[offset - w->table_at];
+		else
+			out[n] = 0;
+	return (ssize_t)n;
+}
+
+static struct image_header scanned(struct whole *w)
+{
+	const struct image_reader r = { w->size, read_whole, w };
+	struct image_header h = { 0 };
+	struct err e = { 0 };
+
+	if (image_header_scan(&r, &h, &e) != 0)
+		fail_msg("%s", e.msg);
+	return h;
+}
+
+static void cluster_table_leads_out_of_the_file(void **state)
+{
+	struct whole w = { .header = good(3), .table_at = 3 * 65536, .size = 5 * 65536 };
+	(void)state;
+
+	assert_false(scanned(&w).is_truncated);
+	w.table[0] = 0x80; /* "used once" */
+	w.table[5] = 4;	   /* at 4 * 65536 */
+	assert_false(scanned(&w).is_truncated);
+	w.size--;
+	assert_true(scanned(&w).is_truncated);
+	w.size++;
+	w.table[8 + 2] = 1;
+	assert_true(scanned(&w).is_truncated);
+	/* Two entries of the table are used; what follows is not. */
+	memset(w.table, 0, sizeof(w.table));
+	w.table[16 + 2] = 1;
+	assert_false(scanned(&w).is_truncated);
+}
+
+static ssize_t read_less(void *aux, int64_t offset, void *p, size_t size, struct err *e)
+{
+	return read_whole(aux, offset, p, size > 0 ? size - 1 : 0, e);
+}
+
+static ssize_t read_error(void *aux, int64_t offset, void *p, size_t size, struct err *e)
+{
+	(void)aux;
+	(void)offset;
+	(void)p;
+	(void)size;
+	return err_set(e, ERR_IO, "no");
+}
+
+static void reading_fails(void **state)
+{
+	struct whole w = { .header = good(3), .size = SIZE };
+	struct image_reader r = { w.size, read_less, &w };
+	struct image_header h = { 0 };
+	struct err e = { 0 };
+	(void)state;
+
+	assert_int_equal(image_header_scan(&r, &h, &e), -1);
+	assert_non_null(strstr(e.msg, "changed while it was read"));
+	r.read = read_error;
+	assert_int_equal(image_header_scan(&r, &h, &e), -1);
+	assert_int_equal(e.kind, ERR_IO);
+}
+
+/* ---------------------------------------------------------------- what is not taken */
+
+static const struct {
+	size_t at;
+	const char *magic;
+	size_t size;
+	const char *words;
+} others[] = {
+	{ 0, "conectix", 8, "VHD" },
+	{ 0, "QED\0", 4, "QED" },
+	{ 0, "WithoutFreeSpace", 16, "Parallels" },
+	{ 0, "WithouFreSpacExt", 16, "Parallels" },
+	{ 0, "LUKS\xba\xbe", 6, "LUKS" },
+	{ 0, "COWD", 4, "VMware" },
+	{ 0, "Bochs Virtual HD Image", 22, "Bochs" },
+	{ 0, "#!/bin/sh\n#V2.0 Format\nmodprobe cloop", 37, "cloop" },
+	{ 0, "\x1f\x8b\x08", 3, "gzip" },
+	{ 0,
+		"\xfd"
+		"7zXZ\0",
+		6, "xz" },
+	{ 0, "\x28\xb5\x2f\xfd", 4, "zstd" },
+	{ 0, "BZh9", 4, "bzip2" },
+	{ 0, "PK\3\4", 4, "ZIP" },
+	{ 257, "ustar", 5, "tar or OVA" },
+	{ 0, "# Disk DescriptorFile\nversion=1\n", 32, "other files" },
+	{ 0, "# x\r\n  \r\n#\nversion=3\n", 21, "other files" },
+	{ 1048576 - 512, "conectix", 8, "VHD" },
+	{ 1048576 - 512, "koly", 4, "DMG" },
+};
+
+struct sparse {
+	size_t at, size;
+	const char *text;
+};
+
+static ssize_t read_sparse(void *aux, int64_t offset, void *p, size_t size, struct err *e)
+{
+	const struct sparse *s = aux;
+	unsigned char *out = p;
+	(void)e;
+
+	for (size_t i = 0; i < size; i++) {
+		size_t at = (size_t)offset + i;
+
+		out[i] = at >= s->at && at < s->at + s->size
+				 ? (unsigned char)s->text[at - s->at]
+				 : 0;
+	}
+	return (ssize_t)size;
+}
+
+static void what_is_not_taken_says_so(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+		struct sparse s = { others[i].at, others[i].size, others[i].magic };
+		const struct image_reader r = { 1 << 20, read_sparse, &s };
+		struct image_header h = { 0 };
+		struct err e = { 0 };
+
+		assert_int_equal(image_header_scan(&r, &h, &e), 0);
+		assert_int_equal(h.kind, IMAGE_KIND_RAW);
+		assert_int_equal(image_header_check(&h, INT64_MAX, &e), -1);
+		assert_int_equal(e.kind, ERR_INVALID);
+		if (!strstr(e.msg, others[i].words))
+			fail_msg("\"%s\" does not say: %s", e.msg, others[i].words);
+		/* One byte less is no such thing. */
+		s.size--;
+		s.at++;
+		assert_int_equal(image_header_scan(&r, &h, &e), 0);
+		assert_null(h.otherwise);
+	}
+}
+
+/* ---------------------------------------------------------------- may it be used? */
+
+static void unusable(struct image_header h, enum err_kind kind, const char *words)
+{
+	struct err e = { 0 };
+
+	assert_int_equal(image_header_check(&h, 1 << 20, &e), -1);
+	assert_int_equal(e.kind, kind);
+	if (!strstr(e.msg, words))
+		fail_msg("\"%s\" does not say: %s", e.msg, words);
+}
+
+static void what_may_be_used(void **state)
+{
+	const struct image_header raw = { .virtual_bytes = 512 };
+	const struct image_header qcow2 = {
+		.kind = IMAGE_KIND_QCOW2, .virtual_bytes = 1 << 20, .n_snapshots = 64
+	};
+	struct image_header h = qcow2;
+	struct err e = { 0 };
+	(void)state;
+
+	assert_int_equal(image_header_check(&raw, 512, &e), 0);
+	assert_int_equal(image_header_check(&qcow2, 1 << 20, &e), 0);
+	h.has_backing_file = true;
+	unusable(h, ERR_INVALID, "backing file");
+	h = qcow2;
+	h.has_data_file = true;
+	unusable(h, ERR_INVALID, "another file");
+	h = qcow2;
+	h.is_encrypted = true;
+	unusable(h, ERR_INVALID, "encrypted");
+	h = qcow2;
+	h.is_corrupt = true;
+	unusable(h, ERR_INVALID, "marked as corrupt");
+	h.kind = IMAGE_KIND_VHDX;
+	unusable(h, ERR_INVALID, "log to be replayed");
+	h = qcow2;
+	h.is_truncated = true;
+	unusable(h, ERR_INVALID, "behind the end");
+	h = qcow2;
+	h.virtual_bytes += 512;
+	unusable(h, ERR_TOO_LARGE, "1049088 bytes; at most 1048576");
+	h.virtual_bytes = 0;
+	unusable(h, ERR_INVALID, "a disk of 0 bytes");
+	h = qcow2;
+	h.n_snapshots = 65;
+	unusable(h, ERR_INVALID, "65 snapshots");
+	h = raw;
+	h.virtual_bytes = 0;
+	unusable(h, ERR_INVALID, "it is empty");
+	h.virtual_bytes = 513;
+	unusable(h, ERR_INVALID, "513 bytes are not a whole number");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -234,6 +454,10 @@ int main(void)
 		cmocka_unit_test(encrypted_and_corrupt),
 		cmocka_unit_test(too_short),
 		cmocka_unit_test(impossible_members),
+		cmocka_unit_test(cluster_table_leads_out_of_the_file),
+		cmocka_unit_test(reading_fails),
+		cmocka_unit_test(what_is_not_taken_says_so),
+		cmocka_unit_test(what_may_be_used),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -75,7 +75,7 @@ static void reads_back(void **state)
 		must_make(size, has_backing ? IMAGE : NULL, "qcow2", &q);
 		if (image_header_parse(q.header, q.header_size, q.file_size, &h, &e) != 0)
 			fail_msg("%s", e.msg);
-		assert_true(h.is_qcow2);
+		assert_int_equal(h.kind, IMAGE_KIND_QCOW2);
 		assert_int_equal(h.virtual_bytes, size);
 		assert_int_equal(h.has_backing_file, has_backing);
 		assert_false(h.has_data_file || h.is_encrypted || h.is_corrupt);
