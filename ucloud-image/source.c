@@ -73,11 +73,6 @@ int source_open(const char *base_dir, const char *default_realm, const struct fi
 	return -1;
 }
 
-static int refuse(const char *why, struct err *e)
-{
-	return err_set(e, ERR_INVALID, "it cannot be used: %s", why);
-}
-
 int source_look(struct source *s, struct err *e)
 {
 	struct image_header h = { 0 };
@@ -85,24 +80,10 @@ int source_look(struct source *s, struct err *e)
 
 	if (image_header_read(s->fd, &h, &file_size, e) < 0)
 		return -1;
-	if (h.has_backing_file)
-		return refuse("it names a backing file; merge them with \"qemu-img "
-			      "convert\"",
-			e);
-	if (h.has_data_file)
-		return refuse("it keeps its data in another file; merge them with "
-			      "\"qemu-img convert\"",
-			e);
-	if (h.is_encrypted)
-		return refuse("it is encrypted", e);
-	if (h.is_corrupt)
-		return refuse("it is marked as corrupt", e);
-	if (h.virtual_bytes == 0)
-		return refuse("it is empty", e);
-	if (h.virtual_bytes % 512 != 0)
-		return refuse(
-			"its size is not a whole number of sectors of 512 bytes", e);
-	s->format = h.is_qcow2 ? "qcow2" : "raw";
+	/* How large it may be, the store says. */
+	if (image_header_check(&h, INT64_MAX, e) < 0)
+		return err_wrap(e, "it cannot be used");
+	s->format = image_kind_names[h.kind];
 	s->virtual_bytes = h.virtual_bytes;
 	return 0;
 }
