@@ -17,7 +17,8 @@ struct orders *orders_new(
 	o->kv = kv;
 	o->keys = keys;
 	o->conf = *conf;
-	o->group = group_new(kv);
+	for (size_t i = 0; i < CREATE_LANES; i++)
+		o->creates[i] = group_new(kv);
 	pthread_mutex_init(&o->lock, NULL);
 	return o;
 }
@@ -26,7 +27,8 @@ void orders_free(struct orders *o)
 {
 	if (!o)
 		return;
-	group_free(o->group);
+	for (size_t i = 0; i < CREATE_LANES; i++)
+		group_free(o->creates[i]);
 	pthread_mutex_destroy(&o->lock);
 	free(o);
 }

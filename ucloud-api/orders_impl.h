@@ -12,11 +12,17 @@
 #include "ucloud-api/order_run.h"
 #include "ucloud-api/orders.h"
 
+/*
+ * Creates of different users write different keys: while etcd works on one transaction, the
+ * next one can be on its way. All of a user's go the same way, so that they do not conflict.
+ */
+enum { CREATE_LANES = 2 };
+
 struct orders {
 	struct kv *kv;
 	const struct keys *keys;
 	struct orders_conf conf;
-	struct group *group; /* of creates */
+	struct group *creates[CREATE_LANES];
 	pthread_mutex_t lock;
 	int64_t idem_lease,
 		idem_hour; /* of Idempotency-Keys: one lease for an hour's keys */

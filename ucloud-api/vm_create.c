@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/buf.h"
+#include "common/store/backoff.h"
 #include "ucloud-api/orders_impl.h"
 
 struct vm_create {
@@ -314,6 +315,13 @@ static struct group_room room_of(const struct vm_create *c)
 	};
 }
 
+static struct group *lane_of(const struct orders *o, const struct who *who)
+{
+	CLEANUP_STR char *key = key_user(who->realm, who->name);
+
+	return o->creates[backoff_hash(key) % CREATE_LANES];
+}
+
 int orders_vm_create(struct orders *o, const struct who *who, json_t *body,
 	const char *idempotency_key, int64_t now, struct vm *out, struct err *e)
 {
@@ -329,7 +337,7 @@ int orders_vm_create(struct orders *o, const struct who *who, json_t *body,
 		idem_done(&c.idem);
 		if (idem_init(o, who, "vm", idempotency_key, body, now, &c.idem, e) < 0)
 			return -1;
-		r = group_run(o->group, vm_create_fn, &c, &room, e);
+		r = group_run(lane_of(o, who), vm_create_fn, &c, &room, e);
 		if (r >= 0 || c.is_refused || !idem_failed(o, &c.idem, e))
 			break;
 	}

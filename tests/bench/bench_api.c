@@ -18,7 +18,7 @@
 #include "tests/lib/test_util.h"
 #include "ucloud-api/api.h"
 
-enum { USERS = 64, CLIENTS_MAX = 64, LIST_CALLS = 200 };
+enum { USERS = 64, CLIENTS_MAX = 64, LIST_CALLS = 500, SETTLE_SEC = 3 };
 
 static struct bench {
 	struct test_etcd *etcd;
@@ -253,6 +253,15 @@ static void fill_store(int n)
 	}
 }
 
+/* Until etcd and the API's own watches have taken in what was written, and etcd's store is
+ * as it is when nobody has just written 20,000 VMs. */
+static void settle(void)
+{
+	struct timespec t = { .tv_sec = SETTLE_SEC };
+
+	nanosleep(&t, NULL);
+}
+
 static int compare_times(const void *x, const void *y)
 {
 	const int64_t *a = x, *c = y;
@@ -300,6 +309,7 @@ static void bench_lists(int n_vms)
 	struct err e;
 
 	fill_store(n_vms);
+	settle();
 	if (sessions_create(
 		    b.api->sessions, "lister", "users", now, token, &expires, &e) < 0)
 		die(&e);
