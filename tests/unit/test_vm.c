@@ -432,6 +432,77 @@ static void labels_match_when_all_are_there(void **state)
 	assert_false(match("{\"a\":\"1\"}", "{\"a\":\"1\",\"b\":\"2\"}"));
 }
 
+#define WITH_DISKS(disks)                                                                \
+	"{\"uuid\":\"" U "\",\"name\":\"web\",\"owner\":\"nico\","                       \
+	"\"owner_realm\":\"R\",\"specs\":{\"cpu\":1,\"ram_mib\":512,\"disks\":[" disks   \
+	"]},\"want\":\"running\",\"status\":\"REQUESTED_NEW\"}"
+
+/* Entries of version 0.1.0: the place in the list was the index, and is what the names of
+ * disks were made of. */
+static void disks_without_indices(void **state)
+{
+	CLEANUP(vm_done)
+	struct vm vm = parsed(WITH_DISKS("{\"size_gib\":10},{\"size_gib\":20,\"class\":"
+					 "\"hdd\"},{\"size_gib\":30}"));
+	const struct vm_disk *disk = vm.specs.disks.v;
+	(void)state;
+
+	assert_int_equal(vm.specs.disks.len, 3);
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal(disk[i].index, i);
+		assert_int_equal(disk[i].size_gib, 10 * (i + 1));
+		assert_ptr_equal(vm_find_disk(&vm, (int64_t)i), &disk[i]);
+	}
+	/* Written again, they have them. */
+	CLEANUP_STR char *text = vm_format(&vm);
+	assert_non_null(strstr(text, "{\"index\":2,\"size_gib\":30}"));
+	CLEANUP(vm_done) struct vm again = parsed(text);
+	CLEANUP_STR char *same = vm_format(&again);
+	assert_string_equal(same, text);
+}
+
+static void one_disk_is_the_first(void **state)
+{
+	CLEANUP(vm_done) struct vm vm = parsed(WITH_DISKS("{\"size_gib\":10}"));
+	CLEANUP(vm_done) struct vm none = parsed(WITH_DISKS(""));
+	(void)state;
+
+	assert_int_equal(((struct vm_disk *)vm.specs.disks.v)[0].index, 0);
+	assert_int_equal(none.specs.disks.len, 0);
+}
+
+/* As soon as one has an index, all have: those that were detached leave gaps. */
+static void disks_with_indices(void **state)
+{
+	static const char *const wrong[] = {
+		WITH_DISKS("{\"index\":1,\"size_gib\":1}"),
+		WITH_DISKS("{\"index\":-1,\"size_gib\":1}"),
+		WITH_DISKS(
+			"{\"size_gib\":1},{\"size_gib\":1},{\"index\":2,\"size_gib\":1}"),
+		WITH_DISKS("{\"size_gib\":1},{\"index\":3,\"size_gib\":1},"
+			   "{\"index\":3,\"size_gib\":1}"),
+		WITH_DISKS("{\"size_gib\":1},{\"index\":3,\"size_gib\":1},"
+			   "{\"index\":2,\"size_gib\":1}"),
+	};
+	CLEANUP(vm_done)
+	struct vm vm = parsed(WITH_DISKS("{\"index\":0,\"size_gib\":1},{\"index\":5,"
+					 "\"size_gib\":2}"));
+	(void)state;
+
+	assert_int_equal(vm_find_disk(&vm, 5)->size_gib, 2);
+	assert_null(vm_find_disk(&vm, 1));
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		struct vm other = { .boot = 77 };
+		struct err e = { 0 };
+
+		if (vm_parse(wrong[i], strlen(wrong[i]), &other, &e) == 0)
+			fail_msg("accepted: %s", wrong[i]);
+		assert_int_equal(e.kind, ERR_INVALID);
+		assert_true(str_has_prefix(e.field, "specs.disks"));
+		assert_int_equal(other.boot, 77);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -452,6 +523,9 @@ int main(void)
 		cmocka_unit_test(uses_its_host),
 		cmocka_unit_test(labels_are_checked),
 		cmocka_unit_test(labels_match_when_all_are_there),
+		cmocka_unit_test(disks_without_indices),
+		cmocka_unit_test(one_disk_is_the_first),
+		cmocka_unit_test(disks_with_indices),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
