@@ -52,11 +52,12 @@ size_t order_size(const struct order *o)
 static void set_place(const struct order *o, struct vm *vm, int64_t now)
 {
 	str_set(&vm->hostname, xstrdup(o->host));
+	vm->was_placed = true;
 	if (o->is_local)
 		str_set(&vm->disk_host, xstrdup(o->host));
 	str_set(&vm->why, xstrdup(o->why));
 	vm_move(vm, VM_SCHEDULED);
-	vm_log(vm, now, VM_PLACED_ON "%s", o->host);
+	vm_log(vm, now, "placed on %s", o->host);
 }
 
 /* What the VM's entry becomes. */

@@ -182,6 +182,8 @@ static const struct jtab_field vm_fields[] = {
 	{ "disk_host", JT_STR, AT(disk_host), JT_ALWAYS, .check = hostname_check,
 		.help = "the host that holds its disks; \"\": any host of the store can "
 			"reach them" },
+	{ "was_placed", JT_BOOL, AT(was_placed), 0,
+		.help = "was it given a host once? Then there may be disks of it" },
 	{ "in_migration", JT_BOOL, AT(in_migration), 0, .help = "moves to another host" },
 	{ "created", JT_TIME, AT(created), 0, .help = "when it was ordered" },
 	{ "boot", JT_INT, AT(boot), 0, .max = INT64_MAX,
@@ -489,16 +491,8 @@ bool vm_has_changes(const struct vm *vm)
 
 bool vm_was_placed(const struct vm *vm)
 {
-	const struct vm_log_line *line = vm->log.v;
-
-	if (vm_has_host(vm) || !str_is_empty(vm->disk_host))
-		return true;
-	if (vm->last_start || vm->n_crashes)
-		return true;
-	for (size_t i = 0; i < vm->log.len; i++)
-		if (line[i].text && str_has_prefix(line[i].text, VM_PLACED_ON))
-			return true;
-	return false;
+	return vm->was_placed || vm_has_host(vm) || !str_is_empty(vm->disk_host) ||
+	       vm->last_start || vm->n_crashes;
 }
 
 int64_t vm_disk_gib(const struct vm *vm)

@@ -113,6 +113,7 @@ struct vm {
 	int status;	 /* enum vm_status */
 	char *hostname;	 /* "" (or NULL) when it has no host */
 	char *disk_host; /* the host that holds its disks when the store is local */
+	bool was_placed; /* it was given a host once: there may be disks of it */
 	bool in_migration;
 	int64_t created;
 	/* How many boots were ordered: a reboot adds one, and a start on the host that the VM
@@ -162,8 +163,6 @@ void vm_drop_snapshot(struct vm *vm, const char *name);
 bool vm_has_changes(const struct vm *vm);
 /* It has, or once had, a host: there may be disks of it. */
 bool vm_was_placed(const struct vm *vm);
-/* The log line of a placement begins with this. */
-#define VM_PLACED_ON "placed on "
 /* Sum over its disks, leaving ones too. */
 int64_t vm_disk_gib(const struct vm *vm);
 /* Does a VM in this state hold CPU and RAM on its hostname? */

@@ -933,6 +933,38 @@ static void put_ceph_host(struct world *w, const char *name)
 	world_set_alive(w, name, true);
 }
 
+/* A VM was placed, and stopped before it ran. Long afterwards, when its log tells other things,
+ * somebody must still remove the disks that it may have in a shared store. */
+static void test_delete_long_after_a_placement(void **state)
+{
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	struct world w;
+
+	(void)state;
+	start(&w);
+	world_put_store(&w, "c", CEPH);
+	put_ceph_host(&w, "h1");
+	world_order_vm(&w, &(struct world_vm){ "a", .store = "c" });
+	world_run(&w, 500);
+	world_assert_vm(&w, "a", VM_SCHEDULED, "h1");
+	world_vm_at(&w, "a", &vm);
+	for (int i = 0; i < 2 * VM_LOG_MAX; i++)
+		vm_log(&vm, 1, "line %d", i);
+	vm_release_host(&vm);
+	vm.status = VM_REQUESTED_DELETE;
+	CLEANUP_STR char *key = key_vm(&w.conf.keys, vm.uuid);
+	CLEANUP_STR char *placement = key_placement("h1", vm.uuid);
+	CLEANUP_STR char *asked = key_request_host(&w.conf.keys, "h1", vm.uuid);
+	CLEANUP_STR char *text = vm_format(&vm);
+	world_put(&w, key, text);
+	world_del(&w, placement);
+	world_del(&w, asked);
+	world_request(&w, "a", "DeleteVM");
+	world_run(&w, 500);
+	assert_handed_to(&w, "a", "h1");
+	world_end(&w);
+}
+
 /* Of a STOPPED VM in a shared store: some host does it, and when that dies another one. */
 static void test_change(void **state)
 {
@@ -1110,6 +1142,7 @@ int main(void)
 		cmocka_unit_test(test_never_seen),
 		cmocka_unit_test(test_delete_never_placed),
 		cmocka_unit_test(test_delete_with_disks),
+		cmocka_unit_test(test_delete_long_after_a_placement),
 		cmocka_unit_test(test_change),
 		cmocka_unit_test(test_taken_back_later),
 		cmocka_unit_test(test_image_store),

@@ -39,7 +39,7 @@
 	"\"address\":\"2001:db8::1\",\"later\":\"4\"}],"                                 \
 	"\"ssh_keys\":[\"" KEY "\"],\"user_data\":\"#cloud-config\\n\\tx: 1\\n\","       \
 	"\"want\":\"running\",\"status\":\"RUNNING\",\"hostname\":\"h1\","               \
-	"\"disk_host\":\"h1\",\"in_migration\":true,"                                    \
+	"\"disk_host\":\"h1\",\"was_placed\":true,\"in_migration\":true,"                \
 	"\"created\":\"2001-09-09T01:46:40Z\",\"boot\":3,\"n_crashes\":1,"               \
 	"\"last_crash\":\"2001-09-09T01:46:41Z\","                                       \
 	"\"last_start\":\"2001-09-09T01:46:42Z\",\"why\":\"most room\","                 \
