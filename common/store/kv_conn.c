@@ -8,6 +8,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/crypt.h"
+#include "common/base/daemon.h"
 #include "common/base/http.h"
 #include "common/base/log.h"
 #include "common/base/parse.h"
@@ -177,7 +178,10 @@ void kv_conn_close(struct kv_conn *c)
 
 int64_t kv_conn_limit_msec(const struct kv_conn *c)
 {
-	return c->conf.limit_sec * 1000;
+	int64_t msec = c->conf.limit_sec * 1000;
+
+	return daemon_is_stopping() && msec > KV_CURL_HURRY_MSEC ? KV_CURL_HURRY_MSEC
+								 : msec;
 }
 
 struct kv_curl *kv_conn_curl(struct kv_conn *c)
@@ -420,6 +424,12 @@ static int64_t share_of(const struct attempt *a, size_t n_left)
 	return left > 1 ? left : 1;
 }
 
+/* For one more endpoint. */
+static bool has_time(const struct attempt *a)
+{
+	return clock_mono_msec() < a->end_msec && !daemon_is_stopping();
+}
+
 /* Tries each endpoint once. All failed: TRY_LATER when one will work soon, else TRY_NEXT,
  * with e naming each endpoint. */
 static int try_all(struct attempt *a, struct err *e)
@@ -429,7 +439,7 @@ static int try_all(struct attempt *a, struct err *e)
 	uint32_t tried = 0;
 	int result = TRY_NEXT;
 
-	for (size_t k = 0; k < n && (k == 0 || clock_mono_msec() < a->end_msec); k++) {
+	for (size_t k = 0; k < n && (k == 0 || has_time(a)); k++) {
 		size_t end = kv_conn_pick(a->c, &tried);
 		struct err one = { 0 };
 		int r;

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/base/clock.h"
+#include "common/base/daemon.h"
 #include "common/base/http.h"
 #include "common/store/cond.h"
 
@@ -222,6 +224,8 @@ int kv_curl_set_err(struct err *e, CURLcode code, const char *error_text)
 		error_text[0] ? error_text : curl_easy_strerror(code));
 	http_drop_times(text);
 	switch (code) {
+	case CURLE_ABORTED_BY_CALLBACK:
+		return err_set(e, ERR_TIMEOUT, "no answer, and no time to wait for it");
 	case CURLE_OPERATION_TIMEDOUT:
 		return err_set(e, ERR_TIMEOUT, "no answer in time (%s)", text);
 	case CURLE_SSL_CONNECT_ERROR:
@@ -255,6 +259,20 @@ static void set_failed(struct kv_curl *p, const struct kv_post *post, CURLcode c
 			text[0] ? text : curl_easy_strerror(code));
 }
 
+/* libcurl asks at least once a second. */
+static int on_progress(void *aux, curl_off_t dl_total, curl_off_t dl_now,
+	curl_off_t ul_total, curl_off_t ul_now)
+{
+	int64_t *since_msec = aux, now = clock_mono_msec();
+
+	(void)dl_total, (void)dl_now, (void)ul_total, (void)ul_now;
+	if (!daemon_is_stopping())
+		return 0;
+	if (*since_msec == 0)
+		*since_msec = now;
+	return now - *since_msec >= KV_CURL_HURRY_MSEC;
+}
+
 static enum kv_fate perform(struct kv_curl *p, CURL *easy, const struct kv_post *post,
 	int *status, struct buf *answer, struct err *e)
 {
@@ -265,6 +283,7 @@ static enum kv_fate perform(struct kv_curl *p, CURL *easy, const struct kv_post 
 	char text[CURL_ERROR_SIZE] = "";
 	CURLcode code;
 	long http_status = 0;
+	int64_t stopping_msec = 0;
 
 	buf_clear(answer);
 	set_body(easy, post, &body);
@@ -274,6 +293,9 @@ static enum kv_fate perform(struct kv_curl *p, CURL *easy, const struct kv_post 
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_answer);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, &to);
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)post->limit_msec);
+	curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, on_progress);
+	curl_easy_setopt(easy, CURLOPT_XFERINFODATA, &stopping_msec);
+	curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
 	code = curl_easy_perform(easy);
 	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &http_status);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);

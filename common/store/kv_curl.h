@@ -13,6 +13,9 @@
 
 #define KV_CURL_MAX	 64
 #define KV_CURL_MAX_IDLE 8
+/* While the daemon is stopping (daemon.h) a call takes no longer: what hangs would hold up
+ * its end. */
+#define KV_CURL_HURRY_MSEC 1000
 /* Of one answer, and of one line of a watch. */
 #define KV_CURL_MAX_SIZE (64 * 1024 * 1024)
 
