@@ -202,23 +202,23 @@ void reader_kill(struct reader *r)
 
 /* ---------------------------------------------------------------- its last words */
 
-/* Its last line, without its own name and the names that only we know the file by. */
+/* Its last line, without its own name and the one that only we know the file by, which
+ * blockdev() made. */
 static char *last_words(const struct buf *text)
 {
-	static const char *const noise[] = { "qemu-nbd: ", "Failed to blk_new_open ",
-		"json:", "Could not open " };
+	static const char name_end[] = "}}': ", own[] = "qemu-nbd: ";
 	CLEANUP(strv_done) struct strv lines = { 0 };
-	const char *s;
+	const char *s, *end;
 
 	strv_split(&lines, buf_str(text), '\n');
 	if (lines.len == 0)
 		return NULL;
 	s = lines.v[lines.len - 1];
-	for (size_t i = 0; i < ARRAY_LEN(noise); i++)
-		if (str_has_prefix(s, noise[i]))
-			s += strlen(noise[i]);
-	if (*s == '{' && strstr(s, "}}': "))
-		s = strstr(s, "}}': ") + 5;
+	end = strstr(s, name_end);
+	if (end)
+		s = end + sizeof(name_end) - 1;
+	else if (str_has_prefix(s, own))
+		s += sizeof(own) - 1;
 	return xstrndup(s, 300);
 }
 
