@@ -86,6 +86,8 @@ static int check_value(const struct cli_opt *opt, const char *s, struct err *e)
 		return parse_int64(s, 0, INT64_C(1) << 50, &n, e);
 	case CLI_MIB:
 		return cli_size_parse(s, MIB, "MiB", &n, e);
+	case CLI_BOOT_DISK:
+	case CLI_HDD:
 	case CLI_GIB:
 		return cli_size_parse(s, GIB, "GiB", &n, e);
 	case CLI_DISK:
@@ -176,7 +178,9 @@ static char *verbs_of(const char *noun)
 static int no_such_command(const struct cli_args *a, struct err *e)
 {
 	const char *noun = a->words.v[0];
-	const char *verb = a->words.len > 1 ? a->words.v[1] : NULL;
+	const struct strv *w = &a->words;
+	CLEANUP_STR char *both = w->len > 2 ? xasprintf("%s %s", w->v[1], w->v[2]) : NULL;
+	const char *verb = both ? both : w->len > 1 ? w->v[1] : NULL;
 	CLEANUP_STR char *near = cli_suggest_cmd(noun, verb);
 	CLEANUP_STR char *verbs = verbs_of(noun);
 
@@ -191,24 +195,77 @@ static int no_such_command(const struct cli_args *a, struct err *e)
 		"there is no command \"%.60s\"; \"ucloud-cli help\" lists them", noun);
 }
 
+/* The option that says what the next word behind the argument is; NULL: none may follow. */
+static const struct cli_opt *next_more(const struct cli_args *a)
+{
+	const struct cli_opt *o = a->cmd->more_args;
+	size_t n = a->words.len - a->n_before - 1;
+
+	while (o && o->name && n-- > 0)
+		o++;
+	return o && o->name ? o : NULL;
+}
+
+/* Behind the command's argument. */
+static int take_more(struct cli_args *a, const char *word, struct err *e)
+{
+	const struct cli_opt *o = next_more(a);
+
+	if (!o)
+		return 0;
+	return check_value(o, word, e) < 0 ? err_wrap(e, "%s", o->name) : 0;
+}
+
+static bool may_follow(const struct cli_args *a)
+{
+	const struct cli_cmd *cmd = a->cmd;
+
+	return cmd->arg && (!a->arg || cmd->is_arg_many || next_more(a));
+}
+
+/* The first word, or the first two or three, that are a command. */
+static int take_command(struct cli_args *a, struct err *e)
+{
+	struct strv *w = &a->words;
+	CLEANUP_STR char *verb = NULL;
+
+	if (w->len > 1)
+		verb = w->len == 2 ? xstrdup(w->v[1])
+				   : xasprintf("%s %s", w->v[1], w->v[2]);
+	a->cmd = cli_cmd_find(w->v[0], verb);
+	a->n_before = w->len;
+	/* Of an unknown noun the verb is of interest too. */
+	if (a->cmd || w->len == 1 || (w->len == 2 && cli_verb_begins(w->v[0], w->v[1])))
+		return 0;
+	return no_such_command(a, e);
+}
+
 static int take_word(struct cli_args *a, const char *word, struct err *e)
 {
-	if (a->cmd && (!a->cmd->arg || (a->arg && !a->cmd->is_arg_many)))
+	if (a->cmd && !may_follow(a))
 		return err_set(e, ERR_INVALID,
 			"\"%.80s\" is one word too many behind \"%s%s%s\"", word,
 			a->cmd->noun, a->cmd->verb ? " " : "",
 			a->cmd->verb ? a->cmd->verb : "");
+	if (a->cmd && a->arg && take_more(a, word, e) < 0)
+		return -1;
 	strv_add(&a->words, word);
-	if (a->cmd) {
-		if (!a->arg)
-			a->arg = a->words.v[a->words.len - 1];
-		return 0;
-	}
-	a->cmd = cli_cmd_find(a->words.v[0], a->words.len > 1 ? word : NULL);
-	/* Of an unknown noun the verb is of interest too. */
-	if (a->cmd || a->words.len == 1)
-		return 0;
-	return no_such_command(a, e);
+	if (!a->cmd)
+		return take_command(a, e);
+	if (!a->arg)
+		a->arg = a->words.v[a->n_before];
+	return 0;
+}
+
+static int check_more(const struct cli_args *a, struct err *e)
+{
+	const struct cli_opt *o = a->cmd->more_args;
+
+	for (size_t i = 0; o && o[i].name; i++)
+		if ((o[i].flags & CLI_NEED) && !cli_args_more(a, i))
+			return err_set(e, ERR_INVALID, "\"%s %s\" needs %s", a->cmd->noun,
+				a->cmd->verb ? a->cmd->verb : "", o[i].name);
+	return 0;
 }
 
 /* Is everything there that the command needs? */
@@ -225,12 +282,17 @@ static int check_complete(const struct cli_args *a, struct err *e)
 	if (!cmd) {
 		CLEANUP_STR char *verbs = verbs_of(a->words.v[0]);
 
-		return err_set(e, ERR_INVALID, "\"%s\" alone says too little; it has %s",
-			a->words.v[0], verbs);
+		return err_set(e, ERR_INVALID,
+			"\"%s%s%s\" alone says too little; %s has %s", a->words.v[0],
+			a->words.len > 1 ? " " : "",
+			a->words.len > 1 ? a->words.v[1] : "",
+			a->words.len > 1 ? a->words.v[0] : "it", verbs);
 	}
 	if (cmd->arg && !a->arg && !cmd->is_arg_optional)
 		return err_set(e, ERR_INVALID, "\"%s %s\" needs a %s", cmd->noun,
 			cmd->verb ? cmd->verb : "", cmd->arg);
+	if (check_more(a, e) < 0)
+		return -1;
 	for (size_t i = 0; (opt = cli_cmd_opt(cmd, i)) != NULL; i++)
 		if ((opt->flags & CLI_NEED) && !cli_args_has(a, opt->name))
 			return err_set(e, ERR_INVALID, "\"%s %s\" needs --%s %s",
@@ -284,6 +346,13 @@ void cli_args_done(struct cli_args *a)
 	free(a->given);
 	strv_done(&a->words);
 	*a = (struct cli_args){ 0 };
+}
+
+const char *cli_args_more(const struct cli_args *a, size_t i)
+{
+	size_t at = a->n_before + 1 + i;
+
+	return at < a->words.len ? a->words.v[at] : NULL;
 }
 
 const char *cli_args_get(const struct cli_args *a, const char *name)

@@ -18,6 +18,7 @@ struct cli_args {
 	const struct cli_cmd *cmd; /* NULL: only with --help or --version */
 	struct strv words;	   /* all that are no options: noun, verb, argument */
 	const char *arg;	   /* the command's argument, NULL none; in words */
+	size_t n_before;	   /* words before it */
 	struct cli_given *given;   /* in the order given */
 	size_t n_given;
 };
@@ -26,6 +27,8 @@ struct cli_args {
 int cli_args_parse(
 	int argc, const char *const *argv, struct cli_args *out, struct err *e) MUST_USE;
 void cli_args_done(struct cli_args *a);
+/* The i-th of cmd->more_args, NULL when it was not given. Borrowed. */
+const char *cli_args_more(const struct cli_args *a, size_t i);
 
 /* The last value given, NULL when there is none. */
 const char *cli_args_get(const struct cli_args *a, const char *name);

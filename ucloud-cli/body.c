@@ -112,6 +112,17 @@ static int make_disk(const char *s, json_t **out, struct err *e)
 	return *out ? 0 : err_set(e, ERR_INVALID, "it is not valid UTF-8");
 }
 
+/* Of a class that the option says. */
+static int make_disk_of(const char *s, const char *class, json_t **out, struct err *e)
+{
+	int64_t size_gib;
+
+	if (cli_size_parse(s, GIB, "GiB", &size_gib, e) < 0)
+		return -1;
+	*out = json_pack("{s:I, s:s}", "size_gib", (json_int_t)size_gib, "class", class);
+	return 0;
+}
+
 static int make_label(const char *s, json_t **out, struct err *e)
 {
 	CLEANUP_STR char *name = NULL;
@@ -168,6 +179,10 @@ static int make_value(
 		return make_number(g, out, e);
 	case CLI_DISK:
 		return make_disk(g->value, out, e);
+	case CLI_BOOT_DISK:
+		return make_disk_of(g->value, "ssd", out, e);
+	case CLI_HDD:
+		return make_disk_of(g->value, "hdd", out, e);
 	case CLI_LABEL:
 		return make_label(g->value, out, e);
 	case CLI_FILE:
@@ -209,7 +224,13 @@ static void put_value(json_t *body, const struct cli_opt *opt, json_t *value)
 	json_t *at = object_for(body, opt->member, &name), *old;
 
 	old = json_object_get(at, name);
-	if (!(opt->flags & CLI_MANY)) {
+	if (opt->kind == CLI_BOOT_DISK) {
+		if (!json_is_array(old)) {
+			old = json_array();
+			json_object_set_new(at, name, old);
+		}
+		json_array_insert_new(old, 0, value);
+	} else if (!(opt->flags & CLI_MANY)) {
 		json_object_set_new(at, name, value);
 	} else if (opt->kind == CLI_LABEL && json_is_object(old)) {
 		json_object_update(old, value);

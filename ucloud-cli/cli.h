@@ -54,6 +54,8 @@ int cli_show(struct cli *c, const struct cli_args *a, const char *path,
  * `id`. *out (may be NULL) is the answer, the caller's. */
 int cli_create(struct cli *c, const struct cli_args *a, const char *collection,
 	const char *what, const char *id, json_t **out, struct err *e) MUST_USE;
+/* What --idempotency-key gives, else a random one. The caller's. */
+char *cli_idempotency_key(const struct cli_args *a);
 /* Any change; body may be NULL (borrowed). Says `done` unless --quiet or --json. */
 int cli_change(struct cli *c, const struct cli_args *a, const char *method,
 	const char *path, json_t *body, const char *done, json_t **out,
@@ -71,6 +73,16 @@ CLI_RUN(cli_vm_stop);
 CLI_RUN(cli_vm_reboot);
 CLI_RUN(cli_vm_delete);
 CLI_RUN(cli_vm_change);
+CLI_RUN(cli_vm_resize);
+CLI_RUN(cli_snapshot_create);
+CLI_RUN(cli_snapshot_list);
+CLI_RUN(cli_snapshot_restore);
+CLI_RUN(cli_snapshot_delete);
+CLI_RUN(cli_disk_attach);
+CLI_RUN(cli_disk_detach);
+CLI_RUN(cli_disk_grow);
+CLI_RUN(cli_disk_list);
+CLI_RUN(cli_disk_flatten);
 CLI_RUN(cli_vm_log);
 CLI_RUN(cli_vm_explain);
 CLI_RUN(cli_vm_console_log);

@@ -167,6 +167,13 @@ static const char *idempotency_key(const struct cli_args *a, char random[TOKEN_S
 	return random;
 }
 
+char *cli_idempotency_key(const struct cli_args *a)
+{
+	char random[TOKEN_STR_SIZE];
+
+	return xstrdup(idempotency_key(a, random));
+}
+
 int cli_create(struct cli *c, const struct cli_args *a, const char *collection,
 	const char *what, const char *id, json_t **out, struct err *e)
 {

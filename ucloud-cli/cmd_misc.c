@@ -131,6 +131,7 @@ static const struct cli_field amount_fields[] = {
 	{ "cpu", "cpu", VIEW_NUMBER },
 	{ "ram", "ram_mib", VIEW_MIB },
 	{ "disk", "disk_gib", VIEW_GIB },
+	{ "snapshots", "snapshots", VIEW_NUMBER },
 	{ 0 },
 };
 

@@ -34,8 +34,10 @@ static const struct cli_field vm_lines[] = {
 	{ "cpu", "specs.cpu", VIEW_NUMBER },
 	{ "ram", "specs.ram_mib", VIEW_MIB },
 	{ "disks", "specs.disks", VIEW_DISKS },
+	{ "snapshots", "snapshots", VIEW_SNAPSHOTS },
 	{ "image", "image_uuid", VIEW_TEXT },
 	{ "image store", "store", VIEW_TEXT },
+	{ "image copied from", "image_store", VIEW_TEXT },
 	{ "addresses", "networks", VIEW_NICS },
 	{ "labels", "labels", VIEW_LABELS },
 	{ "near", "affinity.near", VIEW_LABELS },
@@ -116,6 +118,11 @@ int cli_vm_create(struct cli *c, const struct cli_args *a, struct err *e)
 	struct cli_wait w = { .target = "RUNNING" };
 	json_t *vm = NULL;
 
+	if (cli_args_has(a, "hdd") && !cli_args_has(a, "disk") &&
+		!cli_args_has(a, "os-ssd"))
+		return err_set(e, ERR_INVALID,
+			"--hdd is a further disk: say how large the one that boots is, "
+			"with --os-ssd or --disk");
 	if (str_eq(cli_args_get(a, "want"), "stopped"))
 		w.target = "STOPPED";
 	if (cli_create(c, a, "/v1/vms", "VM", "uuid", &vm, e) < 0)
@@ -177,6 +184,11 @@ int cli_vm_change(struct cli *c, const struct cli_args *a, struct err *e)
 	CLEANUP_STR char *done = xasprintf("VM %s is changed", name);
 
 	return cli_patch(c, a, path, done, e);
+}
+
+int cli_vm_resize(struct cli *c, const struct cli_args *a, struct err *e)
+{
+	return cli_vm_change(c, a, e);
 }
 
 static int print_part(struct cli *c, const struct cli_args *a, const char *tail,

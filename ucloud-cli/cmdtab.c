@@ -6,6 +6,7 @@
 
 const struct cli_noun cli_nouns[] = {
 	{ "vm", "virtual machines" },
+	{ "disk", "disks of VMs" },
 	{ "image", "images that VMs are made from" },
 	{ "image-store", "where images and disks are kept" },
 	{ "ssh-key", "your SSH keys, which new VMs get" },
@@ -69,6 +70,14 @@ static const struct cli_opt vm_create_opts[] = {
 		"a disk, like 20GiB or 20GiB:ssd; the first one boots. Without it: one "
 		"disk as large as the image",
 		"disks" },
+	{ "os-ssd", CLI_BOOT_DISK, 0, "SIZE",
+		"the same as a --disk SIZE:ssd before all others", "disks" },
+	{ "hdd", CLI_HDD, CLI_MANY, "SIZE",
+		"a further disk: the same as --disk SIZE:hdd behind another one",
+		"disks" },
+	{ "store", CLI_TEXT, 0, "STORE",
+		"the image store that is to hold its disks (the image's unless given)",
+		"store", .of = "image_stores" },
 	{ "label", CLI_LABEL, CLI_MANY, "NAME=VALUE", "a label of the VM", "labels" },
 	{ "near", CLI_LABEL, CLI_MANY, "NAME=VALUE",
 		"only on a host where a VM of yours with this label is",
@@ -89,6 +98,53 @@ static const struct cli_opt vm_create_opts[] = {
 	{ "want", CLI_CHOICE, 0, "running|stopped",
 		"start it (running), or only make the order (stopped)", "want",
 		want_names },
+	{ 0 },
+};
+
+static const struct cli_opt vm_resize_opts[] = {
+	{ "cpu", CLI_INT, 0, "NUMBER", "virtual CPUs", "cpu" },
+	{ "ram", CLI_MIB, 0, "SIZE", "memory, like 4GiB", "ram_mib" },
+	{ 0 },
+};
+
+static const struct cli_opt attach_args[] = {
+	{ "SIZE[:CLASS]", CLI_DISK, CLI_NEED },
+	{ 0 },
+};
+
+static const struct cli_opt index_args[] = {
+	{ "INDEX", CLI_INT, CLI_NEED },
+	{ 0 },
+};
+
+static const struct cli_opt grow_args[] = {
+	{ "INDEX", CLI_INT, CLI_NEED },
+	{ "SIZE", CLI_GIB, CLI_NEED },
+	{ 0 },
+};
+
+static const struct cli_opt flatten_args[] = {
+	{ "INDEX", CLI_INT, 0 },
+	{ 0 },
+};
+
+static const struct cli_opt yes_opts[] = {
+	{ "yes", CLI_FLAG, 0, NULL, "yes, what is on it may be lost" },
+	{ 0 },
+};
+
+static const struct cli_opt snapshot_args[] = {
+	{ "SNAPSHOT", CLI_TEXT, CLI_NEED },
+	{ 0 },
+};
+
+static const struct cli_opt new_snapshot_args[] = {
+	{ "NAME", CLI_TEXT, 0 },
+	{ 0 },
+};
+
+static const struct cli_opt snapshot_opts[] = {
+	{ "description", CLI_TEXT, 0, "TEXT", "what it is", "description" },
 	{ 0 },
 };
 
@@ -226,6 +282,7 @@ static const struct cli_opt quota_opts[] = {
 	{ "cpu", CLI_INT, 0, "NUMBER", "virtual CPUs", "quota.cpu" },
 	{ "ram", CLI_MIB, 0, "SIZE", "memory", "quota.ram_mib" },
 	{ "disk", CLI_GIB, 0, "SIZE", "disk space", "quota.disk_gib" },
+	{ "snapshots", CLI_INT, 0, "NUMBER", "snapshots of VMs", "quota.snapshots" },
 	{ "default", CLI_NULL, 0, NULL, "the default quota again", "quota" },
 	{ 0 },
 };
@@ -267,6 +324,26 @@ const struct cli_cmd cli_cmds[] = {
 		.help = "Delete a VM and its disks", .run = cli_vm_delete },
 	{ "vm", "change", "VM", "vms", .opts = { vm_change_opts, owner_opts },
 		.help = "Change a VM", .run = cli_vm_change },
+	{ "vm", "resize", "VM", "vms", .opts = { vm_resize_opts, owner_opts },
+		.help = "Give a VM that is stopped other amounts of CPUs or memory",
+		.run = cli_vm_resize },
+	{ "vm", "snapshot create", "VM", "vms", .more_args = new_snapshot_args,
+		.opts = { snapshot_opts, wait_opts, owner_opts, idem_opts },
+		.help = "Make a snapshot of all disks of a VM, at one moment",
+		.more = "Without a name it is called by the date and time. When an agent "
+			"answers in the guest, its file systems are quiesced; else the "
+			"disks are as after a power failure",
+		.run = cli_snapshot_create },
+	{ "vm", "snapshot list", "VM", "vms", .opts = { owner_opts },
+		.help = "List the snapshots of a VM", .run = cli_snapshot_list },
+	{ "vm", "snapshot restore", "VM", "vms", .more_args = snapshot_args,
+		.opts = { yes_opts, wait_opts, owner_opts },
+		.help = "Make the disks of a VM that is stopped what they were",
+		.more = "What was written since is lost: --yes says that this is meant",
+		.run = cli_snapshot_restore },
+	{ "vm", "snapshot delete", "VM", "vms", .more_args = snapshot_args,
+		.opts = { wait_opts, owner_opts }, .help = "Delete a snapshot",
+		.run = cli_snapshot_delete },
 	{ "vm", "log", "VM", "vms", .opts = { owner_opts },
 		.help = "Print what happened to a VM", .run = cli_vm_log },
 	{ "vm", "explain", "VM", "vms", .opts = { owner_opts },
@@ -276,6 +353,27 @@ const struct cli_cmd cli_cmds[] = {
 		.help = "Print the last output of a VM's serial console",
 		.more = "On a terminal, control sequences of the guest are left out",
 		.run = cli_vm_console_log },
+	{ "disk", "attach", "VM", "vms", .more_args = attach_args,
+		.opts = { wait_opts, owner_opts, idem_opts },
+		.help = "Give a VM another disk, while it runs or while it is stopped",
+		.run = cli_disk_attach },
+	{ "disk", "detach", "VM", "vms", .more_args = index_args,
+		.opts = { yes_opts, wait_opts, owner_opts },
+		.help = "Take a disk from a VM and remove it",
+		.more = "What is on it is lost: --yes says that this is meant. A guest "
+			"that runs must let go of it: unmount it there first",
+		.run = cli_disk_detach },
+	{ "disk", "grow", "VM", "vms", .more_args = grow_args,
+		.opts = { wait_opts, owner_opts },
+		.help = "Make a disk larger, while the VM runs or while it is stopped",
+		.more = "The guest must make use of the new space itself",
+		.run = cli_disk_grow },
+	{ "disk", "list", "VM", "vms", .opts = { owner_opts },
+		.help = "List the disks of a VM", .run = cli_disk_list },
+	{ "disk", "flatten", "VM", "vms", .more_args = flatten_args,
+		.opts = { wait_opts, owner_opts },
+		.help = "Make a disk (0 unless given) independent of its image (admins)",
+		.run = cli_disk_flatten },
 	{ "image", "create", .opts = { image_create_opts, idem_opts },
 		.help = "Register a file in an image store as an image (admins)",
 		.run = cli_image_create },
@@ -391,6 +489,29 @@ const struct cli_cmd *cli_cmd_find(const char *noun, const char *verb)
 			(c->verb ? verb && is_name(c->verb, verb) : !verb))
 			return c;
 	return NULL;
+}
+
+bool cli_verb_begins(const char *noun, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const struct cli_cmd *c = cli_cmds; c->noun; c++)
+		if (is_name(c->noun, noun) && c->verb &&
+			strncmp(c->verb, word, len) == 0 && c->verb[len] == ' ')
+			return true;
+	return false;
+}
+
+char *cli_cmd_args(const struct cli_cmd *cmd)
+{
+	const struct cli_opt *o = cmd->more_args;
+	struct buf out = { 0 };
+
+	if (cmd->arg)
+		buf_addf(&out, cmd->is_arg_optional ? "[%s]" : "%s", cmd->arg);
+	for (; o && o->name; o++)
+		buf_addf(&out, o->flags & CLI_NEED ? " %s" : " [%s]", o->name);
+	return buf_take(&out);
 }
 
 const struct cli_cmd *cli_noun_cmds(const char *noun)

@@ -15,21 +15,23 @@ struct cli_args;
 enum cli_kind {
 	CLI_END,
 	CLI_TEXT,
-	CLI_FLAG,     /* takes no value */
-	CLI_EMPTY,    /* takes no value; makes its member an empty object */
-	CLI_NULL,     /* takes no value; makes its member null */
-	CLI_INT,      /* a number from 0 */
-	CLI_BOOL,     /* yes or no */
-	CLI_MIB,      /* "1GiB", "512MiB": the member counts MiB */
-	CLI_GIB,      /* "20GiB": the member counts GiB */
-	CLI_DISK,     /* "20GiB" or "20GiB:class" */
-	CLI_LABEL,    /* "name=value" */
-	CLI_DURATION, /* "300", "5m": seconds */
-	CLI_PATH,     /* of a file or directory */
-	CLI_FILE,     /* path of a file whose text is the value; "-" is standard input */
-	CLI_OR_FILE,  /* the value, or "@FILE", or "-" for standard input */
-	CLI_NETWORK,  /* uuid of a network */
-	CLI_CHOICE    /* one of choices */
+	CLI_FLAG,      /* takes no value */
+	CLI_EMPTY,     /* takes no value; makes its member an empty object */
+	CLI_NULL,      /* takes no value; makes its member null */
+	CLI_INT,       /* a number from 0 */
+	CLI_BOOL,      /* yes or no */
+	CLI_MIB,       /* "1GiB", "512MiB": the member counts MiB */
+	CLI_GIB,       /* "20GiB": the member counts GiB */
+	CLI_DISK,      /* "20GiB" or "20GiB:class" */
+	CLI_BOOT_DISK, /* "20GiB": of class ssd, before all others in its member */
+	CLI_HDD,       /* "20GiB": of class hdd */
+	CLI_LABEL,     /* "name=value" */
+	CLI_DURATION,  /* "300", "5m": seconds */
+	CLI_PATH,      /* of a file or directory */
+	CLI_FILE,      /* path of a file whose text is the value; "-" is standard input */
+	CLI_OR_FILE,   /* the value, or "@FILE", or "-" for standard input */
+	CLI_NETWORK,   /* uuid of a network */
+	CLI_CHOICE     /* one of choices */
 };
 
 enum {
@@ -53,11 +55,14 @@ struct cli_opt {
 
 struct cli_cmd {
 	const char *noun;
-	const char *verb; /* NULL: the noun is the whole command */
-	const char *arg;  /* the word that follows, "VM"; NULL none */
+	const char *
+		verb; /* NULL: the noun is the whole command; "snapshot create": two words */
+	const char *arg; /* the word that follows, "VM"; NULL none */
 	const char *arg_of;
 	bool is_arg_optional;
-	bool is_arg_many;			    /* any number of words */
+	bool is_arg_many; /* any number of words */
+	/* Words behind the argument, in this order; those without CLI_NEED may be left out. */
+	const struct cli_opt *more_args;
 	const struct cli_opt *opts[CLI_OPT_GROUPS]; /* each ends with a zeroed one */
 	const char *help;			    /* one sentence without its stop */
 	const char *more;			    /* further sentences, NULL none */
@@ -83,6 +88,10 @@ const struct cli_opt *cli_cmd_opt(const struct cli_cmd *cmd, size_t i);
 const struct cli_opt *cli_opt_find(const struct cli_cmd *cmd, const char *name);
 const struct cli_cmd *cli_cmd_find(const char *noun, const char *verb);
 bool cli_noun_exists(const char *noun);
+/* Is the word the first one of a verb of two? */
+bool cli_verb_begins(const char *noun, const char *word);
+/* "VM INDEX [SIZE]"; "" when it takes none. The caller's. */
+char *cli_cmd_args(const struct cli_cmd *cmd);
 /* The first command of the noun, NULL when there is none. */
 const struct cli_cmd *cli_noun_cmds(const char *noun);
 bool cli_opt_has_value(const struct cli_opt *opt);

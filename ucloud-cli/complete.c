@@ -10,6 +10,7 @@
 struct place {
 	const struct cli_cmd *cmd;
 	const char *noun;	   /* NULL: the noun is what is being written */
+	const char *verb;	   /* the first word of a verb of two */
 	const struct cli_opt *opt; /* whose value is being written */
 	const char *arg;	   /* the command's argument, NULL: not there yet */
 	bool is_lost;		   /* there is no such command */
@@ -28,8 +29,12 @@ static void take_word(struct place *p, const char *word)
 		p->noun = word;
 		p->cmd = cli_cmd_find(word, NULL);
 	} else if (!p->cmd) {
-		p->cmd = cli_cmd_find(p->noun, word);
-		p->is_lost = !p->cmd;
+		CLEANUP_STR char *both =
+			p->verb ? xasprintf("%s %s", p->verb, word) : NULL;
+
+		p->cmd = cli_cmd_find(p->noun, both ? both : word);
+		p->is_lost = !p->cmd && (both || !cli_verb_begins(p->noun, word));
+		p->verb = word;
 	} else {
 		p->arg = word;
 	}
@@ -113,13 +118,22 @@ static void add_nouns(const char *word, struct strv *out)
 		add_match(out, word, n->name);
 }
 
-static void add_verbs(const char *noun, const char *word, struct strv *out)
+/* Words of verbs, one at a time: first is what stands before of a verb of two. */
+static void add_verbs(
+	const char *noun, const char *first, const char *word, struct strv *out)
 {
 	const struct cli_cmd *cmd = cli_noun_cmds(noun);
+	size_t skip = first ? strlen(first) + 1 : 0;
 
-	for (; cmd && str_eq(cmd->noun, noun); cmd++)
-		if (cmd->verb)
-			add_match(out, word, cmd->verb);
+	for (; cmd && str_eq(cmd->noun, noun); cmd++) {
+		CLEANUP_STR char *part = NULL;
+
+		if (!cmd->verb || (first && (strncmp(cmd->verb, first, skip - 1) != 0 ||
+						    cmd->verb[skip - 1] != ' ')))
+			continue;
+		part = xstrndup(cmd->verb + skip, strcspn(cmd->verb + skip, " "));
+		add_match(out, word, part);
+	}
 }
 
 void cli_complete(const char *const *words, size_t n, cli_names_fn *names_fn, void *aux,
@@ -138,9 +152,9 @@ void cli_complete(const char *const *words, size_t n, cli_names_fn *names_fn, vo
 	else if (str_eq(p.noun, "help") && !p.arg)
 		add_nouns(word, out);
 	else if (str_eq(p.noun, "help"))
-		add_verbs(p.arg, word, out);
+		add_verbs(p.arg, NULL, word, out);
 	else if (!p.cmd && !p.is_lost)
-		add_verbs(p.noun, word, out);
+		add_verbs(p.noun, p.verb, word, out);
 	else if (p.cmd && p.cmd->arg && !p.arg)
 		add_names(word, p.cmd->arg_of, names_fn, aux, out);
 	else if (p.cmd)

@@ -22,12 +22,13 @@ static void add_opt_usage(const struct cli_opt *o, struct buf *out)
 static void add_usage(const struct cli_cmd *cmd, struct buf *out)
 {
 	CLEANUP(buf_done) struct buf line = { 0 };
+	CLEANUP_STR char *args = cli_cmd_args(cmd);
 	const struct cli_opt *o;
 
 	buf_addf(&line, "Usage: ucloud-cli %s%s%s", cmd->noun, cmd->verb ? " " : "",
 		cmd->verb ? cmd->verb : "");
-	if (cmd->arg)
-		buf_addf(&line, cmd->is_arg_optional ? " [%s]" : " %s", cmd->arg);
+	if (*args)
+		buf_addf(&line, " %s", args);
 	for (size_t i = 0; (o = cli_cmd_opt(cmd, i)) != NULL; i++)
 		if (o->flags & CLI_NEED)
 			add_opt_usage(o, &line);
@@ -94,11 +95,12 @@ static void help_cmd(const struct cli_cmd *cmd, struct buf *out)
 static void add_cmd_line(const struct cli_cmd *cmd, struct buf *out)
 {
 	CLEANUP(buf_done) struct buf head = { 0 };
+	CLEANUP_STR char *args = cli_cmd_args(cmd);
 
 	buf_addf(&head, "  %s%s%s", cmd->noun, cmd->verb ? " " : "",
 		cmd->verb ? cmd->verb : "");
-	if (cmd->arg)
-		buf_addf(&head, cmd->is_arg_optional ? " [%s]" : " %s", cmd->arg);
+	if (*args)
+		buf_addf(&head, " %s", args);
 	add_columns(buf_str(&head), CMD_COLUMN, cmd->help, out);
 }
 
@@ -142,7 +144,7 @@ int cli_help_text(const char *noun, const char *verb, struct buf *out, struct er
 		help_all(out);
 	} else if (cmd) {
 		help_cmd(cmd, out);
-	} else if (!verb && cli_noun_exists(noun)) {
+	} else if (cli_noun_exists(noun) && (!verb || cli_verb_begins(noun, verb))) {
 		help_noun(cli_noun_cmds(noun)->noun, out);
 	} else {
 		near = cli_suggest_cmd(noun, verb);
@@ -158,10 +160,15 @@ int cli_help_text(const char *noun, const char *verb, struct buf *out, struct er
 int cli_help(struct cli *c, const struct cli_args *a, struct err *e)
 {
 	CLEANUP(buf_done) struct buf out = { 0 };
+	const struct strv *w = &a->words;
+	CLEANUP_STR char *both = w->len > 3 ? xasprintf("%s %s", w->v[2], w->v[3]) : NULL;
 
 	(void)c;
-	if (cli_help_text(a->words.len > 1 ? a->words.v[1] : NULL,
-		    a->words.len > 2 ? a->words.v[2] : NULL, &out, e) < 0)
+	if (cli_help_text(w->len > 1 ? w->v[1] : NULL,
+		    both	 ? both
+		    : w->len > 2 ? w->v[2]
+				 : NULL,
+		    &out, e) < 0)
 		return -1;
 	fputs(buf_str(&out), stdout);
 	return 0;

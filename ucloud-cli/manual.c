@@ -96,6 +96,8 @@ static void add_cmd(const struct cli_cmd *cmd, struct buf *out)
 		cmd->verb ? cmd->verb : "");
 	if (cmd->arg)
 		buf_addf(out, cmd->is_arg_optional ? " Op Ar %s" : " Ar %s", cmd->arg);
+	for (o = cmd->more_args; o && o->name; o++)
+		buf_addf(out, o->flags & CLI_NEED ? " Ar %s" : " Op Ar %s", o->name);
 	buf_add_char(out, '\n');
 	add_sentence(cmd->help, out);
 	if (cmd->more)
@@ -219,6 +221,12 @@ static void add_tail(struct buf *out)
 		"    --label app=db --apart app=db\n"
 		"ucloud-cli vm create --name db2 --image debian-12 \\e\n"
 		"    --label app=db --apart app=db\n"
+		".Ed\n"
+		".Pp\n"
+		"Give it another disk while it runs, and keep what it is now:\n"
+		".Bd -literal -offset indent\n"
+		"ucloud-cli disk attach web 100GiB:hdd --wait\n"
+		"ucloud-cli vm snapshot create web before-upgrade --wait\n"
 		".Ed\n"
 		".Pp\n"
 		"Why does it wait?\n"

@@ -105,10 +105,31 @@ static void add_disks(const json_t *v, struct buf *out)
 	json_array_foreach (v, i, disk) {
 		const char *class = cli_json_text(disk, "class");
 
-		buf_add_str(out, i ? ", " : "");
+		buf_addf(out, "%s%lld: ", i ? ", " : "",
+			(long long)json_integer_value(json_object_get(disk, "index")));
 		add_gib(json_integer_value(json_object_get(disk, "size_gib")), out);
 		buf_add_str(out, *class ? " " : "");
 		add_clean(out, class);
+		if (json_is_true(json_object_get(disk, "leaving")))
+			buf_add_str(out, " (leaving)");
+	}
+}
+
+static void add_snapshots(const json_t *v, struct buf *out)
+{
+	size_t i;
+	json_t *snapshot;
+
+	json_array_foreach (v, i, snapshot) {
+		const char *state = cli_json_text(snapshot, "state");
+
+		buf_add_str(out, i ? ", " : "");
+		add_clean(out, cli_json_text(snapshot, "name"));
+		if (str_eq(state, "ready"))
+			continue;
+		buf_add_str(out, " (");
+		add_clean(out, state);
+		buf_add_char(out, ')');
 	}
 }
 
@@ -209,6 +230,8 @@ char *cli_view_text(const json_t *entry, const struct cli_field *f)
 		add_disks(v, &out);
 	else if (f->kind == VIEW_DISK_SUM)
 		add_disk_sum(v, &out);
+	else if (f->kind == VIEW_SNAPSHOTS)
+		add_snapshots(v, &out);
 	else if (f->kind == VIEW_NICS)
 		add_nics(v, &out);
 	else if (f->kind == VIEW_STORES)

@@ -23,12 +23,13 @@ enum cli_view_kind {
 	VIEW_BOOL,   /* "yes" or "no" */
 	VIEW_LABELS, /* "a=b, c=d" */
 	VIEW_OWNER,  /* "name@realm", of the members owner and owner_realm */
-	VIEW_DISKS,  /* "20 GiB, 100 GiB hdd" */
+	VIEW_DISKS,  /* "0: 20 GiB, 1: 100 GiB hdd" */
 	VIEW_DISK_SUM,
-	VIEW_NICS,   /* addresses, or MACs where there is none */
-	VIEW_STORES, /* "demo (free 10 of 20 GiB)" */
-	VIEW_KEYS,   /* how many, and their comments */
-	VIEW_LOG     /* a line each; only in `show` */
+	VIEW_SNAPSHOTS, /* "before, after (creating)" */
+	VIEW_NICS,	/* addresses, or MACs where there is none */
+	VIEW_STORES,	/* "demo (free 10 of 20 GiB)" */
+	VIEW_KEYS,	/* how many, and their comments */
+	VIEW_LOG	/* a line each; only in `show` */
 };
 
 struct cli_field {

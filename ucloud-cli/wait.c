@@ -261,6 +261,22 @@ static int wait_request(struct waiter *wr, struct err *e)
 	return too_late(wr, e);
 }
 
+int cli_wait_request(struct cli *c, const struct cli_wait *w, json_t **out, struct err *e)
+{
+	struct waiter wr = { .c = c, .w = w, .started = clock_mono_msec() };
+	int r = wait_request(&wr, e);
+
+	while (r == 0 && get_vm(&wr, "", 0, e) < 0)
+		if (!may_pass(&wr, e))
+			r = -1;
+	show_end(&wr);
+	free(wr.shown);
+	if (r == 0)
+		*out = MOVE(wr.vm);
+	json_decref(wr.vm);
+	return r;
+}
+
 int cli_wait_vm(struct cli *c, const struct cli_wait *w, json_t **out, struct err *e)
 {
 	struct waiter wr = { .c = c, .w = w, .started = clock_mono_msec() };

@@ -27,6 +27,10 @@ const char *cli_vm_last_log(const json_t *vm);
  * Borrowed. */
 const char *cli_vm_news(const json_t *vm);
 
+/* Until no request for it is open any more; *out is the VM then, NULL when it is gone. */
+int cli_wait_request(
+	struct cli *c, const struct cli_wait *w, json_t **out, struct err *e) MUST_USE;
+
 enum cli_verdict { CLI_GO_ON, CLI_REACHED, CLI_BROKEN };
 /* first: the entry as the order was answered; a VM that was in ERROR then is broken only
  * when its log says something new. Pure. */

@@ -107,6 +107,16 @@ static void words_and_arguments(void **state)
 	assert_string_equal(a.cmd->noun, "image-store");
 	assert_string_equal(a.arg, "demo");
 	cli_args_done(&a);
+	assert_int_equal(parse("disk grow web 2 --wait 30GiB", &a, &e), 0);
+	assert_string_equal(a.arg, "web");
+	assert_string_equal(cli_args_more(&a, 0), "2");
+	assert_string_equal(cli_args_more(&a, 1), "30GiB");
+	assert_null(cli_args_more(&a, 2));
+	cli_args_done(&a);
+	assert_int_equal(parse("vm --json snapshot create web", &a, &e), 0);
+	assert_string_equal(a.cmd->verb, "snapshot create");
+	assert_null(cli_args_more(&a, 0));
+	cli_args_done(&a);
 	assert_int_equal(parse("vm show -- --odd", &a, &e), 0);
 	assert_string_equal(a.arg, "--odd");
 	cli_args_done(&a);
@@ -171,6 +181,14 @@ static void wrong_usage_is_explained(void **state)
 		{ "vm create --label =db", "\"=db\" is not a label" },
 		{ "vm create --timeout soon", "--timeout: " },
 		{ "vm create --user-data=", "--user-data: it may not be empty" },
+		{ "vm snapshot", "\"vm snapshot\" alone says too little; vm has " },
+		{ "vm snapshot rstore", "did you mean \"vm snapshot restore\"?" },
+		{ "vm snapshot restore a", "\"vm snapshot restore\" needs SNAPSHOT" },
+		{ "vm snapshot create a b c", "\"c\" is one word too many" },
+		{ "disk grow a", "\"disk grow\" needs INDEX" },
+		{ "disk grow a 1", "\"disk grow\" needs SIZE" },
+		{ "disk grow a one 5GiB", "INDEX: \"one\" is not a whole number" },
+		{ "disk attach a 1KiB", "SIZE[:CLASS]: " },
 		{ "image create --format vmdk", "\"vmdk\" is none of raw, qcow2" },
 		{ "image change x --public maybe", "\"maybe\" is none of yes, no" },
 	};
@@ -252,6 +270,10 @@ static void bodies(void **state)
 		   "1TiB:hdd",
 		"{\"name\":\"a\",\"image\":\"b\",\"cpu\":2,\"ram_mib\":4096,"
 		"\"disks\":[{\"size_gib\":20},{\"size_gib\":1024,\"class\":\"hdd\"}]}");
+	check_body("vm create --name a --image b --hdd 5GiB --disk 3GiB --os-ssd 20GiB",
+		"{\"name\":\"a\",\"image\":\"b\",\"disks\":[{\"size_gib\":20,"
+		"\"class\":\"ssd\"},{\"size_gib\":5,\"class\":\"hdd\"},{"
+		"\"size_gib\":3}]}");
 	check_body("vm create --name a --image b --label app=db --label x= --near a=b "
 		   "--apart app=db --host-label rack=r=1",
 		"{\"name\":\"a\",\"image\":\"b\",\"labels\":{\"app\":\"db\",\"x\":\"\"},"

@@ -74,6 +74,13 @@ static void candidates(void **state)
 		{ "image change x --public ", "yes no", "" },
 		{ "help im", "image image-store", "" },
 		{ "help vm sh", "show", "" },
+		{ "vm sn", "snapshot", "" },
+		{ "vm snapshot ", "create list restore delete", "" },
+		{ "vm snapshot re", "restore", "" },
+		{ "vm snapshot restore w", "web worker", "vms " },
+		{ "vm snapshot restore web x --w", "--wait", "" },
+		{ "vm snapshot nonsense ", "", "" },
+		{ "disk ", "attach detach grow list flatten", "" },
 		{ "nonsense ", "", "" },
 		{ "vm nonsense ", "", "" },
 	};

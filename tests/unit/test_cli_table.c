@@ -123,7 +123,9 @@ static void columns_line_up(void **state)
 static const char vm_text[] =
 	"{\"name\":\"web\",\"owner\":\"me\",\"owner_realm\":\"home\",\"status\":"
 	"\"RUNNING\",\"specs\":{\"cpu\":2,\"ram_mib\":1536,\"disks\":[{\"size_gib\":20},"
-	"{\"size_gib\":100,\"class\":\"hdd\"}]},\"labels\":{\"app\":\"db\",\"x\":\"1\"},"
+	"{\"index\":2,\"size_gib\":100,\"class\":\"hdd\",\"leaving\":true}]},"
+	"\"snapshots\":[{\"name\":\"a\",\"state\":\"ready\"},{\"name\":\"b\","
+	"\"state\":\"creating\"}],\"labels\":{\"app\":\"db\",\"x\":\"1\"},"
 	"\"networks\":[{\"mac\":\"02:00:00:00:00:01\",\"address\":\"2001:db8::1\"},"
 	"{\"mac\":\"02:00:00:00:00:02\"}],\"ssh_keys\":[\"ssh-ed25519 AAAA me@home\","
 	"\"ssh-rsa BBBB\"],\"in_migration\":false,\"log\":[{\"time\":"
@@ -141,7 +143,9 @@ static void members_are_written_for_people(void **state)
 		{ { "", "owner", VIEW_OWNER }, "me@home" },
 		{ { "", "specs.cpu", VIEW_NUMBER }, "2" },
 		{ { "", "specs.ram_mib", VIEW_MIB }, "1536 MiB" },
-		{ { "", "specs.disks", VIEW_DISKS }, "20 GiB, 100 GiB hdd" },
+		{ { "", "specs.disks", VIEW_DISKS },
+			"0: 20 GiB, 2: 100 GiB hdd (leaving)" },
+		{ { "", "snapshots", VIEW_SNAPSHOTS }, "a, b (creating)" },
 		{ { "", "specs.disks", VIEW_DISK_SUM }, "120 GiB" },
 		{ { "", "labels", VIEW_LABELS }, "app=db, x=1" },
 		{ { "", "networks", VIEW_NICS }, "2001:db8::1, 02:00:00:00:00:02" },
