@@ -16,6 +16,7 @@
 #define WAIT_MSEC	   500
 #define LATER_MSEC	   200 /* for deletions that have to wait */
 #define AFTER_UNKNOWN_MSEC 1000
+#define NAMED_MAX	   10 /* files named in the log within TELL_MSEC */
 #define TELL_MSEC	   10000
 
 static struct metric m_published = { METRIC_COUNTER, "ucloud_filescan_published_total",
@@ -32,8 +33,9 @@ struct publish {
 	pthread_mutex_t lock;
 	pthread_cond_t poked;
 	struct log_repeat log;
-	/* Written in batches, and not told yet. */
+	/* Written and not told yet; files told by name since told_msec. */
 	size_t n_put, n_del;
+	unsigned n_named;
 	int64_t told_msec;
 };
 
@@ -120,16 +122,29 @@ static struct kv_txn *new_txn(struct publish *p, const struct one *v, size_t n)
 	return t;
 }
 
-/* Many files: not a line for each batch. */
+/* Many files: not a line for each. */
 static void tell(struct publish *p, bool is_idle)
 {
 	int64_t now = clock_mono_msec();
+	bool is_over = now >= p->told_msec + TELL_MSEC;
 
-	if (p->n_put + p->n_del == 0 || (!is_idle && now < p->told_msec + TELL_MSEC))
+	if (is_over) {
+		p->told_msec = now;
+		p->n_named = 0;
+	}
+	if (p->n_put + p->n_del == 0 || (!is_idle && !is_over))
 		return;
 	log_info("published files=%zu deleted=%zu", p->n_put, p->n_del);
 	p->n_put = p->n_del = 0;
-	p->told_msec = now;
+}
+
+static void tell_one(const struct one *o)
+{
+	const struct file *f = o->act == DIFF_PUT ? &o->found : old_file(o);
+
+	log_info("%s owner=%s@%s size=%jd file=\"%s\"",
+		o->act == DIFF_PUT ? "published" : "deleted", f->owner, f->owner_realm,
+		(intmax_t)f->size_bytes, f->filename);
 }
 
 static void written(struct publish *p, const struct one *v, size_t n)
@@ -138,19 +153,14 @@ static void written(struct publish *p, const struct one *v, size_t n)
 
 	metric_add(&m_published, "put", (double)n_put);
 	metric_add(&m_published, "delete", (double)n_del);
-	if (n_put + n_del > 1 || p->n_put + p->n_del > 0) {
+	if (n_put + n_del > 1 || p->n_put + p->n_del > 0 || ++p->n_named > NAMED_MAX) {
 		p->n_put += n_put;
 		p->n_del += n_del;
 		return;
 	}
-	for (size_t i = 0; i < n; i++) {
-		const struct file *f =
-			v[i].act == DIFF_PUT ? &v[i].found : old_file(&v[i]);
+	for (size_t i = 0; i < n; i++)
 		if (v[i].act != DIFF_NONE)
-			log_info("%s owner=%s@%s size=%jd file=\"%s\"",
-				v[i].act == DIFF_PUT ? "published" : "deleted", f->owner,
-				f->owner_realm, (intmax_t)f->size_bytes, f->filename);
-	}
+			tell_one(&v[i]);
 }
 
 /* Again after the back-off; what the entries are then is looked at anew. */

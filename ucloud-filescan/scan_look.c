@@ -25,10 +25,10 @@ void scan_on_skip(void *aux, const char *path, enum skip_why why, int errnum)
 	if (++s->n_skipped > SKIP_LINES_MAX)
 		return;
 	if (level == LOG_WARN)
-		log_warn("is not published: %s%s%s path=\"%s\"", skip_text(why),
+		log_warn("not published: %s%s%s path=\"%s\"", skip_text(why),
 			errnum ? ": " : "", errnum ? strerror(errnum) : "", path);
 	else
-		log_info("is not published: %s path=\"%s\"", skip_text(why), path);
+		log_info("not published: %s path=\"%s\"", skip_text(why), path);
 }
 
 /* ---------------------------------------------------------------- watches */

@@ -5,7 +5,7 @@
 # nothing is left behind. A leading scheduler is also stopped at each point past its lease, and
 # continued when another one leads. Real etcd, real libvirt and QEMU.
 #
-#	B=build/crash tests/sweep/crash-sweep.sh [all|short] [host|scheduler|api|otp|stop]...
+#	B=build/crash tests/sweep/crash-sweep.sh [all|short] [host|scheduler|api|otp|filescan|stop]...
 #
 # short tries a few points of each, other ones each day of the year.
 # shellcheck source=../e2e/lib.bash
@@ -13,10 +13,11 @@
 
 mode=${1:-short}
 shift
-[ $# != 0 ] || set -- host scheduler api otp stop
-declare -A n_short=([host]=5 [scheduler]=3 [api]=5 [otp]=3 [stop]=3)
+[ $# != 0 ] || set -- host scheduler api otp filescan stop
+declare -A n_short=([host]=5 [scheduler]=3 [api]=5 [otp]=3 [filescan]=3 [stop]=3)
 export DEMO_SCHEDULER_OPTIONS="--lease_ttl 2"
 export DEMO_HOST_OPTIONS="--lease_ttl 2 --shutdown_timeout 2s"
+export DEMO_FILESCAN_OPTIONS="--lease_ttl 2"
 points=$DEMO_DIR/points
 crashed=$DEMO_DIR/crashed
 otp() { "$B/ucloud-otp/ucloud-otp" "$@" --config "$DEMO_DIR/conf/ucloud-otp.conf"; }
@@ -128,6 +129,31 @@ otp_life() {
 	wait_until 30 "the API answers" user vm list
 }
 otp_is_ready() { curl -sf -g --noproxy '*' "http://[::1]:$(cat "$DEMO_DIR/run/ucloud-otp-metrics.port")/healthz"; }
+
+# What is published is what is there, and each name has its index.
+files_are_published() {
+	local names
+	diff <(cd "$DEMO_DIR/upload/user" && find . -type f -printf '%P\0' | sort -z |
+		xargs -0r sha512sum | sort) \
+		<(etcdctl3 get --prefix /v1/file/ --print-value-only |
+			jq -r 'select(.owner == "user") | "\(.sha512)  \(.filename)"' | sort) || return 1
+	names=$(etcdctl3 get --prefix /v1/file-name/demo/user/ --keys-only | grep -c .)
+	[ "$names" = "$(find "$DEMO_DIR/upload/user" -type f | wc -l)" ]
+}
+filescan_life() {
+	local dir=$DEMO_DIR/upload/user i
+	mkdir -p "$dir/d"
+	echo one > "$dir/a"
+	for i in {1..100}; do echo "$i" > "$dir/d/$i"; done
+	wait_until 30 "the files are published" files_are_published
+	mv "$dir/a" "$dir/b"
+	mv "$dir/d" "$dir/e"
+	echo two > "$dir/e/1"
+	rm "$dir/e/2"
+	wait_until 30 "what has changed is published" files_are_published
+	rm -r "$dir/b" "$dir/e"
+	wait_until 30 "no file is published" files_are_published
+}
 
 # ---------------------------------------------------------------- killing
 # Starts a daemon with the environment given and starts it again as soon as it has died.
@@ -265,6 +291,7 @@ for what; do
 	host | scheduler) sweep "$what" vm_life ;;
 	api) sweep api api_life ;;
 	otp) sweep otp otp_life ;;
+	filescan) sweep filescan filescan_life ;;
 	stop) stop_sweep ;;
 	*) fail "what is $what?" ;;
 	esac

@@ -494,22 +494,34 @@ static void too_deep(void **state)
 	assert_int_equal(has("two/three/a"), TREE_BUSY);
 }
 
+/* 1024 bytes below the user's directory, with its "/". */
 static void long_path(void **state)
 {
-	char name[256] = "";
-	struct fs_dir *dir = bob();
+	struct tree_conf conf = { &w.realms, SETTLE, 10, 9, 1000000, on_change, on_skip,
+		on_unwatch, &w };
+	char name[256] = "", last[8] = "1234";
+	struct fs_dir *dir;
 	(void)state;
 
+	tree_free(w.t);
+	w.t = tree_new(&conf);
 	memset(name, 'x', sizeof(name) - 1);
-	see_file(dir, name, "1", true);
-	assert_int_equal(w.n_skips, 0);
-	for (int i = 0; i < 2; i++)
+	dir = bob();
+	for (int i = 0; i < 4; i++)
 		dir = see_dir(dir, name, 30 + (uint64_t)i);
-	see_file(dir, name, "1", true);
+	/* 4 * 256 are 1024 already. */
 	assert_int_equal(w.n_skips, 0);
-	/* 3 * 255 + 2 bytes are fine; depth_max ends it here before 1024 do. */
-	assert_null(see_dir(dir, name, 40));
-	assert_int_equal(w.why, SKIP_DEEP);
+	see_file(dir, last, "1", true);
+	assert_int_equal(w.n_skips, 1);
+	assert_int_equal(w.why, SKIP_LONG);
+	name[251] = '\0';
+	dir = see_dir(dir->parent, name, 40);
+	see_file(dir, last, "1", true);
+	see_file(dir, "12345", "2", true);
+	assert_int_equal(w.n_skips, 2);
+	last[3] = '\0';
+	see_file(dir, last, "3", true);
+	assert_int_equal(w.n_skips, 2);
 }
 
 static void too_many(void **state)
