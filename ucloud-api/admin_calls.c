@@ -107,10 +107,22 @@ enum route_result call_image_list(struct call *c, struct err *e)
 enum route_result call_image_show(struct call *c, struct err *e)
 {
 	CLEANUP(image_done) struct image im = { 0 };
+	const char *wait = httpd_query(c->req, "wait");
+	int want = wait ? names_find(image_status_names, wait) : 0;
+	int64_t sec;
 
-	if (orders_image_get(c->api->orders, &c->who, c->params[0], &im, e) < 0)
+	if (want < 0)
+		return err_set_field(e, ERR_INVALID, "wait",
+			"wait must be the name of a status, like CREATED");
+	if (call_timeout(c, &sec, e) < 0 ||
+		orders_image_get(c->api->orders, &c->who, c->params[0], &im, e) < 0)
 		return ROUTE_FAILED;
-	return answer_entry(c, 200, &image_jtab, &im);
+	if (!wait)
+		return answer_entry(c, 200, &image_jtab, &im);
+	if (waits_park_image(c->api->waits, c->req, &c->who, im.uuid,
+		    (enum image_status)want, sec, e) < 0)
+		return ROUTE_FAILED;
+	return ROUTE_PARKED;
 }
 
 enum route_result call_image_patch(struct call *c, struct err *e)

@@ -9,6 +9,8 @@
 
 /* A call of the store may take this long: all that one request needs fits into 5 s. */
 enum { STORE_LIMIT_SEC = 2, HEALTHY_MSEC = 1000 };
+/* Threads that write uploads to the disk. */
+enum { BODY_WORKERS = 8 };
 
 void answer_problem(
 	struct httpd_req *req, int status, const char *title, const struct err *e)
@@ -72,6 +74,16 @@ static int open_auth(struct api *api, struct err *e)
 	return 0;
 }
 
+static int open_uploads(struct api *api, struct err *e)
+{
+	const struct api_conf *conf = api->conf;
+	const char *realm = conf->realm_allowed.len > 0 ? conf->realm_allowed.v[0] : "";
+
+	if (str_is_empty(conf->base_dir))
+		return 0;
+	return uploads_open(conf->base_dir, realm, &api->uploads, e);
+}
+
 static int open_http(struct api *api, struct err *e)
 {
 	const struct api_conf *conf = api->conf;
@@ -82,6 +94,9 @@ static int open_http(struct api *api, struct err *e)
 		.key_file = str_is_empty(conf->tls_key) ? NULL : conf->tls_key,
 		.n_workers = (unsigned)conf->workers,
 		.server = "ucloud-api",
+		.is_streamed = route_is_streamed,
+		.n_body_workers = BODY_WORKERS,
+		.max_streamed = UPLOADS_MAX,
 	};
 	json_t *doc = openapi_document(api_routes, ucloud_version());
 
@@ -101,7 +116,7 @@ int api_open(const struct api_conf *conf, struct api **out, struct err *e)
 	api_conf_warn(conf);
 	pthread_mutex_init(&api->lock, NULL);
 	routes_register_metrics();
-	if (open_store(api, e) < 0 || open_auth(api, e) < 0)
+	if (open_store(api, e) < 0 || open_auth(api, e) < 0 || open_uploads(api, e) < 0)
 		goto failed;
 	api->waits = waits_new(api->kv, &conf->keys);
 	api->events = events_new(api->kv, &conf->keys, api->waits);
@@ -127,6 +142,7 @@ void api_close(struct api *api)
 		httpd_close(api->httpd);
 	if (api->events)
 		events_stop(api->events);
+	uploads_close(api->uploads);
 	auth_free(api->auth);
 	sessions_free(api->sessions);
 	waits_free(api->waits);

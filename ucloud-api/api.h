@@ -16,6 +16,7 @@
 #include "ucloud-api/events.h"
 #include "ucloud-api/orders.h"
 #include "ucloud-api/otp_client.h"
+#include "ucloud-api/upload.h"
 #include "ucloud-api/waits.h"
 
 #define API_DEFAULT_PORT 8080
@@ -32,6 +33,7 @@ struct api_conf {
 	struct amounts quota;
 	struct vm_limits limits;
 	bool users_may_publish;
+	char *base_dir, *upload_url; /* where files go: here, or elsewhere */
 	struct etcd_conf etcd;
 	struct keys keys;
 	struct daemon_conf daemon;
@@ -53,6 +55,7 @@ struct api {
 	struct auth *auth;
 	struct waits *waits;
 	struct events *events;
+	struct uploads *uploads; /* NULL: files are elsewhere */
 	struct httpd *httpd;
 	char *openapi; /* the document */
 	pthread_mutex_t lock;

@@ -64,6 +64,11 @@ static const struct conf_opt opts[] = {
 		.max = 1000000000 },
 	{ "users_may_publish", CONF_BOOL, AT(users_may_publish), 0, .def = "no",
 		.help = "may users make images public, not only admins? (yes, no)" },
+	{ "base_dir", CONF_STR, AT(base_dir), 0, .meta = "DIR",
+		.help = "directory of users' files, when it is on this machine: uploads "
+			"are taken here" },
+	{ "upload_url", CONF_STR, AT(upload_url), 0, .meta = "URL",
+		.help = "else: the API that has it; uploads are sent there" },
 	{ "max_cpu", CONF_INT, AT(limits.max_cpu), 0, .def = "64", .meta = "N",
 		.help = "virtual CPUs of one VM at most", .min = 1, .max = 256 },
 	{ "max_ram_mib", CONF_INT, AT(limits.max_ram_mib), 0, .def = "262144",
@@ -114,6 +119,11 @@ int api_conf_check(struct api_conf *conf, struct err *e)
 	if (conf->realm_allowed.len == 0 && conf->realm_admin.len == 0)
 		return err_set_field(e, ERR_INVALID, "realm_allowed",
 			"nobody could use this API: name a realm");
+	if (!str_is_empty(conf->base_dir) && conf->base_dir[0] != '/')
+		return err_set_field(
+			e, ERR_INVALID, "base_dir", "base_dir must be an absolute path");
+	if (!str_is_empty(conf->upload_url))
+		str_set(&conf->upload_url, url_complete(conf->upload_url, "http", 0));
 	str_set(&conf->otp_url, url_complete(conf->otp_url, "http", 0));
 	return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "common/base/parse.h"
 #include "common/model/names.h"
+#include "ucloud-api/waits.h"
 
 int call_range(
 	struct call *c, jtab_check_fn *check, struct list_range *out, struct err *e)
@@ -30,6 +31,17 @@ int call_flag(struct call *c, const char *name, bool *out, struct err *e)
 	if (!value || parse_bool(value, out, e) == 0)
 		return 0;
 	return err_set_field(e, ERR_INVALID, name, "%s must be yes or no", name);
+}
+
+int call_timeout(struct call *c, int64_t *sec, struct err *e)
+{
+	const char *timeout = httpd_query(c->req, "timeout");
+
+	*sec = WAIT_SEC_DEFAULT;
+	if (!timeout || parse_int64(timeout, 0, WAIT_SEC_MAX, sec, e) == 0)
+		return 0;
+	return err_set_field(e, ERR_INVALID, "timeout",
+		"timeout must be a number of seconds from 0 to %d", WAIT_SEC_MAX);
 }
 
 int call_user_ref(struct call *c, const char *param, const char *value, char **name,

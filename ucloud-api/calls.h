@@ -17,6 +17,9 @@ route_fn call_disk_attach, call_disk_list, call_disk_patch, call_disk_detach;
 route_fn call_snapshot_create, call_snapshot_list, call_snapshot_restore,
 	call_snapshot_delete;
 
+/* file_calls.c */
+route_fn call_file_put, call_file_list, call_file_show, call_file_delete;
+
 /* admin_calls.c */
 route_fn call_host_create, call_host_list, call_host_show, call_host_patch,
 	call_host_delete, call_host_drain, call_host_undrain;
@@ -40,6 +43,8 @@ int call_range(struct call *c, jtab_check_fn *check, struct list_range *out,
 	struct err *e) MUST_USE;
 /* ?name=yes or no; false when it is missing. */
 int call_flag(struct call *c, const char *name, bool *out, struct err *e) MUST_USE;
+/* ?timeout= of a call that waits, in seconds. */
+int call_timeout(struct call *c, int64_t *sec, struct err *e) MUST_USE;
 /* "name@realm" of ?name=, split; both NULL when it is missing. The caller's. */
 int call_user_ref(struct call *c, const char *param, const char *value, char **name,
 	char **realm, struct err *e) MUST_USE;

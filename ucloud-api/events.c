@@ -7,11 +7,12 @@
 
 #include "common/base/clock.h"
 #include "common/base/metrics.h"
+#include "common/model/file.h"
 #include "common/model/host.h"
 #include "common/model/image.h"
 #include "common/store/watch.h"
 
-enum { N_FEEDS = 3 };
+enum { N_FEEDS = 4 };
 
 struct stream {
 	struct httpd_stream *http;
@@ -32,6 +33,7 @@ struct entry {
 struct kind {
 	const char *name; /* "vm" */
 	const char *id;	  /* "uuid" */
+	bool is_waited;	  /* requests may wait for one */
 	int (*parse)(const struct kv_pair *p, struct entry *out);
 };
 
@@ -91,10 +93,23 @@ static int parse_host(const struct kv_pair *p, struct entry *out)
 	return 0;
 }
 
+static int parse_file(const struct kv_pair *p, struct entry *out)
+{
+	CLEANUP(file_done) struct file f = { 0 };
+
+	if (file_parse(p->value, p->value_size, &f, NULL) < 0)
+		return -1;
+	out->json = jtab_format_public(&file_jtab, &f);
+	out->owner = MOVE(f.owner);
+	out->realm = MOVE(f.owner_realm);
+	return 0;
+}
+
 static const struct kind kinds[N_FEEDS] = {
-	{ "vm", "uuid", parse_vm },
-	{ "image", "uuid", parse_image },
-	{ "host", "hostname", parse_host },
+	{ "vm", "uuid", true, parse_vm },
+	{ "image", "uuid", true, parse_image },
+	{ "host", "hostname", false, parse_host },
+	{ "file", "uuid", true, parse_file },
 };
 
 static void entry_done(struct entry *en)
@@ -197,7 +212,7 @@ static void on_list_end(void *aux, int64_t rev)
 	struct feed *f = aux;
 
 	(void)rev;
-	if (f->kind == &kinds[0])
+	if (f->kind->is_waited)
 		waits_poke(f->ev->waits, NULL);
 	tell_reset(f->ev);
 }
@@ -210,7 +225,7 @@ static void on_change(void *aux, const struct kv_events *events)
 	for (size_t i = 0; i < events->len; i++) {
 		const struct kv_event *e = &events->v[i];
 
-		if (f->kind == &kinds[0])
+		if (f->kind->is_waited)
 			waits_poke(ev->waits, e->pair.key + strlen(f->prefix));
 		pthread_mutex_lock(&ev->lock);
 		if (ev->streams)
@@ -242,7 +257,7 @@ static double read_n_streams(void *aux)
 struct events *events_new(struct kv *kv, const struct keys *keys, struct waits *waits)
 {
 	struct events *ev = xcalloc(1, sizeof(*ev));
-	const char *prefixes[N_FEEDS] = { keys->vm, keys->image, keys->host };
+	const char *prefixes[N_FEEDS] = { keys->vm, keys->image, keys->host, keys->file };
 
 	ev->waits = waits;
 	pthread_mutex_init(&ev->lock, NULL);

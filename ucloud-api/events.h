@@ -1,5 +1,5 @@
 /*
- * What happens, as it happens: one watch over VMs, images and hosts per process. It wakes the
+ * What happens, as it happens: a watch over VMs, images, hosts and files per process. It wakes the
  * requests that wait (waits.h) and feeds `GET /v1/events`.
  *
  * A stream is server-sent events (WHATWG HTML, section 9.2):
@@ -7,6 +7,7 @@
  *	event: reset            from here on everything is told: list now
  *	event: vm               data: {"change": "put"|"delete", "uuid": ..., "vm": {...}}
  *	event: image, host      likewise, with "image" and its uuid, "host" and its hostname
+ *	event: file             likewise
  *
  * with the store's revision as id. A user gets what is theirs, and public images.
  */

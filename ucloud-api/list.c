@@ -4,6 +4,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/log.h"
+#include "common/model/file.h"
 #include "common/model/host.h"
 #include "common/model/image.h"
 #include "common/model/names.h"
@@ -345,6 +346,54 @@ int list_requests_of(struct kv *kv, const struct keys *keys, const char *owner,
 	};
 
 	return list_index(&l, prefix, r, true, out, e);
+}
+
+/* ---------------------------------------------------------------- files */
+
+static json_t *file_item(const struct kv_pair *pair)
+{
+	CLEANUP(file_done) struct file f = { 0 };
+	json_t *json;
+	struct err e;
+
+	if (file_parse(pair->value, pair->value_size, &f, &e) < 0) {
+		skip_unreadable(pair->key, &e);
+		return NULL;
+	}
+	json = jtab_format_public(&file_jtab, &f);
+	json_leave_out(json, LIST_FILE_LEAVES);
+	return json;
+}
+
+static int add_files(struct index_list *l, const char *const *uuids, size_t n,
+	json_t *items, struct err *e)
+{
+	CLEANUP(kv_list_done) struct kv_list got = { 0 };
+	CLEANUP(strv_done) struct strv keys = { 0 };
+
+	for (size_t i = 0; i < n; i++)
+		strv_add_take(&keys, key_file(l->keys, uuids[i]));
+	if (kv_get_many(l->kv, (const char *const *)keys.v, n, &got, e) < 0)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		json_t *item = got.v[i].key ? file_item(&got.v[i]) : NULL;
+
+		if (item)
+			json_array_append_new(items, item);
+	}
+	return 0;
+}
+
+int list_files(struct kv *kv, const struct keys *keys, const char *owner,
+	const char *realm, const struct list_range *r, struct list_page *out,
+	struct err *e)
+{
+	CLEANUP_STR char *prefix = key_file_names(realm, owner);
+	struct index_list l = {
+		.kv = kv, .keys = keys, .prefix = prefix, .add = add_files
+	};
+
+	return list_index(&l, prefix, r, false, out, e);
 }
 
 /* ---------------------------------------------------------------- the others */

@@ -44,6 +44,13 @@ int list_vms(struct kv *kv, const struct keys *keys, const struct vm_filter *f,
 /* The members that entries in lists of VMs do not have. */
 #define LIST_VM_LEAVES "log user_data ssh_keys"
 
+/* One owner's; `after` is a name. */
+int list_files(struct kv *kv, const struct keys *keys, const char *owner,
+	const char *realm, const struct list_range *r, struct list_page *out,
+	struct err *e) MUST_USE;
+/* The members that entries in lists of files do not have. */
+#define LIST_FILE_LEAVES "identity"
+
 /* Those that who may see; `after` is a uuid. */
 int list_images(struct kv *kv, const struct keys *keys, const struct who *who,
 	const struct list_range *r, struct list_page *out, struct err *e) MUST_USE;

@@ -76,11 +76,26 @@ static void add_path_parameters(json_t *to, const char *path)
 	while ((open = strchr(path, '{'))) {
 		char name[32];
 
-		snprintf(name, sizeof(name), "%.*s", (int)strcspn(open + 1, "}"),
+		snprintf(name, sizeof(name), "%.*s", (int)strcspn(open + 1, ".}"),
 			open + 1);
 		json_array_append_new(to, parameter(name, "path", NULL, true));
 		path = open + 1;
 	}
+}
+
+static void add_upload_headers(json_t *to)
+{
+	json_array_append_new(to,
+		parameter("Content-Range", "header",
+			"bytes FIRST-LAST/TOTAL: the body is this part of the file, and "
+			"goes on where the upload stands (409 with `offset` when it does "
+			"not); bytes */TOTAL with an empty body asks where that is",
+			false));
+	json_array_append_new(to,
+		parameter("Repr-Digest", "header",
+			"sha-512=:BASE64: of the whole file (RFC 9530), which is checked "
+			"before the file is there",
+			false));
 }
 
 static json_t *parameters(const struct route *r)
@@ -90,6 +105,8 @@ static json_t *parameters(const struct route *r)
 	add_path_parameters(list, r->path);
 	for (const struct route_query *q = r->query; q && q->name; q++)
 		json_array_append_new(list, parameter(q->name, "query", q->help, false));
+	if (r->body_kind == ROUTE_BYTES)
+		add_upload_headers(list);
 	if (r->is_create)
 		json_array_append_new(
 			list, parameter("Idempotency-Key", "header",
@@ -111,6 +128,16 @@ static json_t *answer(json_t *schemas, const struct route *r, const char *text)
 	return response;
 }
 
+static void add_upload_answers(json_t *all, json_t *schemas, const struct route *r)
+{
+	json_object_set_new(all, "200", answer(schemas, r, "What was asked: `offset`"));
+	json_object_set_new(
+		all, "202", answer(schemas, r, "More is to come, from `offset` on"));
+	json_object_set_new(all, "307",
+		json_pack("{s:s}", "description",
+			"Send it to the upload machine, where `Location` says"));
+}
+
 static json_t *responses(json_t *schemas, const struct route *r)
 {
 	json_t *all = json_object();
@@ -123,6 +150,8 @@ static json_t *responses(json_t *schemas, const struct route *r)
 			: r->status == 201 ? "Made"
 			: r->status == 204 ? "Done"
 					   : "The answer"));
+	if (r->body_kind == ROUTE_BYTES)
+		add_upload_answers(all, schemas, r);
 	if (r->status == 202 || r->is_create)
 		json_object_set_new(all, "200", answer(schemas, r, "It is already so"));
 	json_object_set_new(all, "default", ref("responses", "problem"));
@@ -161,24 +190,38 @@ static json_t *operation(json_t *schemas, const struct route *r)
 			json_pack("{s:b, s:{s:{s:o}}}", "required",
 				r->body_kind == ROUTE_BODY, "content", "application/json",
 				"schema", schema_ref(schemas, r->in, JTAB_INPUT)));
+	if (r->body_kind == ROUTE_BYTES)
+		json_object_set_new(op, "requestBody",
+			json_pack("{s:b, s:{s:{s:{s:s, s:s}}}}", "required", 1, "content",
+				"application/octet-stream", "schema", "type", "string",
+				"format", "binary"));
 	json_object_set_new(op, "responses", responses(schemas, r));
 	return op;
 }
 
 /* ---------------------------------------------------------------- the document */
 
+/* OpenAPI has no parameters that take the rest of a path: without the "...". */
+static char *path_template(const char *path)
+{
+	const char *dots = strstr(path, "...}");
+
+	return dots ? xasprintf("%.*s}", (int)(dots - path), path) : xstrdup(path);
+}
+
 static json_t *paths(json_t *schemas, const struct route *routes)
 {
 	json_t *all = json_object();
 
 	for (const struct route *r = routes; r->path; r++) {
-		json_t *path = json_object_get(all, r->path);
+		CLEANUP_STR char *template = path_template(r->path);
+		json_t *path = json_object_get(all, template);
 		char method[8];
 		size_t i;
 
 		if (!path) {
 			path = json_object();
-			json_object_set_new(all, r->path, path);
+			json_object_set_new(all, template, path);
 		}
 		for (i = 0; i < sizeof(method) - 1 && r->method[i]; i++)
 			method[i] = (char)(r->method[i] | 0x20);

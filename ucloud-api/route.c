@@ -23,6 +23,15 @@ void route_match_done(struct route_match *m)
 	*m = (struct route_match){ 0 };
 }
 
+/* "{name...}": whatever there is. */
+static bool is_rest(const char *part, size_t len)
+{
+	static const char end[] = "...}";
+
+	return len > strlen(end) &&
+	       memcmp(part + len - strlen(end), end, strlen(end)) == 0;
+}
+
 /* Does path fit the pattern? params has the parts that stand for {...}. */
 static bool fits(const char *pattern, const char *path, char *params[ROUTE_PARAMS_MAX])
 {
@@ -32,6 +41,8 @@ static bool fits(const char *pattern, const char *path, char *params[ROUTE_PARAM
 		size_t p_len = strcspn(pattern, "/"), len = strcspn(path, "/");
 
 		if (pattern[0] == '{') {
+			if (is_rest(pattern, p_len))
+				len = strlen(path);
 			if (len == 0 || n == ROUTE_PARAMS_MAX)
 				return false;
 			params[n++] = xstrndup(path, len);
@@ -114,6 +125,8 @@ static int read_body(struct call *c, struct err *e)
 	size_t size;
 	const char *text = httpd_body(c->req, &size);
 
+	if (c->route->body_kind == ROUTE_BYTES)
+		return 0;
 	if (size == 0 && c->route->body_kind == ROUTE_BODY)
 		return err_set(e, ERR_INVALID, "this call needs a body: a JSON object");
 	if (size == 0)
@@ -202,6 +215,16 @@ static enum httpd_result run(struct call *c)
 	if (r == ROUTE_FAILED)
 		return refuse(c->req, &e);
 	return r == ROUTE_PARKED ? HTTPD_PARK : HTTPD_ANSWERED;
+}
+
+bool route_is_streamed(void *aux, const char *method, const char *path)
+{
+	CLEANUP(route_match_done) struct route_match m = { 0 };
+
+	(void)aux;
+	return strcmp(method, "PUT") == 0 &&
+	       route_find(api_routes, method, path, &m) == ROUTE_FOUND &&
+	       m.route->body_kind == ROUTE_BYTES;
 }
 
 void routes_register_metrics(void)

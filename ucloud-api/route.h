@@ -37,8 +37,9 @@ enum route_access { ROUTE_OPEN, ROUTE_USER, ROUTE_ADMIN };
 
 enum route_body {
 	ROUTE_NO_BODY,
-	ROUTE_BODY,    /* a JSON object */
-	ROUTE_MAY_BODY /* the same, or nothing */
+	ROUTE_BODY,	/* a JSON object */
+	ROUTE_MAY_BODY, /* the same, or nothing */
+	ROUTE_BYTES	/* of any number, in pieces: httpd_take_body() */
 };
 
 struct route_query {
@@ -48,7 +49,7 @@ struct route_query {
 
 struct route {
 	const char *method;
-	const char *path; /* "/v1/vms/{vm}/start" */
+	const char *path; /* "/v1/vms/{vm}/start"; "{name...}" takes the rest, "/" too */
 	route_fn *fn;
 	enum route_access access;
 	const char *summary; /* of the OpenAPI document, as all that follows */
@@ -79,6 +80,8 @@ void route_match_done(struct route_match *m);
 enum route_found route_find(const struct route *routes, const char *method,
 	const char *path, struct route_match *out);
 
+/* Is this a call with ROUTE_BYTES? For struct httpd_conf. */
+bool route_is_streamed(void *aux, const char *method, const char *path);
 /* The whole way of a request: find, authenticate, check, handle. */
 enum httpd_result route_run(struct api *api, struct httpd_req *req);
 

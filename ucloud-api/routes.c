@@ -5,6 +5,7 @@
 #include "common/model/vm.h"
 #include "ucloud-api/calls.h"
 #include "ucloud-api/orders.h"
+#include "ucloud-api/upload.h"
 
 #define LIMIT_AFTER                                                                      \
 	{ "limit", "entries on a page, 1 to 1000 (default 100)" },                       \
@@ -30,6 +31,20 @@ static const struct route_query vm_show_query[] = { OWNER,
 		  "when it is in ERROR; 504 when the time is up" },
 	{ "timeout", "seconds to wait, 0 to 300 (default 60)" }, { 0 } };
 
+static const struct route_query image_show_query[] = {
+	{ "wait", "answer when the image has this status (CREATED); at once when it is "
+		  "in ERROR; 504 when the time is up" },
+	{ "timeout", "seconds to wait, 0 to 300 (default 60)" }, { 0 }
+};
+static const struct route_query file_query[] = { LIMIT_AFTER,
+	{ "owner", "name@realm: admins list others' files with it" }, { 0 } };
+static const struct route_query file_show_query[] = {
+	{ "owner", "name@realm: admins reach others' files by name with it" },
+	{ "wait", "SHA-512 in hexadecimal: answer when the file is listed with this "
+		  "content; 504 when the time is up" },
+	{ "timeout", "seconds to wait, 0 to 300 (default 60)" }, { 0 }
+};
+
 #define VMS	  "/v1/vms"
 #define VM	  VMS "/{vm}"
 #define DISKS	  VM "/disks"
@@ -40,6 +55,8 @@ static const struct route_query vm_show_query[] = { OWNER,
 #define HOST	  HOSTS "/{host}"
 #define IMAGES	  "/v1/images"
 #define IMAGE	  IMAGES "/{image}"
+#define FILES	  "/v1/files"
+#define FILE_	  FILES "/{name...}"
 #define STORES	  "/v1/image_stores"
 #define STORE	  STORES "/{store}"
 #define REQUESTS  "/v1/requests"
@@ -132,6 +149,23 @@ const struct route api_routes[] = {
 	{ "GET", "/v1/user", call_me, ROUTE_USER, "Oneself: keys, quota and its use",
 		.out = &user_jtab, .status = 200 },
 
+	{ "PUT", FILE_, call_file_put, ROUTE_USER, "Upload a file",
+		"The body is the file, of any size. An upload that breaks off can go on "
+		"where it stands (`Content-Range`), within a week. The file is there, "
+		"all of it, when this answers 201; it is listed when its content was "
+		"read. Who waits for `100 Continue` is told of every refusal, and where "
+		"else to send it, before the body is sent.",
+		ROUTE_BYTES, .out = &upload_jtab, .status = 201 },
+	{ "GET", FILES, call_file_list, ROUTE_USER, "List one's own files",
+		.out = &file_jtab, .out_list = "files", .out_leaves = LIST_FILE_LEAVES,
+		.status = 200, .query = file_query },
+	{ "GET", FILE_, call_file_show, ROUTE_USER, "Show a file", "By name or uuid.",
+		.out = &file_jtab, .status = 200, .query = file_show_query },
+	{ "DELETE", FILE_, call_file_delete, ROUTE_USER, "Delete a file",
+		"Images that were made of it stay. Also ends an upload that broke off. "
+		"The entry goes as soon as that is noticed.",
+		.status = 204, .query = owner_query },
+
 	{ "POST", IMAGES, call_image_create, ROUTE_USER, "Make an image of a file",
 		"Accepted when it answers; `GET /v1/images/{image}?wait=CREATED` tells "
 		"when it can be used. Admins may also register what is in a store "
@@ -142,8 +176,10 @@ const struct route api_routes[] = {
 	{ "GET", IMAGES, call_image_list, ROUTE_USER, "List one's own and public images",
 		.out = &image_jtab, .out_list = "images", .status = 200,
 		.query = page_query },
-	{ "GET", IMAGE, call_image_show, ROUTE_USER, "Show an image", "By name or uuid.",
-		.out = &image_jtab, .status = 200 },
+	{ "GET", IMAGE, call_image_show, ROUTE_USER, "Show an image",
+		"By name or uuid. With ?wait= the answer is held until the image gets "
+		"there.",
+		.out = &image_jtab, .status = 200, .query = image_show_query },
 	{ "PATCH", IMAGE, call_image_patch, ROUTE_USER, "Change an image",
 		.body_kind = ROUTE_BODY, .in = &image_patch_jtab, .out = &image_jtab,
 		.status = 200 },
@@ -210,7 +246,7 @@ const struct route api_routes[] = {
 		"Written name@realm. Others' than one's own: admins.", .status = 204 },
 
 	{ "GET", "/v1/events", call_events, ROUTE_USER, "Follow what happens",
-		"Server-sent events: `vm`, `image`, `host` with "
+		"Server-sent events: `vm`, `image`, `file`, `host` with "
 		"{\"change\":\"put\"|\"delete\", ...} as data; `reset` when something "
 		"may have been missed: list again.",
 		.status = 200, .out_type = "text/event-stream" },

@@ -7,15 +7,28 @@
 
 #include "common/base/clock.h"
 #include "common/base/metrics.h"
+#include "common/model/file.h"
 #include "common/store/cond.h"
 
 enum { RETRY_MSEC = 1000, FAILURES_MAX = 3, WHO_SIZE = 160, PRUNE_MSEC = 5000 };
 
+struct waiter;
+
+/* What is waited for. */
+struct wait_class {
+	char *(*key)(const struct keys *keys, const char *uuid);
+	/* The entry as it is now (key NULL: there is none); is_late: the time is up. True
+	 * when it was answered. */
+	bool (*settle)(struct waiter *w, const struct kv_pair *pair, bool is_late);
+};
+
 struct waiter {
+	const struct wait_class *class;
 	struct httpd_req *req;
 	char uuid[64];
 	char who[WHO_SIZE];
-	int want;
+	int want;		      /* status of a VM or image */
+	char sha512[SHA512_HEX_SIZE]; /* of a file */
 	int64_t deadline_msec;
 	int64_t retry_msec; /* the store did not answer: not before */
 	unsigned n_failures;
@@ -37,7 +50,8 @@ struct waits {
 
 static double read_n_waiting(void *aux);
 static struct metric n_waiting = { METRIC_GAUGE, "ucloud_api_waiting",
-	"Requests that are held until a VM gets somewhere.", .read = read_n_waiting };
+	"Requests that are held until a VM, image or file gets somewhere.",
+	.read = read_n_waiting };
 
 int wait_parse(const char *s, int *want, struct err *e)
 {
@@ -90,8 +104,7 @@ static void answer_late(struct httpd_req *req, int want, const struct vm *vm)
 	httpd_answer_err(req, &e);
 }
 
-/* True when it was answered. */
-static bool settle(struct waiter *w, const struct kv_pair *pair, int64_t now)
+static bool settle_vm(struct waiter *w, const struct kv_pair *pair, bool is_late)
 {
 	CLEANUP(vm_done) struct vm vm = { 0 };
 	enum wait_verdict verdict;
@@ -106,12 +119,68 @@ static bool settle(struct waiter *w, const struct kv_pair *pair, int64_t now)
 		httpd_answer_json(w->req, 200, vm_json(&vm));
 	else if (verdict == WAIT_GONE)
 		answer_gone(w->req, w->want);
-	else if (now >= w->deadline_msec)
+	else if (is_late)
 		answer_late(w->req, w->want, &vm);
 	else
 		return false;
 	return true;
 }
+
+static void answer_late_image(struct waiter *w, const struct image *im)
+{
+	struct err e;
+
+	err_set(&e, ERR_TIMEOUT,
+		"the time is up: the image's status is %s (%lld %%), not %s yet",
+		image_status_names[im->status], (long long)im->progress,
+		image_status_names[w->want]);
+	httpd_answer_err(w->req, &e);
+}
+
+static bool settle_image(struct waiter *w, const struct kv_pair *pair, bool is_late)
+{
+	CLEANUP(image_done) struct image im = { 0 };
+	struct err e;
+
+	if (!pair->key) {
+		err_set(&e, ERR_NOT_FOUND, "the image was deleted while you waited");
+		httpd_answer_err(w->req, &e);
+	} else if (image_parse(pair->value, pair->value_size, &im, &e) < 0) {
+		httpd_answer_err(w->req, &e);
+	} else if (im.status == w->want || im.status == IMAGE_ERROR) {
+		httpd_answer_json(w->req, 200, jtab_format_public(&image_jtab, &im));
+	} else if (is_late) {
+		answer_late_image(w, &im);
+	} else {
+		return false;
+	}
+	return true;
+}
+
+/* ucloud-filescan may not have seen it yet, or may still have an older one. */
+static bool settle_file(struct waiter *w, const struct kv_pair *pair, bool is_late)
+{
+	CLEANUP(file_done) struct file f = { 0 };
+	struct err e;
+
+	if (pair->key && file_parse(pair->value, pair->value_size, &f, &e) < 0) {
+		httpd_answer_err(w->req, &e);
+	} else if (str_eq(f.sha512, w->sha512)) {
+		httpd_answer_json(w->req, 200, jtab_format_public(&file_jtab, &f));
+	} else if (is_late) {
+		err_set(&e, ERR_TIMEOUT, "the time is up: the file %s",
+			pair->key ? "has not been found with this content yet"
+				  : "has not been found yet");
+		httpd_answer_err(w->req, &e);
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static const struct wait_class class_vm = { key_vm, settle_vm },
+			       class_image = { key_image, settle_image },
+			       class_file = { key_file, settle_file };
 
 /* The store did not answer. True when that was answered. */
 static bool settle_failure(struct waiter *w, const struct err *e, int64_t now)
@@ -164,7 +233,7 @@ static void look(struct waits *ws, size_t n)
 	int r;
 
 	for (w = ws->looked_at; w; w = w->next) {
-		keys[i] = owned[i] = key_vm(ws->keys, w->uuid);
+		keys[i] = owned[i] = w->class->key(ws->keys, w->uuid);
 		i++;
 	}
 	r = kv_get_many(ws->kv, keys, n, &got, &e);
@@ -172,7 +241,8 @@ static void look(struct waits *ws, size_t n)
 	i = 0;
 	for (w = ws->looked_at; w; w = w->next) {
 		bool is_answered =
-			r < 0 ? settle_failure(w, &e, now) : settle(w, &got.v[i], now);
+			r < 0 ? settle_failure(w, &e, now)
+			      : w->class->settle(w, &got.v[i], now >= w->deadline_msec);
 
 		if (r == 0)
 			w->n_failures = 0;
@@ -331,25 +401,31 @@ static size_t count_who(const struct waiter *list, const char *who)
 
 static int too_many(struct waiter *w, struct err *e)
 {
-	err_set(e, ERR_TOO_MANY,
-		"%s waits for VMs %d times already: wait for some of them first", w->who,
-		WAITS_PER_USER);
+	err_set(e, ERR_TOO_MANY, "%s waits %d times already: wait for some of that first",
+		w->who, WAITS_PER_USER);
 	free(w);
 	return -1;
 }
 
-int waits_park(struct waits *ws, struct httpd_req *req, const struct who *who,
-	const char *uuid, int want, int64_t limit_sec, struct err *e)
+static struct waiter *waiter_new(const struct wait_class *class, struct httpd_req *req,
+	const struct who *who, const char *uuid, int64_t limit_sec)
 {
 	struct waiter *w = xcalloc(1, sizeof(*w));
-	bool is_full;
 
+	w->class = class;
 	w->req = req;
 	snprintf(w->who, sizeof(w->who), "%s@%s", who->name, who->realm);
 	memcpy(w->uuid, uuid, strnlen(uuid, sizeof(w->uuid) - 1));
-	w->want = want;
 	w->deadline_msec = clock_mono_msec() + limit_sec * 1000;
 	w->is_dirty = true;
+	return w;
+}
+
+/* Takes w. */
+static int park(struct waits *ws, struct waiter *w, struct err *e)
+{
+	bool is_full;
+
 	pthread_mutex_lock(&ws->lock);
 	is_full = count_who(ws->waiters, w->who) + count_who(ws->looked_at, w->who) >=
 		  WAITS_PER_USER;
@@ -359,6 +435,33 @@ int waits_park(struct waits *ws, struct httpd_req *req, const struct who *who,
 	}
 	pthread_mutex_unlock(&ws->lock);
 	return is_full ? too_many(w, e) : 0;
+}
+
+int waits_park(struct waits *ws, struct httpd_req *req, const struct who *who,
+	const char *uuid, int want, int64_t limit_sec, struct err *e)
+{
+	struct waiter *w = waiter_new(&class_vm, req, who, uuid, limit_sec);
+
+	w->want = want;
+	return park(ws, w, e);
+}
+
+int waits_park_image(struct waits *ws, struct httpd_req *req, const struct who *who,
+	const char *uuid, enum image_status want, int64_t limit_sec, struct err *e)
+{
+	struct waiter *w = waiter_new(&class_image, req, who, uuid, limit_sec);
+
+	w->want = (int)want;
+	return park(ws, w, e);
+}
+
+int waits_park_file(struct waits *ws, struct httpd_req *req, const struct who *who,
+	const char *uuid, const char *sha512, int64_t limit_sec, struct err *e)
+{
+	struct waiter *w = waiter_new(&class_file, req, who, uuid, limit_sec);
+
+	snprintf(w->sha512, sizeof(w->sha512), "%s", sha512);
+	return park(ws, w, e);
 }
 
 static bool poke_list(struct waiter *list, const char *uuid)

@@ -1,5 +1,6 @@
 /*
- * `GET /v1/vms/{vm}?wait=STATUS`: requests that are held until their VM gets there. Each costs
+ * `GET /v1/vms/{vm}?wait=STATUS`: requests that are held until their VM gets there; likewise
+ * for images (`?wait=CREATED`) and files (`?wait=SHA512`). Each costs
  * a socket; one thread serves them all. It is woken by the watch of events.h, and then reads
  * the entry linearizably. A request is looked at once after it was parked, so nothing is lost
  * between reading and watching.
@@ -8,6 +9,8 @@
 #define UCLOUD_WAITS_H
 
 #include "common/base/httpd.h"
+#include "common/base/sha512.h"
+#include "common/model/image.h"
 #include "common/model/keys.h"
 #include "common/model/vm.h"
 #include "common/store/kv.h"
@@ -39,7 +42,15 @@ void waits_free(struct waits *w);
  * instead of what was waited for, 504 after limit_sec, 503 when the store does not answer. */
 int waits_park(struct waits *w, struct httpd_req *req, const struct who *who,
 	const char *uuid, int want, int64_t limit_sec, struct err *e) MUST_USE;
-/* Something happened to this VM, or (NULL) perhaps to all. */
+/* The same for an image: until it has the status. ERROR ends every wait; limit_sec over:
+ * 504 says how far it is. */
+int waits_park_image(struct waits *w, struct httpd_req *req, const struct who *who,
+	const char *uuid, enum image_status want, int64_t limit_sec,
+	struct err *e) MUST_USE;
+/* Until a file is published with this content; it need not be there yet. */
+int waits_park_file(struct waits *w, struct httpd_req *req, const struct who *who,
+	const char *uuid, const char *sha512, int64_t limit_sec, struct err *e) MUST_USE;
+/* Something happened to this VM, image or file, or (NULL) perhaps to all. */
 void waits_poke(struct waits *w, const char *uuid);
 
 /* The entry as users see it; a new object. */

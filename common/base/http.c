@@ -413,3 +413,20 @@ char *url_escape(const char *s)
 	curl_free(text);
 	return out;
 }
+
+char *url_escape_path(const char *s)
+{
+	struct buf out = { 0 };
+
+	for (;;) {
+		size_t len = strcspn(s, "/");
+		CLEANUP_STR char *part = xstrndup(s, len);
+		CLEANUP_STR char *escaped = url_escape(part);
+
+		buf_add_str(&out, escaped);
+		s += len;
+		if (*s == '\0')
+			return buf_take(&out);
+		buf_add_char(&out, *s++);
+	}
+}

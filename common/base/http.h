@@ -60,6 +60,8 @@ char *url_complete(const char *url, const char *scheme, uint16_t port);
 /* Does it lead to another machine without TLS? What goes there can be read on the way. */
 bool url_is_exposed(const char *url);
 char *url_escape(const char *s);
+/* The same, but for the "/" in it. */
+char *url_escape_path(const char *s);
 /* Takes " after 12 ms" out of libcurl's sentence, so that the same trouble has the same
  * words each time. */
 void http_drop_times(char *text);
