@@ -249,6 +249,15 @@ static int request_after_check(const char *s, struct err *e)
 	return err_set(e, ERR_INVALID, "no such request");
 }
 
+/* Of one's own, it is list_requests_of()'s. */
+static int own_request_after_check(const char *s, struct err *e)
+{
+	if (!str_has_prefix(s, LIST_IMAGE_AFTER))
+		return name_check(s, e);
+	s += strlen(LIST_IMAGE_AFTER);
+	return *s == '\0' ? 0 : name_check(s, e);
+}
+
 enum route_result call_request_list(struct call *c, struct err *e)
 {
 	const struct keys *keys = &c->api->conf->keys;
@@ -261,7 +270,8 @@ enum route_result call_request_list(struct call *c, struct err *e)
 
 	if (call_user_ref(c, "owner", httpd_query(c->req, "owner"), &name, &realm, e) <
 			0 ||
-		call_range(c, is_all ? request_after_check : name_check, &range, e) < 0)
+		call_range(c, is_all ? request_after_check : own_request_after_check,
+			&range, e) < 0)
 		return ROUTE_FAILED;
 	if (name && !c->who.is_admin &&
 		(!str_eq(name, c->who.name) || !str_eq(realm, c->who.realm)))

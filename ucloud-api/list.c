@@ -336,16 +336,76 @@ static int add_requests(struct index_list *l, const char *const *uuids, size_t n
 	return 0;
 }
 
+static int add_requests_at(
+	struct index_list *l, const struct strv *keys, json_t *items, struct err *e)
+{
+	CLEANUP(kv_list_done) struct kv_list got = { 0 };
+
+	if (kv_get_many(l->kv, (const char *const *)keys->v, keys->len, &got, e) < 0)
+		return -1;
+	for (size_t i = 0; i < keys->len; i++) {
+		json_t *item = got.v[i].key ? request_item(NULL, &got.v[i]) : NULL;
+
+		if (item)
+			json_array_append_new(items, item);
+	}
+	return 0;
+}
+
+static int add_image_requests(struct index_list *l, const char *const *uuids, size_t n,
+	json_t *items, struct err *e)
+{
+	CLEANUP(strv_done) struct strv keys = { 0 };
+
+	for (size_t i = 0; i < n; i++)
+		strv_add_take(&keys, key_request_image(l->keys, uuids[i]));
+	return add_requests_at(l, &keys, items, e);
+}
+
+/* Appends to what is in *out; after is behind LIST_IMAGE_AFTER. */
+static int list_image_requests(struct index_list *l, const char *owner, const char *realm,
+	size_t limit, const char *after, struct list_page *out, struct err *e)
+{
+	CLEANUP_STR char *prefix = key_image_names(realm, owner);
+	CLEANUP(list_page_done) struct list_page page = { 0 };
+	struct list_range range = { .limit = limit - json_array_size(out->items),
+		.after = str_is_empty(after) ? NULL : after };
+
+	l->prefix = prefix;
+	l->add = add_image_requests;
+	if (list_index(l, prefix, &range, true, &page, e) < 0)
+		return -1;
+	json_array_extend(out->items, page.items);
+	if (page.next)
+		str_set(&out->next, xasprintf(LIST_IMAGE_AFTER "%s", page.next));
+	return 0;
+}
+
 int list_requests_of(struct kv *kv, const struct keys *keys, const char *owner,
 	const char *realm, const struct list_range *r, struct list_page *out,
 	struct err *e)
 {
+	CLEANUP(list_page_done) struct list_page page = { .items = json_array() };
 	CLEANUP_STR char *prefix = key_vm_names(realm, owner);
 	struct index_list l = {
 		.kv = kv, .keys = keys, .prefix = prefix, .add = add_requests
 	};
+	bool is_at_images = r->after && str_has_prefix(r->after, LIST_IMAGE_AFTER);
+	const char *after = is_at_images ? r->after + strlen(LIST_IMAGE_AFTER) : NULL;
 
-	return list_index(&l, prefix, r, true, out, e);
+	if (!is_at_images) {
+		list_page_done(&page);
+		if (list_index(&l, prefix, r, true, &page, e) < 0)
+			return -1;
+	}
+	if (!page.next && json_array_size(page.items) >= r->limit)
+		page.next = xstrdup(LIST_IMAGE_AFTER);
+	else if (!page.next &&
+		 list_image_requests(&l, owner, realm, r->limit, after, &page, e) < 0)
+		return -1;
+	*out = page;
+	page = (struct list_page){ 0 };
+	return 0;
 }
 
 /* ---------------------------------------------------------------- files */

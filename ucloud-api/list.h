@@ -64,7 +64,9 @@ int list_users(struct kv *kv, const struct amounts *quota, const struct list_ran
 /* All open requests; `after` is the key behind the prefix. */
 int list_requests(struct kv *kv, const struct keys *keys, const struct list_range *r,
 	struct list_page *out, struct err *e) MUST_USE;
-/* Those for one owner's VMs; `after` is a VM's name. */
+/* Those for one owner's VMs, then for their images; `after` is a VM's name, or an image's (or
+ * nothing) behind LIST_IMAGE_AFTER. */
+#define LIST_IMAGE_AFTER "image:"
 int list_requests_of(struct kv *kv, const struct keys *keys, const char *owner,
 	const char *realm, const struct list_range *r, struct list_page *out,
 	struct err *e) MUST_USE;

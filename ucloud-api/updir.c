@@ -217,7 +217,7 @@ static int part_open(struct updir_part *p, const char *owner, const char *realm,
 		return -1;
 	if (p->own_fd < 0)
 		return 0;
-	if (check_target(p, e) < 0)
+	if (make && check_target(p, e) < 0)
 		return -1;
 	for (int i = 0; i < N_TRIES && r == 1; i++)
 		r = try_open(p, make, e);

@@ -35,6 +35,11 @@ static void test_find(void **state)
 	find("GET", "/v1/vms/a", ROUTE_FOUND, "/v1/vms/{vm}", "a");
 	find("POST", "/v1/vms/start/start", ROUTE_FOUND, "/v1/vms/{vm}/start", "start");
 	find("GET", "/v1/users/a@b", ROUTE_FOUND, "/v1/users/{user}", "a@b");
+	find("PUT", "/v1/files/a", ROUTE_FOUND, "/v1/files/{name...}", "a");
+	find("GET", "/v1/files/a/b.c", ROUTE_FOUND, "/v1/files/{name...}", "a/b.c");
+	find("GET", "/v1/files/../x/", ROUTE_FOUND, "/v1/files/{name...}", "../x/");
+	find("GET", "/v1/files", ROUTE_FOUND, "/v1/files", NULL);
+	find("GET", "/v1/files/", ROUTE_NO_PATH, NULL, NULL);
 	find("GET", "/v1/vms/", ROUTE_NO_PATH, NULL, NULL);
 	find("GET", "/v1/vms/a/", ROUTE_NO_PATH, NULL, NULL);
 	find("GET", "/v1/vms//start", ROUTE_NO_PATH, NULL, NULL);
@@ -54,6 +59,15 @@ static void test_allow(void **state)
 	assert_string_equal(m.allow, "GET, PATCH, DELETE");
 }
 
+static void test_streamed(void **state)
+{
+	(void)state;
+	assert_true(route_is_streamed(NULL, "PUT", "/v1/files/a/b"));
+	assert_false(route_is_streamed(NULL, "POST", "/v1/files/a/b"));
+	assert_false(route_is_streamed(NULL, "PUT", "/v1/files"));
+	assert_false(route_is_streamed(NULL, "PUT", "/v1/vms/a"));
+}
+
 /* Rules that every row keeps. */
 static void test_table(void **state)
 {
@@ -62,7 +76,9 @@ static void test_table(void **state)
 		assert_non_null(r->fn);
 		assert_non_null(r->summary);
 		assert_true(r->status >= 200 && r->status < 300);
-		assert_int_equal(r->body_kind != ROUTE_NO_BODY, r->in != NULL);
+		assert_int_equal(
+			r->body_kind != ROUTE_NO_BODY && r->body_kind != ROUTE_BYTES,
+			r->in != NULL);
 		assert_true(!r->is_create || strcmp(r->method, "POST") == 0);
 		assert_true(r->status != 204 || !r->out);
 	}
@@ -136,6 +152,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_find),
 		cmocka_unit_test(test_allow),
+		cmocka_unit_test(test_streamed),
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_document),
 		cmocka_unit_test(test_wait_judge),
