@@ -741,6 +741,55 @@ static void test_new_leader_is_behind(void **state)
 	world_end(&w);
 }
 
+/* The answer to a placement is lost, and its news are late: its room is taken all the same. */
+struct lost {
+	bool is_written;
+};
+
+static int lose_answer(void *aux)
+{
+	struct lost *l = aux;
+	bool is_first = !l->is_written;
+
+	l->is_written = true;
+	return is_first ? 2 : 0;
+}
+
+static size_t show_nothing_more(void *aux, size_t n_pending)
+{
+	const struct lost *l = aux;
+
+	return l->is_written ? 0 : n_pending;
+}
+
+static void test_lost_answer_and_late_news(void **state)
+{
+	struct lost lost = { 0 };
+	struct kv_fault fault = {
+		.on_write = lose_answer, .on_watch = show_nothing_more, .aux = &lost
+	};
+	struct world w;
+
+	(void)state;
+	start(&w);
+	world_add_host(&w, "h1", 1, 8192);
+	world_put_vm(&w, &(struct world_vm){ "a" });
+	world_put_vm(&w, &(struct world_vm){ "b" });
+	world_request_at(&w, "b", "ScheduleVM", clock_unix_sec() + 3, 0);
+	world_run(&w, 1000);
+	kv_fake_set_fault(w.sched_kv, &fault);
+	world_request(&w, "a", "ScheduleVM");
+	world_run(&w, 8000);
+	assert_true(lost.is_written);
+	world_assert_vm(&w, "a", VM_SCHEDULED, "h1");
+	world_assert_vm(&w, "b", VM_REQUESTED_NEW, "");
+	assert_int_equal(world_count(&w, KEY_PLACEMENT), 1);
+	kv_fake_set_fault(w.sched_kv, NULL);
+	world_run(&w, 1000);
+	world_assert_vm(&w, "b", VM_REQUESTED_NEW, "");
+	world_end(&w);
+}
+
 /* ---------------------------------------------------------------- hosts */
 
 static void test_host_dies_and_returns(void **state)
@@ -1137,6 +1186,7 @@ int main(void)
 		cmocka_unit_test(test_stale_leader),
 		cmocka_unit_test(test_two_leaders),
 		cmocka_unit_test(test_new_leader_is_behind),
+		cmocka_unit_test(test_lost_answer_and_late_news),
 		cmocka_unit_test(test_host_dies_and_returns),
 		cmocka_unit_test(test_short_absence),
 		cmocka_unit_test(test_never_seen),
