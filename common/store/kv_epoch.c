@@ -6,7 +6,8 @@
 
 #include "common/base/log.h"
 
-/* More different prefixes than any daemon watches. */
+/* More different prefixes than a daemon watches at a time. Of those that made room for others
+ * the oldest epoch is remembered: who comes and is not here may be one of them. */
 #define MAX_WATCHED 256
 
 struct watched {
@@ -21,6 +22,8 @@ struct kv_epoch {
 	struct watched watched[MAX_WATCHED];
 	size_t n_watched;
 	size_t next_out; /* which one makes room when there is none */
+	bool has_forgotten;
+	unsigned oldest_forgotten; /* epoch */
 };
 
 struct kv_epoch *kv_epoch_new(void)
@@ -95,6 +98,19 @@ void kv_epoch_see_id(struct kv_epoch *ep, const struct kv_epoch_mark *before,
 	see(ep, before, head, 0);
 }
 
+static struct watched *make_room(struct kv_epoch *ep)
+{
+	struct watched *w = &ep->watched[ep->next_out];
+
+	if (ep->n_watched < MAX_WATCHED)
+		return &ep->watched[ep->n_watched++];
+	ep->next_out = (ep->next_out + 1) % MAX_WATCHED;
+	if (!ep->has_forgotten || w->epoch < ep->oldest_forgotten)
+		ep->oldest_forgotten = w->epoch;
+	ep->has_forgotten = true;
+	return w;
+}
+
 static struct watched *find_watched(struct kv_epoch *ep, const char *prefix)
 {
 	struct watched *w;
@@ -102,14 +118,9 @@ static struct watched *find_watched(struct kv_epoch *ep, const char *prefix)
 	for (size_t i = 0; i < ep->n_watched; i++)
 		if (str_eq(ep->watched[i].prefix, prefix))
 			return &ep->watched[i];
-	if (ep->n_watched < MAX_WATCHED) {
-		w = &ep->watched[ep->n_watched++];
-	} else {
-		w = &ep->watched[ep->next_out];
-		ep->next_out = (ep->next_out + 1) % MAX_WATCHED;
-	}
+	w = make_room(ep);
 	str_set(&w->prefix, xstrdup(prefix));
-	w->epoch = ep->now.epoch;
+	w->epoch = ep->has_forgotten ? ep->oldest_forgotten : ep->now.epoch;
 	return w;
 }
 

@@ -29,7 +29,7 @@ void kv_epoch_see(struct kv_epoch *ep, const struct kv_epoch_mark *before,
 void kv_epoch_see_id(struct kv_epoch *ep, const struct kv_epoch_mark *before,
 	const struct kv_wire_head *head);
 /* Remembers that prefix is watched as of now. True: it was watched before the store
- * changed, and not since. */
+ * changed, and not since; or it may have been, when there were too many to remember all. */
 bool kv_epoch_is_void(struct kv_epoch *ep, const char *prefix);
 
 #endif

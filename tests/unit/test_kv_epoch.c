@@ -84,7 +84,7 @@ static void test_other_cluster(void **state)
 	kv_epoch_free(ep);
 }
 
-/* More prefixes than are remembered: the newest ones are. */
+/* More prefixes than are remembered: what was forgotten is void, too. */
 static void test_many_prefixes(void **state)
 {
 	struct kv_epoch *ep = kv_epoch_new();
@@ -93,6 +93,7 @@ static void test_many_prefixes(void **state)
 
 	(void)state;
 	see(ep, mark, "1", 50);
+	assert_false(kv_epoch_is_void(ep, "/vm/"));
 	for (int i = 0; i < 1000; i++) {
 		snprintf(prefix, sizeof(prefix), "/%d/", i);
 		assert_false(kv_epoch_is_void(ep, prefix));
@@ -101,6 +102,11 @@ static void test_many_prefixes(void **state)
 	see(ep, mark, "2", 50);
 	assert_true(kv_epoch_is_void(ep, "/999/"));
 	assert_true(kv_epoch_is_void(ep, "/900/"));
+	assert_true(kv_epoch_is_void(ep, "/vm/"));
+	assert_false(kv_epoch_is_void(ep, "/vm/"));
+	/* It is not known that this one never was there; it is now. */
+	assert_true(kv_epoch_is_void(ep, "/new/"));
+	assert_false(kv_epoch_is_void(ep, "/new/"));
 	kv_epoch_free(ep);
 }
 
