@@ -3,7 +3,8 @@
  *
  * A create of a VM compares the image's entry but does not write it. So an image that VMs may
  * use becomes TO_BE_DELETED first: what was ordered before that is counted afterwards, what is
- * ordered later is refused. Then one that was registered goes at once; of one that was made
+ * ordered later is refused. The entry that goes is the one that was there when they were counted:
+ * else somebody could have opened the image meanwhile, and closed it again. Then one that was registered goes at once; of one that was made
  * ucloud-image removes what is in the store, and then the entry.
  */
 #include <string.h>
@@ -17,6 +18,7 @@ struct image_delete {
 	const struct who *who;
 	const char *ref;
 	int64_t now;
+	int64_t rev; /* of the entry when its VMs were counted; 0: not needed */
 	enum image_status status; /* to set */
 	struct image image;	  /* of the last run */
 };
@@ -61,6 +63,24 @@ static int set_status(struct orders *o, const struct who *who, const char *uuid,
 	return run(&c, set_status_fn, out, e);
 }
 
+static int changed_meanwhile(const struct image *im, struct err *e)
+{
+	return err_set(e, ERR_CONFLICT,
+		"the image \"%s\" was changed while it was being deleted: try again",
+		im->name);
+}
+
+/* 0, DRAFT_MORE, or < 0: it is another entry than the one whose VMs were counted. */
+static int same_check(const struct image_delete *c, struct draft *d, struct err *e)
+{
+	CLEANUP_STR char *key = key_image(c->o->keys, c->image.uuid);
+	struct seen seen;
+
+	if (!draft_see(d, key, &seen))
+		return DRAFT_MORE;
+	return !c->rev || seen.rev == c->rev ? 0 : changed_meanwhile(&c->image, e);
+}
+
 /* ---------------------------------------------------------------- registered ones */
 
 static int give_back(struct image_delete *c, struct draft *d, struct user *u,
@@ -91,14 +111,13 @@ static int forget_fn(void *aux, struct draft *d, struct err *e)
 	if (r < 0 && e->kind == ERR_NOT_FOUND && draft_is_doubtful(d))
 		return DRAFT_AS_IT_IS;
 	if (r == 0)
+		r = same_check(c, d, e);
+	if (r == 0)
 		r = give_back(c, d, &user, &is_used, e);
 	if (r != 0)
 		return r;
 	if (c->image.status != IMAGE_TO_BE_DELETED)
-		return err_set(e, ERR_CONFLICT,
-			"the image \"%s\" was changed while it was being deleted: try "
-			"again",
-			c->image.name);
+		return changed_meanwhile(&c->image, e);
 	if (is_used && put_user(d, &user, e) < 0)
 		return -1;
 	key = key_image(c->o->keys, c->image.uuid);
@@ -144,10 +163,10 @@ static int order_fn_of_made(void *aux, struct draft *d, struct err *e)
 		return r;
 	/* Made meanwhile: VMs may have been ordered. */
 	if (c->image.status == IMAGE_CREATED)
-		return err_set(e, ERR_CONFLICT,
-			"the image \"%s\" was changed while it was being deleted: try "
-			"again",
-			c->image.name);
+		return changed_meanwhile(&c->image, e);
+	r = same_check(c, d, e);
+	if (r != 0)
+		return r;
 	c->image.status = IMAGE_TO_BE_DELETED;
 	put_image(c->o, d, &c->image);
 	text = request_new(REQ_DELETE_IMAGE, c->image.uuid, NULL, c->now, 0);
@@ -176,14 +195,32 @@ static int unused_check(struct orders *o, const struct image *im, struct err *e)
 		(long long)n, n == 1 ? "" : "s", n == 1 ? "it" : "them");
 }
 
-/* No VM may use it from here on; those that do are counted. */
-static int close_image(
-	struct orders *o, const struct who *who, struct image *im, struct err *e)
+/* The revision of an entry that says TO_BE_DELETED. */
+static int closed_rev(
+	struct orders *o, const struct image *im, int64_t *rev, struct err *e)
+{
+	CLEANUP_STR char *key = key_image(o->keys, im->uuid);
+	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
+	CLEANUP(image_done) struct image now = { 0 };
+
+	if (kv_get(o->kv, key, &pair, NULL, e) < 0)
+		return -1;
+	if (!pair.key || image_parse(pair.value, pair.value_size, &now, e) < 0 ||
+		now.status != IMAGE_TO_BE_DELETED)
+		return changed_meanwhile(im, e);
+	*rev = pair.mod_rev;
+	return 0;
+}
+
+/* No VM may use it from here on; those that do are counted. *rev: of its entry then. */
+static int close_image(struct orders *o, const struct who *who, struct image *im,
+	int64_t *rev, struct err *e)
 {
 	CLEANUP_STR char *uuid = xstrdup(im->uuid);
 	struct err ignored;
 
-	if (set_status(o, who, uuid, IMAGE_TO_BE_DELETED, im, e) < 0)
+	if (set_status(o, who, uuid, IMAGE_TO_BE_DELETED, im, e) < 0 ||
+		closed_rev(o, im, rev, e) < 0)
 		return -1;
 	if (unused_check(o, im, e) == 0)
 		return 0;
@@ -210,7 +247,7 @@ int orders_image_delete(struct orders *o, const struct who *who, const char *ref
 		CLEANUP(image_done) struct image closed = { 0 };
 
 		jtab_copy(&image_jtab, &im, &closed);
-		if (close_image(o, who, &closed, e) < 0)
+		if (close_image(o, who, &closed, &c.rev, e) < 0)
 			return -1;
 	}
 	r = run(&c, im.is_made ? order_fn_of_made : forget_fn, out, e);

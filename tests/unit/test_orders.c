@@ -904,6 +904,59 @@ static void test_images(void **state)
 	refuse(w, "{\"name\":\"a\",\"image\":\"debian\"}", ERR_NOT_FOUND, "image");
 }
 
+/* Takes text. */
+static void put_at(struct world *w, const char *key, char *text)
+{
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct err e;
+
+	kv_txn_put(t, key, text);
+	assert_int_equal(kv_txn_commit(w->kv, t, NULL, &e), 0);
+	free(text);
+}
+
+/* While the image is being deleted, after its VMs were counted, somebody opens it, a VM is made
+ * of it, and somebody closes it again. */
+static int on_write_open_image(void *aux)
+{
+	struct meddler *m = aux;
+	CLEANUP(image_done) struct image im = { 0 };
+	struct err e;
+
+	if (++m->n_writes != 2)
+		return 0;
+	assert_int_equal(orders_image_get(m->w->orders, &admin, "debian", &im, &e), 0);
+	CLEANUP_STR char *key = key_image(&m->w->keys, im.uuid);
+	im.status = IMAGE_CREATED;
+	put_at(m->w, key, image_format_text(&im));
+	create(m->w, &alice, "a", &m->vm);
+	im.status = IMAGE_TO_BE_DELETED;
+	put_at(m->w, key, image_format_text(&im));
+	return 0;
+}
+
+static void test_image_delete_counts_what_it_deletes(void **state)
+{
+	CLEANUP(image_done) struct image im = { 0 };
+	struct world *w = *state;
+	struct meddler m = { .w = w };
+	struct kv_fault fault = { .on_write = on_write_open_image, .aux = &m };
+	struct kv *kv = kv_fake_open(w->etcd);
+	struct orders *o = orders_new(kv, &w->keys, &conf);
+	struct err e = { 0 };
+
+	kv_fake_set_fault(kv, &fault);
+	assert_int_equal(orders_image_delete(o, &admin, "debian", NOW, &im, &e), -1);
+	assert_int_equal(e.kind, ERR_CONFLICT);
+	assert_non_null(strstr(e.msg, "was changed while it was being deleted"));
+	assert_int_equal(
+		orders_image_delete(w->orders, &admin, "debian", NOW, &im, &e), -1);
+	assert_non_null(strstr(e.msg, "1 VM"));
+	vm_done(&m.vm);
+	orders_free(o);
+	kv_close(kv);
+}
+
 /* A delete that was cut short is finished by the next one; nobody can use the image. */
 static void test_image_delete_cut_short(void **state)
 {
@@ -988,6 +1041,7 @@ int main(void)
 		TEST(test_hosts),
 		TEST(test_host_delete_counts_what_it_deletes),
 		TEST(test_images),
+		TEST(test_image_delete_counts_what_it_deletes),
 		TEST(test_image_delete_cut_short),
 		TEST(test_requests),
 		TEST(test_cut),
