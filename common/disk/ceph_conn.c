@@ -89,7 +89,7 @@ const char *ceph_conn_conf(const struct ceph_conn *c)
 	return c->conf;
 }
 
-/* ---------------------------------------------------------------- connecting */
+/* ---------------------------------------------------------------- configuration */
 
 struct limit {
 	const char *option;
@@ -149,7 +149,82 @@ static int configure(
 	return 0;
 }
 
-static int refuse_connection(struct ceph_conn *c, int rc, struct err *e)
+/* ---------------------------------------------------------------- the key */
+
+/* As librados found it; "" when it is not set. */
+static void option(const struct ceph_lib *lib, rados_t cluster, const char *name,
+	char out[OPTION_SIZE])
+{
+	if (lib->rados_conf_get(cluster, name, out, OPTION_SIZE) != 0)
+		out[0] = '\0';
+}
+
+/* As librados does: the first file that is there counts. */
+static char *key_in_keyrings(
+	const struct ceph_lib *lib, rados_t cluster, const char *user)
+{
+	CLEANUP(strv_done) struct strv files = { 0 };
+	CLEANUP_STR char *entity = xasprintf("client.%s", user);
+	char list[OPTION_SIZE];
+
+	option(lib, cluster, "keyring", list);
+	strv_split(&files, list, ',');
+	for (size_t i = 0; i < files.len; i++) {
+		CLEANUP(buf_done) struct buf text = { 0 };
+		char *key;
+
+		if (file_read(files.v[i], KEYRING_MAX, &text, NULL) != 0)
+			continue;
+		key = ceph_keyring_find(buf_str(&text), entity);
+		secret_wipe(text.s);
+		return key;
+	}
+	return NULL;
+}
+
+static char *find_key(const struct ceph_lib *lib, rados_t cluster, const char *user)
+{
+	CLEANUP(buf_done) struct buf text = { 0 };
+	char value[OPTION_SIZE];
+	char *key;
+
+	option(lib, cluster, "key", value);
+	if (value[0]) {
+		key = xstrdup(value);
+		explicit_bzero(value, sizeof(value));
+		return key;
+	}
+	option(lib, cluster, "keyfile", value);
+	if (value[0] && file_read(value, KEYRING_MAX, &text, NULL) == 0) {
+		key = xstrndup(buf_str(&text), strcspn(buf_str(&text), " \t\r\n"));
+		secret_wipe(text.s);
+		return key;
+	}
+	return key_in_keyrings(lib, cluster, user);
+}
+
+/* ---------------------------------------------------------------- connecting */
+
+static int refuse_key(
+	struct ceph_conn *c, const struct ceph_lib *lib, rados_t cluster, struct err *e)
+{
+	char *key = find_key(lib, cluster, c->user);
+
+	if (!key)
+		return err_set(e, ERR_UNAVAILABLE,
+			"store \"%s\": there is no key of user client.%s in the files "
+			"that "
+			"\"keyring\" in %s names",
+			c->store, c->user, c->conf);
+	secret_wipe(key);
+	free(key);
+	return err_set(e, ERR_UNAVAILABLE,
+		"store \"%s\": the Ceph cluster does not take the key of user client.%s",
+		c->store, c->user);
+}
+
+static int refuse_connection(struct ceph_conn *c, const struct ceph_lib *lib,
+	rados_t cluster, int rc, struct err *e)
 {
 	switch (-rc) {
 	case ETIMEDOUT:
@@ -159,16 +234,12 @@ static int refuse_connection(struct ceph_conn *c, int rc, struct err *e)
 			c->store, c->conf);
 	case EACCES:
 	case EPERM:
-		return err_set(e, ERR_UNAVAILABLE,
-			"store \"%s\": the Ceph cluster does not take the key of user "
-			"client.%s",
-			c->store, c->user);
+		return refuse_key(c, lib, cluster, e);
 	case ENOENT:
 		return err_set(e, ERR_UNAVAILABLE,
-			"store \"%s\": there is no key of user client.%s for the Ceph "
-			"cluster (option \"keyring\" in %s), or no monitor is named "
-			"there",
-			c->store, c->user, c->conf);
+			"store \"%s\": %s names no monitor of the Ceph cluster, or "
+			"client.%s has no key in its keyring",
+			c->store, c->conf, c->user);
 	default:
 		return err_set(e, ERR_UNAVAILABLE,
 			"store \"%s\": connecting to the Ceph cluster: %s", c->store,
@@ -203,7 +274,7 @@ static int connect_session(struct ceph_conn *c, const struct ceph_lib *lib,
 		return -1;
 	rc = lib->rados_connect(s->cluster);
 	if (rc < 0)
-		return refuse_connection(c, rc, e);
+		return refuse_connection(c, lib, s->cluster, rc, e);
 	if (open_pool(c, lib, s->cluster, c->pool, &s->images, e) != 0)
 		return -1;
 	return open_pool(c, lib, s->cluster, c->vm_pool, &s->vms, e);
@@ -392,60 +463,15 @@ int ceph_io_space(
 	return rc == 0 ? 0 : err_wrap(e, "store \"%s\"", io->conn->store);
 }
 
-/* ---------------------------------------------------------------- the key */
-
-/* As librados found it; "" when it is not set. */
-static void option(struct ceph_io *io, const char *name, char out[OPTION_SIZE])
-{
-	if (io->lib->rados_conf_get(io->session->cluster, name, out, OPTION_SIZE) != 0)
-		out[0] = '\0';
-}
-
-/* As librados does: the first file that is there counts. */
-static char *key_in_keyrings(struct ceph_io *io)
-{
-	CLEANUP(strv_done) struct strv files = { 0 };
-	CLEANUP_STR char *entity = xasprintf("client.%s", io->conn->user);
-	char list[OPTION_SIZE];
-
-	option(io, "keyring", list);
-	strv_split(&files, list, ',');
-	for (size_t i = 0; i < files.len; i++) {
-		CLEANUP(buf_done) struct buf text = { 0 };
-		char *key;
-
-		if (file_read(files.v[i], KEYRING_MAX, &text, NULL) != 0)
-			continue;
-		key = ceph_keyring_find(buf_str(&text), entity);
-		secret_wipe(text.s);
-		return key;
-	}
-	return NULL;
-}
-
-static char *find_key(struct ceph_io *io)
-{
-	CLEANUP(buf_done) struct buf text = { 0 };
-	char value[OPTION_SIZE];
-
-	option(io, "key", value);
-	if (value[0])
-		return xstrdup(value);
-	option(io, "keyfile", value);
-	if (value[0] && file_read(value, KEYRING_MAX, &text, NULL) == 0)
-		return xstrndup(buf_str(&text), strcspn(buf_str(&text), " \t\r\n"));
-	return key_in_keyrings(io);
-}
-
 int ceph_io_key(struct ceph_io *io, char **key, struct err *e)
 {
 	char wanted[OPTION_SIZE];
 
-	option(io, "auth_client_required", wanted);
+	option(io->lib, io->session->cluster, "auth_client_required", wanted);
 	*key = NULL;
 	if (!strstr(wanted, "cephx"))
 		return 0;
-	*key = find_key(io);
+	*key = find_key(io->lib, io->session->cluster, io->conn->user);
 	if (*key || strstr(wanted, "none"))
 		return 0;
 	return err_set(e, ERR_UNAVAILABLE,

@@ -411,16 +411,200 @@ static void not_there_at_first(void **state)
 	disk_lab_list_is(lab, "");
 }
 
+static void set_full(bool is_full)
+{
+	free(test_ceph_run(
+		ceph, "ceph osd set-nearfull-ratio %s", is_full ? "0.00001" : "0.85"));
+	free(test_ceph_run(ceph, "ceph osd set-backfillfull-ratio %s",
+		is_full ? "0.00002" : "0.90"));
+	free(test_ceph_run(
+		ceph, "ceph osd set-full-ratio %s", is_full ? "0.00003" : "0.95"));
+}
+
+/* Has the cluster noticed? */
+static bool is_full(void *aux)
+{
+	CLEANUP_STR char *out = test_ceph_run(ceph, "ceph health detail");
+	const bool *wanted = aux;
+
+	return (strstr(out, "POOL_FULL") != NULL) == *wanted;
+}
+
+static void make_full(bool wanted)
+{
+	set_full(wanted);
+	if (!wait_until(is_full, &wanted, RUN_MSEC))
+		fail_msg("the cluster does not notice that it is%s full",
+			wanted ? "" : " not");
+}
+
 static void full_pool(void **state)
 {
+	static const char uuid[] = "433e4567-e89b-42d3-a456-426614174000";
 	struct disk_lab *lab = *state;
 	struct image im = disk_lab_image(lab, lab->store, IMAGE, GIB, 0x5a);
+	char *p = xcalloc(1, MIB);
+	struct image_sink *k = NULL;
 	struct err e = { 0 };
 
 	disk_lab_must_ensure(lab, VM2, 0, 2, &im);
-	free(test_ceph_run(ceph, "ceph osd set-full-ratio 0"));
-	free(test_ceph_run(ceph, "ceph osd set-full-ratio 0.95"));
-	(void)e;
+	must(image_sink_open(lab->store, uuid, GIB, &k, &e), &e);
+	make_full(true);
+	must_fail(disk_lab_ensure(lab, VM1, 0, 2, &im, &e), &e, ERR_NO_SPACE,
+		"store \"local\" is full: there is no room for disk 0 of 2 GiB");
+	must_fail(disk_lab_ensure(lab, VM1, 0, 2, NULL, &e), &e, ERR_NO_SPACE,
+		"store \"local\" is full");
+	must_fail(image_sink_write(k, 0, p, MIB, &e), &e, ERR_NO_SPACE,
+		"store \"local\" is full: there is no room for the image");
+	image_sink_close(k);
+	must_fail(image_sink_open(lab->store, uuid, GIB, &k, &e), &e, ERR_NO_SPACE,
+		"store \"local\" is full");
+	/* What is in the way can be removed. */
+	disk_lab_must_remove(lab, VM2);
+	make_full(false);
+	pool_is(VM_POOL, "");
+	pool_is(POOL, IMAGE " ");
+	disk_lab_must_ensure(lab, VM1, 0, 2, &im);
+	free(p);
+}
+
+static void no_such_pool(void **state)
+{
+	struct disk_lab *lab = *state;
+	struct err e = { 0 };
+	int64_t size;
+
+	str_set(&lab->conf.vm_pool, xstrdup("nothing"));
+	disk_lab_open(lab);
+	must_fail(disk_stat(lab->store, VM1, 0, &size, &e), &e, ERR_UNAVAILABLE,
+		"the Ceph cluster has no pool \"nothing\"");
+	str_set(&lab->conf.vm_pool, xstrdup(VM_POOL));
+	str_set(&lab->conf.ceph_conf, xstrdup("/nonexistent/ceph.conf"));
+	disk_lab_open(lab);
+	must_fail(disk_stat(lab->store, VM1, 0, &size, &e), &e, ERR_UNAVAILABLE,
+		"/nonexistent/ceph.conf: No such file or directory");
+	str_set(&lab->conf.ceph_conf, xstrdup(test_ceph_path(ceph)));
+	disk_lab_open(lab);
+}
+
+static void space_is_unknown(void **state)
+{
+	struct disk_lab *lab = *state;
+	int64_t total = 0, available = 0;
+	struct err e = { 0 };
+
+	must(disk_space(lab->store, &total, &available, &e), &e);
+	assert_int_equal(total, -1);
+	assert_int_equal(available, -1);
+}
+
+/* ---------------------------------------------------------------- keys */
+
+static void source_has_the_key(void **state)
+{
+	struct disk_lab *lab = *state;
+	struct disk_spec spec = { VM1, 1, 1 };
+	CLEANUP(disk_source_done) struct disk_source src = { 0 };
+	char uuid[UUID_STR_SIZE];
+	struct err e = { 0 };
+
+	must(disk_source_get(lab->store, &spec, &src, &e), &e);
+	uuid_of_name("local", uuid);
+	assert_string_equal(src.path, VM_POOL "/" VM1 ".1");
+	assert_string_equal(src.format, "raw");
+	assert_int_equal(src.mons.len, 1);
+	assert_int_equal(strncmp(src.mons.v[0], "[::1]:", 6), 0);
+	assert_string_equal(src.user, "libvirt");
+	assert_string_equal(src.secret_uuid, uuid);
+	CLEANUP_STR char *key = test_ceph_run(ceph, "ceph auth get-key client.libvirt");
+	assert_string_equal(src.secret, key);
+}
+
+static void source_without_a_key(void **state)
+{
+	struct disk_lab *lab = *state;
+	struct disk_spec spec = { VM1, 0, 1 };
+	CLEANUP(disk_source_done) struct disk_source src = { 0 };
+	struct err e = { 0 };
+
+	must(disk_source_get(lab->store, &spec, &src, &e), &e);
+	assert_null(src.user);
+	assert_null(src.secret_uuid);
+	assert_null(src.secret);
+}
+
+static void refused(struct disk_lab *lab, const char *words)
+{
+	CLEANUP(strv_done) struct strv vms = { 0 };
+	int64_t start = test_now_msec();
+	struct err e = { 0 };
+
+	must_fail(disk_list(lab->store, &vms, &e), &e, ERR_UNAVAILABLE, words);
+	assert_true(test_now_msec() - start < SHORT_MSEC);
+}
+
+static void wrong_key(void **state)
+{
+	struct disk_lab *lab = *state;
+	CLEANUP_STR char *file = xasprintf("%s/keyring", lab->dir);
+	CLEANUP_STR char *lines = xasprintf("keyring = %s\n" SHORT_LIMITS, file);
+	const char *path = test_ceph_path_with(ceph, lines);
+	CLEANUP_STR char *right = NULL, *text = NULL;
+
+	/* Another one's. */
+	right = test_ceph_run(ceph, "ceph auth get-key client.libvirt");
+	CLEANUP_STR char *other = test_ceph_run(ceph, "ceph auth get-key client.admin");
+	text = xasprintf("[client.libvirt]\nkey = %s\n", other);
+	test_write_file(file, text);
+	open_as(lab, path, "libvirt");
+	refused(lab, "does not take the key of user client.libvirt");
+	open_as(lab, path, "nobody");
+	refused(lab, "no key of user client.nobody");
+	/* Somebody puts the right one there: no restart is needed. */
+	open_as(lab, path, "libvirt");
+	refused(lab, "does not take the key");
+	str_set(&text, xasprintf("[client.libvirt]\nkey = %s\n", right));
+	test_write_file(file, text);
+	disk_lab_list_is(lab, "");
+}
+
+/* A host needs to read images only. */
+static void user_of_a_host(void **state)
+{
+	struct disk_lab *lab = *state;
+	struct image im = disk_lab_image(lab, lab->store, IMAGE, GIB, 0x5a);
+	struct image_sink *k = NULL;
+	struct err e = { 0 };
+
+	open_as(lab, test_ceph_path(ceph), "vmhost");
+	disk_lab_must_ensure(lab, VM1, 0, 2, &im);
+	must(disk_snapshot_make(lab->store, VM1, 0, "a", &e), &e);
+	must(disk_grow(lab->store, VM1, 0, 3, &e), &e);
+	must(disk_snapshot_restore(lab->store, VM1, 0, "a", &e), &e);
+	must(disk_flatten(lab->store, VM1, 0, &e), &e);
+	disk_lab_must_ensure(lab, VM1, 1, 2, &im);
+	disk_lab_must_remove(lab, VM1);
+	must_fail(image_sink_open(lab->store, VM2, GIB, &k, &e), &e, ERR_UNAVAILABLE,
+		"does not let user client.vmhost do that");
+	must_fail(image_remove(lab->store, IMAGE, &e), &e, ERR_UNAVAILABLE,
+		"does not let user client.vmhost do that");
+	open_as(lab, test_ceph_path(ceph), user);
+}
+
+static bool knows_space(void *aux)
+{
+	struct disk_lab *lab = aux;
+	int64_t total = -1, available = -1;
+	struct err e = { 0 };
+
+	must(disk_space(lab->store, &total, &available, &e), &e);
+	return total > 0 && available > 0 && available <= total && total <= 8;
+}
+
+static void space_is_known(void **state)
+{
+	if (!wait_until(knows_space, *state, RUN_MSEC))
+		fail_msg("the space is not known");
 }
 
 /* ---------------------------------------------------------------- */
@@ -440,14 +624,29 @@ int main(void)
 		DISK_CASE(stopped_cluster),
 		DISK_CASE(not_there_at_first),
 		DISK_CASE(full_pool),
+		DISK_CASE(no_such_pool),
+		DISK_CASE(space_is_unknown),
+		DISK_CASE(source_without_a_key),
 	};
+	const struct CMUnitTest with_keys[] = {
+		DISK_CASE(nothing_is_left),
+		DISK_CASE(source_has_the_key),
+		DISK_CASE(wrong_key),
+		DISK_CASE(user_of_a_host),
+		DISK_CASE(space_is_known),
+	};
+	const struct test_ceph_conf real = { true, true, true };
 	int failed;
 
 	test_need_command("qemu-io");
 	ceph = test_ceph_start(NULL);
 	disk_cases_set(&kind);
-	failed =
-		_cmocka_run_group_tests("memory", disk_cases, disk_cases_len, NULL, NULL);
+	failed = _cmocka_run_group_tests(
+		"Ceph, as every store", disk_cases, disk_cases_len, NULL, NULL);
 	failed += cmocka_run_group_tests_name("Ceph", only_ceph, NULL, NULL);
+	test_ceph_free(ceph);
+	ceph = test_ceph_start(&real);
+	failed +=
+		cmocka_run_group_tests_name("BlueStore and keys", with_keys, NULL, NULL);
 	return failed != 0;
 }

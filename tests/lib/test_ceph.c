@@ -1,5 +1,6 @@
 #include "tests/lib/test_ceph.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -165,21 +166,62 @@ const char *test_ceph_path_with(struct test_ceph *t, const char *lines)
 	return path;
 }
 
+static pid_t pid_of(struct test_ceph *t, const char *name)
+{
+	CLEANUP_STR char *file = xasprintf("%s/%s.pid", t->dir, name);
+	CLEANUP_STR char *text = test_read_file(file);
+
+	return text ? (pid_t)strtoimax(text, NULL, 10) : 0;
+}
+
 static void send(struct test_ceph *t, int number)
 {
 	for (size_t i = 0; i < ARRAY_LEN(daemons); i++) {
-		CLEANUP_STR char *file = xasprintf("%s/%s.pid", t->dir, daemons[i]);
-		CLEANUP_STR char *text = test_read_file(file);
-		pid_t pid = text ? (pid_t)strtoimax(text, NULL, 10) : 0;
+		pid_t pid = pid_of(t, daemons[i]);
 
 		if (pid > 1)
 			kill(pid, number);
 	}
 }
 
+/* Is every thread of it stopped? */
+static bool is_stopped(pid_t pid)
+{
+	CLEANUP_STR char *path = xasprintf("/proc/%d/task", (int)pid);
+	DIR *dir = opendir(path);
+	const struct dirent *d;
+	bool is_running = false;
+
+	while (dir && (d = readdir(dir))) {
+		CLEANUP_STR char *file = xasprintf("%s/%s/stat", path, d->d_name);
+		CLEANUP_STR char *text = test_read_file(file);
+		const char *state = text ? strrchr(text, ')') : NULL;
+
+		is_running = is_running || (state && strncmp(state, ") T", 3) != 0);
+	}
+	if (dir)
+		closedir(dir);
+	return !is_running;
+}
+
+static bool are_stopped(void *aux)
+{
+	struct test_ceph *t = aux;
+
+	for (size_t i = 0; i < ARRAY_LEN(daemons); i++) {
+		pid_t pid = pid_of(t, daemons[i]);
+
+		if (pid > 1 && !is_stopped(pid))
+			return false;
+	}
+	return true;
+}
+
 void test_ceph_freeze(struct test_ceph *t)
 {
 	send(t, SIGSTOP);
+	if (!wait_until(are_stopped, t, RUN_MSEC))
+		die("its processes", "they do not stop");
 }
 
 void test_ceph_thaw(struct test_ceph *t)
