@@ -54,8 +54,13 @@ static void start_api(void)
 	strv_add(&b.conf.listen, "[::1]:0");
 	strv_add(&b.conf.realm_allowed, "users");
 	strv_copy(&b.conf.etcd.url, &etcd->url);
-	b.conf.quota = (struct amounts){ 1000000, 1000000, 1000000000, 1000000000,
-		.images = 1000 };
+	b.conf.quota = (struct amounts){ .vms = 1000000,
+		.cpu = 1000000,
+		.ram_mib = 1000000000,
+		.disk_gib = 1000000000,
+		.snapshots = 1000000,
+		.images = 1000,
+		.file_gib = 1000000 };
 	if (api_conf_check(&b.conf, &e) < 0 || api_open(&b.conf, &b.api, &e) < 0)
 		die(&e);
 	b.url = xasprintf("http://[::1]:%u", (unsigned)api_port(b.api, 0));
