@@ -20,6 +20,9 @@ struct node {
 	enum change change;
 	char *new_value;
 	int64_t new_lease;
+	const struct jtab *parsed_jtab;
+	void *parsed; /* of new_value, else of value; NULL none */
+	bool is_parsed_new;
 	UT_hash_handle hh;
 };
 
@@ -34,8 +37,19 @@ struct draft *draft_new(void)
 	return xcalloc(1, sizeof(struct draft));
 }
 
+static void parsed_drop(struct node *n)
+{
+	if (n->parsed)
+		jtab_done(n->parsed_jtab, n->parsed);
+	free(n->parsed);
+	n->parsed = NULL;
+	n->is_parsed_new = false;
+}
+
 static void node_undo(struct node *n)
 {
+	if (n->is_parsed_new)
+		parsed_drop(n);
 	n->is_wanted = n->is_compared = false;
 	n->change = CHANGE_NONE;
 	str_set(&n->new_value, NULL);
@@ -45,6 +59,7 @@ static void node_undo(struct node *n)
 static void node_free(struct draft *d, struct node *n)
 {
 	HASH_DEL(d->nodes, n);
+	parsed_drop(n);
 	free(n->key);
 	free(n->value);
 	free(n->new_value);
@@ -139,6 +154,27 @@ static bool see(struct draft *d, const char *key, bool is_new, struct seen *out)
 	return false;
 }
 
+const void *draft_parsed(struct draft *d, const char *key, const struct jtab *t)
+{
+	struct node *n;
+
+	HASH_FIND_STR(d->nodes, key, n);
+	return n && n->parsed && n->parsed_jtab == t ? n->parsed : NULL;
+}
+
+void draft_keep_parsed(
+	struct draft *d, const char *key, const struct jtab *t, const void *obj)
+{
+	struct node *n = node_get(d, key);
+
+	assert(n->change == CHANGE_PUT || (n->is_known && n->value));
+	parsed_drop(n);
+	n->parsed = xcalloc(1, t->size);
+	n->parsed_jtab = t;
+	n->is_parsed_new = n->change == CHANGE_PUT;
+	jtab_copy(t, obj, n->parsed);
+}
+
 bool draft_see(struct draft *d, const char *key, struct seen *out)
 {
 	return see(d, key, false, out);
@@ -166,6 +202,7 @@ static struct node *change(
 		d->n_ops++;
 	else if (n->change == CHANGE_PUT)
 		d->size -= strlen(n->new_value);
+	parsed_drop(n);
 	n->change = kind;
 	str_set(&n->new_value, xstrdup(value));
 	if (value)
@@ -211,6 +248,7 @@ bool draft_has_wants(const struct draft *d)
 
 static void node_learn(struct node *n, struct kv_pair *p)
 {
+	parsed_drop(n);
 	str_set(&n->value, p->key ? MOVE(p->value) : NULL);
 	n->size = n->value ? p->value_size : 0;
 	n->rev = p->key ? p->mod_rev : 0;
@@ -271,6 +309,7 @@ static void node_commit(struct node *n, int64_t rev)
 	if (n->change == CHANGE_NONE)
 		return;
 	n->is_known = true;
+	n->is_parsed_new = false;
 	n->rev = n->change == CHANGE_PUT ? rev : 0;
 	n->lease = n->new_lease;
 	str_set(&n->value, MOVE(n->new_value));

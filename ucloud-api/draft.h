@@ -17,6 +17,7 @@
 #ifndef UCLOUD_DRAFT_H
 #define UCLOUD_DRAFT_H
 
+#include "common/base/jtab.h"
 #include "common/store/kv.h"
 
 struct draft;
@@ -37,6 +38,16 @@ struct seen {
 struct draft *draft_new(void);
 void draft_free(struct draft *d);
 void draft_free_ptr(struct draft **d);
+
+/*
+ * What was made of the value that draft_see() shows, so that not every order of a group has to
+ * parse the same entry: kept until the value is another one. NULL: nothing, or of another
+ * kind; borrowed until the draft changes.
+ */
+const void *draft_parsed(struct draft *d, const char *key, const struct jtab *t);
+/* Copies obj, which t describes. */
+void draft_keep_parsed(
+	struct draft *d, const char *key, const struct jtab *t, const void *obj);
 
 /* False: not known yet, and noted as wanted. */
 bool draft_see(struct draft *d, const char *key, struct seen *out);

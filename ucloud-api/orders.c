@@ -202,6 +202,16 @@ static int image_key_of(const struct orders *o, struct draft *d, const struct wh
 	return r;
 }
 
+/* Orders of one group look at the same entries: each is parsed once. */
+static bool copy_parsed(struct draft *d, const char *key, const struct jtab *t, void *out)
+{
+	const void *parsed = draft_parsed(d, key, t);
+
+	if (parsed)
+		jtab_copy(t, parsed, out);
+	return parsed != NULL;
+}
+
 int find_image(const struct orders *o, struct draft *d, const struct who *who,
 	const char *ref, struct image *out, char **key, struct err *e)
 {
@@ -217,8 +227,11 @@ int find_image(const struct orders *o, struct draft *d, const struct who *who,
 		return DRAFT_MORE;
 	if (!seen.value)
 		return no_such("image", ref, e);
-	if (image_parse(seen.value, seen.size, &image, e) < 0)
-		return unreadable("image", ref, e);
+	if (!copy_parsed(d, image_key, &image_jtab, &image)) {
+		if (image_parse(seen.value, seen.size, &image, e) < 0)
+			return unreadable("image", ref, e);
+		draft_keep_parsed(d, image_key, &image_jtab, &image);
+	}
 	if (!who->is_admin && !image.is_public &&
 		(!str_eq(image.owner, who->name) ||
 			!str_eq(image.owner_realm, who->realm)))
@@ -264,8 +277,11 @@ int find_store(struct draft *d, const char *name, struct image_store *out, char 
 		return DRAFT_MORE;
 	if (!seen.value)
 		return err_set(e, ERR_NOT_FOUND, "there is no image store \"%s\"", name);
-	if (image_store_parse(seen.value, seen.size, out, e) < 0)
-		return unreadable("image store", name, e);
+	if (!copy_parsed(d, store_key, &image_store_jtab, out)) {
+		if (image_store_parse(seen.value, seen.size, out, e) < 0)
+			return unreadable("image store", name, e);
+		draft_keep_parsed(d, store_key, &image_store_jtab, out);
+	}
 	if (key)
 		*key = MOVE(store_key);
 	return 0;
@@ -282,8 +298,11 @@ int find_user(struct draft *d, const char *realm, const char *name, int64_t now,
 	user_key = key_user(realm, name);
 	if (!draft_see(d, user_key, &seen))
 		return DRAFT_MORE;
-	if (seen.value && user_parse(seen.value, seen.size, out, e) < 0)
-		return unreadable("user", name, e);
+	if (seen.value && !copy_parsed(d, user_key, &user_jtab, out)) {
+		if (user_parse(seen.value, seen.size, out, e) < 0)
+			return unreadable("user", name, e);
+		draft_keep_parsed(d, user_key, &user_jtab, out);
+	}
 	if (!seen.value) {
 		user_done(out);
 		out->name = xstrdup(name);

@@ -269,6 +269,7 @@ static int write_all(struct vm_create *c, struct draft *d, struct found *f, stru
 	compare(c, d, f);
 	draft_put(d, vm_key, vm);
 	draft_put(d, f->user_key, user);
+	draft_keep_parsed(d, f->user_key, &user_jtab, &f->user);
 	draft_put(d, f->name_key, c->uuid);
 	if (c->vm.want == VM_WANT_RUNNING)
 		draft_put(d, request_key, request);

@@ -182,6 +182,75 @@ static void test_read_many(void **state)
 	assert_null(s.value);
 }
 
+struct thing {
+	char *name;
+};
+static const struct jtab_field thing_fields[] = {
+	{ "name", JT_STR, offsetof(struct thing, name), JT_NEED },
+	{ 0 },
+};
+static const struct jtab thing_jtab = { "thing", sizeof(struct thing), thing_fields };
+static const struct jtab other_jtab = { "other", sizeof(struct thing), thing_fields };
+
+static void keep(struct world *w, const char *name)
+{
+	struct thing t = { .name = xstrdup(name) };
+
+	draft_keep_parsed(w->d, "a", &thing_jtab, &t);
+	jtab_done(&thing_jtab, &t);
+}
+
+static void assert_parsed(struct world *w, const char *name)
+{
+	const struct thing *t = draft_parsed(w->d, "a", &thing_jtab);
+
+	if (!name) {
+		assert_null(t);
+		return;
+	}
+	assert_non_null(t);
+	assert_string_equal(t->name, name);
+}
+
+/* What was made of a value is never shown for another one. */
+static void test_parsed(void **state)
+{
+	struct world *w = *state;
+	struct seen a;
+	struct err e;
+
+	put(w, "a", "1");
+	assert_false(draft_see(w->d, "a", &a));
+	assert_parsed(w, NULL);
+	assert_int_equal(draft_read(w->d, w->kv, &e), 0);
+	keep(w, "one");
+	assert_parsed(w, "one");
+	assert_null(draft_parsed(w->d, "a", &other_jtab));
+	draft_clear(w->d);
+	assert_parsed(w, "one");
+	draft_put(w->d, "a", "2");
+	assert_parsed(w, NULL);
+	keep(w, "two");
+	assert_parsed(w, "two");
+	draft_clear(w->d); /* it is 1 again */
+	assert_parsed(w, NULL);
+	draft_put(w->d, "a", "3");
+	keep(w, "three");
+	assert_true(draft_see(w->d, "a", &a));
+	assert_int_equal(draft_commit(w->d, w->kv, NULL, &e), 0);
+	assert_parsed(w, "three");
+	draft_trim(w->d, 10, 1000);
+	assert_parsed(w, "three");
+	draft_put(w->d, "a", "4");
+	assert_int_equal(draft_commit(w->d, w->kv, NULL, &e), 0);
+	assert_parsed(w, NULL);
+	keep(w, "four");
+	draft_del(w->d, "a");
+	assert_parsed(w, NULL);
+	draft_forget(w->d);
+	assert_parsed(w, NULL);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -191,6 +260,7 @@ int main(void)
 		TEST(test_hopeful_and_careful),
 		TEST(test_shared_writes),
 		TEST(test_clear_and_trim),
+		TEST(test_parsed),
 		TEST(test_read_many),
 	};
 
