@@ -54,6 +54,9 @@ void fake_hyper_set_fault(struct fake_hyper *h, const struct fake_hyper_fault *f
 
 /* What is there: false when absent. Foreign ones too. */
 bool fake_hyper_get(struct fake_hyper *h, const char *uuid, struct virt_dom *out);
+/* Does this thread do what a hypervisor does, just now: change disks that are in use? For
+ * disk_fake_set_in_use(). */
+bool fake_hyper_is_inside(void);
 /* The disks that it has open (bit n: disk n); 0 when it is off. */
 uint32_t fake_hyper_disks(struct fake_hyper *h, const char *uuid);
 /* Its file systems are frozen. */

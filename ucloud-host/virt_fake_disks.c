@@ -9,6 +9,13 @@
 
 #define PATH_PREFIX "\"/fake/"
 
+static _Thread_local bool is_inside;
+
+bool fake_hyper_is_inside(void)
+{
+	return is_inside;
+}
+
 /* The store that its disks are in; NULL: none of disk_fake.h. */
 static struct disk_store *open_store(const struct fdom *f)
 {
@@ -17,12 +24,16 @@ static struct disk_store *open_store(const struct fdom *f)
 	struct disk_store *s = NULL;
 	struct err e;
 
-	return f->store != NULL && disk_store_open(&conf, &s, &e) == 0 ? s : NULL;
+	if (f->store == NULL || disk_store_open(&conf, &s, &e) < 0)
+		return NULL;
+	is_inside = true;
+	return s;
 }
 
 static void close_store(struct disk_store **s)
 {
 	disk_store_close(*s);
+	is_inside = false;
 }
 
 static int64_t size_of(const struct fdom *f, unsigned index)

@@ -284,6 +284,14 @@ void vmchange_undo_plan(
 	if (w->is_on && has_state(vm, SNAPSHOT_CREATING))
 		add(&p, VMCHANGE_THAW, 0);
 	plan_half_made(&p, vm, w);
+	/* A deletion that has begun is not undone. */
+	for (size_t i = 0; i < vm->snapshots.len; i++) {
+		const struct vm_snapshot *snap = snapshot_at(vm, i);
+
+		if (snap->state == SNAPSHOT_DELETING &&
+			!strv_has(&w->disks[0].snapshots, snap->name))
+			add_unsnapshots(&p, vm, w, snap->name);
+	}
 	*out = p;
 }
 

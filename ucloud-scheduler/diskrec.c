@@ -158,10 +158,13 @@ static enum wq_result drop(
 	return finish(d, t, why, after_msec, e);
 }
 
-static enum wq_result hand_over(
-	struct work *d, const char *host, int64_t *after_msec, struct err *e)
+/* host_rev: of its entry, which must be the same (0: may be another one). A host that is to be
+ * deleted drains first, so that this is noticed. */
+static enum wq_result hand_over(struct work *d, const char *host, int64_t host_rev,
+	int64_t *after_msec, struct err *e)
 {
 	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = new_txn(d);
+	CLEANUP_STR char *host_key = key_host(&d->s->conf->keys, host);
 	CLEANUP_STR char *key = key_request_host(&d->s->conf->keys, host, d->uuid);
 	CLEANUP_STR char *text = request_new((enum request_type)d->request.type, d->uuid,
 		host, d->request.created ? d->request.created : clock_unix_sec(),
@@ -169,6 +172,8 @@ static enum wq_result hand_over(
 	CLEANUP_STR char *what = xasprintf("%s is handed to a host host=%s",
 		request_type_names[d->request.type], host);
 
+	if (host_rev)
+		kv_txn_if_rev(t, host_key, host_rev);
 	kv_txn_put(t, key, text);
 	/* A store that is shared: from now on the entry says whose the request is. */
 	if (!vm_has_host(&d->vm) && !str_eq(d->vm.disk_host, host)) {
@@ -205,19 +210,25 @@ static bool is_host_alive(struct sched *s, const char *name)
 	return alive && h && h->status == HOST_ALIVE;
 }
 
-/* A host that is alive and reaches the store; a draining one will do. Counted, or NULL. */
+/* A host that is alive and reaches the store; a draining one will do, if there is no other.
+ * Counted, or NULL. */
 static const struct cache_item *find_host(struct sched *s, const char *store)
 {
 	CLEANUP(cache_items_done) struct cache_items items = { 0 };
+	size_t draining = SIZE_MAX;
 
 	cache_items_get(s->hosts, &items);
 	for (size_t i = 0; i < items.len; i++) {
 		const struct host *h = items.v[i]->obj;
 
-		if (h && host_find_store(h, store) && is_host_alive(s, items.v[i]->name))
+		if (!h || !host_find_store(h, store) ||
+			!is_host_alive(s, items.v[i]->name))
+			continue;
+		if (!h->is_draining)
 			return MOVE(items.v[i]);
+		draining = i;
 	}
-	return NULL;
+	return draining == SIZE_MAX ? NULL : MOVE(items.v[draining]);
 }
 
 /* Counts the failed attempt in the request, where its owner sees the reason. */
@@ -242,7 +253,7 @@ static enum wq_result hand_to_any(struct work *d, int64_t *after_msec, struct er
 	struct err why = { 0 };
 
 	if (host)
-		return hand_over(d, host->name, after_msec, e);
+		return hand_over(d, host->name, host->mod_rev, after_msec, e);
 	err_set(&why, ERR_UNAVAILABLE,
 		"no host that is alive reaches store \"%s\" to %s the VM's disks",
 		d->vm.store, d->request.type == REQ_DELETE_VM ? "remove" : "change");
@@ -272,7 +283,7 @@ static const char *host_of(const struct work *d)
 static enum wq_result delete_vm(struct work *d, int64_t *after_msec, struct err *e)
 {
 	if (host_of(d))
-		return hand_over(d, host_of(d), after_msec, e);
+		return hand_over(d, host_of(d), 0, after_msec, e);
 	/* Disks in a local store would have a disk_host. */
 	if (!vm_was_placed(&d->vm) || is_store(d, true))
 		return remove_vm(d, after_msec, e);
@@ -285,7 +296,7 @@ static enum wq_result change_vm(struct work *d, int64_t *after_msec, struct err 
 		return drop(
 			d, "request is dropped: the VM is not STOPPED", after_msec, e);
 	if (host_of(d))
-		return hand_over(d, host_of(d), after_msec, e);
+		return hand_over(d, host_of(d), 0, after_msec, e);
 	if (is_store(d, true))
 		return drop(d, "request is dropped: the VM has no disks", after_msec, e);
 	return hand_to_any(d, after_msec, e);

@@ -107,7 +107,7 @@ static size_t on_watch(void *aux, size_t n_pending)
 static bool is_reading(const char *call)
 {
 	return !strcmp(call, "get") || !strcmp(call, "list") || !strcmp(call, "node") ||
-	       !strcmp(call, "driver");
+	       !strcmp(call, "driver") || !strcmp(call, "disks");
 }
 
 static int on_call(void *aux, const char *call)
@@ -144,6 +144,9 @@ void node_set_fault(struct node *n)
 		.aux = n,
 		.ignores_shutdown = n->ignores_shutdown,
 		.loses_events = n->loses_events,
+		.keeps_disks = n->keeps_disks,
+		.has_agent = n->has_agent,
+		.detach_msec = 1500,
 		.shutdown_msec = 3000 };
 	fake_hyper_set_fault(s->hypers[n->i], &hyper);
 }
@@ -221,7 +224,7 @@ static struct node *any_host(struct sim *s)
 void move_hyper(struct sim *s)
 {
 	struct node *n = any_host(s);
-	switch (sim_random(s, 4)) {
+	switch (sim_random(s, 6)) {
 	case 0:
 		n->hyper_down_until = s->now + sim_random(s, 120000);
 		break;
@@ -234,6 +237,12 @@ void move_hyper(struct sim *s)
 	case 3:
 		if (!n->is_paused)
 			fake_hyper_reconnect(s->hypers[n->i]);
+		break;
+	case 4:
+		n->keeps_disks = !n->keeps_disks;
+		break;
+	case 5:
+		n->has_agent = !n->has_agent;
 		break;
 	}
 }
@@ -311,6 +320,7 @@ void move_slow(struct sim *s)
 void move_compact(struct sim *s)
 {
 	history_follow(s);
+	log_debug("sim: compacted");
 	fake_etcd_compact(s->etcd);
 	s->compacted_at = s->now;
 }

@@ -64,7 +64,8 @@ static char *future_of(const char *text)
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
 		mark(json_object_get(json, parts[i]));
 	mark_all(json_object_get(json, "networks"));
-	mark_all(json_object_get(json_object_get(json, "specs"), "disks"));
+	/* Others may be detached. */
+	mark(json_array_get(json_object_get(json_object_get(json, "specs"), "disks"), 0));
 	return json_dumps(json, JSON_COMPACT);
 }
 

@@ -60,6 +60,7 @@ static const struct {
 	{ move_repeat, 200 },
 	{ move_order, 600, true },
 	{ move_patch, 100 },
+	{ move_change, 300 },
 	{ move_quota, 20 },
 	{ move_drain, 50 },
 	{ move_host, 50 },

@@ -27,7 +27,8 @@ static void end_faults(struct sim *s)
 		struct node *n = &s->nodes[i];
 		n->n_effects_left = n->n_calls_left = -1;
 		n->cut_until = n->hyper_down_until = 0;
-		n->is_slow = n->ignores_shutdown = n->loses_events = false;
+		n->is_slow = n->ignores_shutdown = n->loses_events = n->keeps_disks =
+			false;
 		n->page_len = 0;
 		n->up_at = s->now;
 		node_step(n);
@@ -118,8 +119,7 @@ static bool check_vm(struct sim *s, const struct sim_vm *v)
 		return sim_wrong(s, "%s was stopped and is %s", v->uuid, status);
 	if (v->expect == SIM_RUNNING && v->vm.want != VM_WANT_RUNNING)
 		return sim_wrong(s, "%s was started and is not wanted", v->uuid);
-	return v->vm.status != VM_RUNNING || v->n_disks == v->vm.specs.disks.len ||
-	       sim_wrong(s, "%s runs without its disks", v->uuid);
+	return rest_check_changes(s, v);
 }
 
 /* Nothing is left of a VM that is gone, but for what was said of it under an
@@ -127,7 +127,7 @@ static bool check_vm(struct sim *s, const struct sim_vm *v)
 static bool check_gone(struct sim *s, const struct sim_vm *v)
 {
 	struct entry *e, *next;
-	if (v->n_disks)
+	if (v->disks)
 		return sim_wrong(s, "a disk of %s is left", v->uuid);
 	HASH_ITER (hh, s->entries, e, next) {
 		if (!e->value || e->is_foreign || str_has_prefix(e->key, KEY_IDEMPOTENCY))
@@ -173,7 +173,8 @@ static bool check_request(struct sim *s, const struct sim_vm *v)
 {
 	struct request_key k;
 	return !v->n_requests ||
-	       (!request_key_parse(&s->keys, v->request_key, &k, NULL) && !k.host[0]) ||
+	       (!request_key_parse(&s->keys, v->request_key, &k, NULL) && !k.host[0] &&
+		       v->request_type != REQ_CHANGE_VM) ||
 	       sim_wrong(s, "%s is left open", v->request_key);
 }
 

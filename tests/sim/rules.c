@@ -104,7 +104,6 @@ static bool rule_same(struct sim *s, const struct vm *b, const struct vm *a)
 		       str_eq(b->owner_realm, a->owner_realm) &&
 		       str_eq(b->image_uuid, a->image_uuid) &&
 		       str_eq(b->store, a->store) && b->created == a->created &&
-		       vm_disk_gib(b) == vm_disk_gib(a) &&
 		       b->networks.len == a->networks.len;
 	return is_same || sim_wrong(s, "%s: what never changes was changed", a->uuid);
 }
@@ -232,13 +231,14 @@ bool rule_vm(struct sim *s, const struct txn *t, struct sim_vm *v, const struct 
 	if (!b->uuid) /* once only, unless a delete came between */
 		return (!v->vm.uuid || v->may_be_gone ||
 			       sim_wrong(s, "%s was made twice", v->uuid)) &&
-		       rule_born(s, t, a);
+		       rule_born(s, t, a) && rule_changed(s, t, v, b, a);
 	count_starts(v, b, a);
 	v->had_disk_host = !str_is_empty(b->disk_host);
 	if (a->status != b->status && !vm_may_move(b->status, a->status))
 		return sim_wrong(s, "%s went from %s to %s", v->uuid,
 			vm_status_names[b->status], vm_status_names[a->status]);
-	return rule_same(s, b, a) && rule_hostname(s, t, b, a) && rule_boot(s, t, b, a) &&
+	return rule_same(s, b, a) && rule_changed(s, t, v, b, a) &&
+	       rule_hostname(s, t, b, a) && rule_boot(s, t, b, a) &&
 	       (a->status == b->status || a->status != VM_KILLED || rule_killed(s, t, a));
 }
 
@@ -263,7 +263,7 @@ static bool rule_host_dead(struct sim *s, const struct sim_host *h)
 	if (h->is_alive)
 		return sim_wrong(s, "%s is DEAD with a heartbeat", h->host.hostname);
 	/* Who has to list again, or is behind, does not see that it was there meanwhile. */
-	return s->chances[CHANCE_SLOW] || s->compacted_at >= h->came_at ||
+	return s->chances[CHANCE_SLOW] || s->compacted_at >= h->gone_before ||
 	       s->now - h->gone_at >= SIM_GRACE_SEC * 1000 ||
 	       sim_wrong(s, "%s is DEAD after %lld ms", h->host.hostname,
 		       (long long)(s->now - h->gone_at));
@@ -351,7 +351,9 @@ static bool is_at(const struct sim *s, const struct sim_vm *v)
 	if (!k.host[0])
 		return !vm_has_host(&v->vm);
 	return str_eq(v->vm.hostname, k.host) ||
-	       (!vm_has_host(&v->vm) && v->request_type == REQ_DELETE_VM &&
+	       (!vm_has_host(&v->vm) &&
+		       (v->request_type == REQ_DELETE_VM ||
+			       v->request_type == REQ_CHANGE_VM) &&
 		       (str_is_empty(v->vm.disk_host) ||
 			       str_eq(v->vm.disk_host, k.host)));
 }
@@ -374,13 +376,14 @@ static bool rule_state(struct sim *s, const struct sim_vm *v)
 		is_right = has_host && has_request(v, REQ_START_VM);
 		break;
 	case VM_RUNNING:
-		is_right = has_host && (!v->n_requests || has_request(v, REQ_REBOOT_VM));
+		is_right = has_host && (!v->n_requests || has_request(v, REQ_REBOOT_VM) ||
+					       has_request(v, REQ_CHANGE_VM));
 		break;
 	case VM_REQUESTED_SHUTDOWN:
 		is_right = has_host && (!v->n_requests || has_request(v, REQ_STOP_VM));
 		break;
 	case VM_STOPPED:
-		is_right = !has_host && !v->n_requests;
+		is_right = !has_host && (!v->n_requests || has_request(v, REQ_CHANGE_VM));
 		break;
 	case VM_KILLED:
 		is_right = has_host || has_request(v, REQ_SCHEDULE_VM);
@@ -477,7 +480,9 @@ bool rule_room(struct sim *s, struct sim_vm *v)
 	if (!st)
 		return sim_wrong(s, "%s is on %s, which does not reach %s", v->uuid,
 			h->hostname, v->vm.store);
-	if (v->had_disk_host || st->total_gib < 0 || !str_eq(v->vm.store, sim_store(0)))
+	/* Disks grow where they are, whoever has decided meanwhile to place another VM there. */
+	if (s->has_grown || v->had_disk_host || st->total_gib < 0 ||
+		!str_eq(v->vm.store, sim_store(0)))
 		return true;
 	return disk_gib <= percent_of(st->total_gib, h->disk_overcommit) ||
 	       sim_wrong(s, "%s has disks of %lld GiB", h->hostname, (long long)disk_gib);
@@ -494,6 +499,7 @@ static struct amounts sum_of(const struct sim *s, unsigned user)
 		sum.cpu += a.cpu;
 		sum.ram_mib += a.ram_mib;
 		sum.disk_gib += a.disk_gib;
+		sum.snapshots += a.snapshots;
 	}
 	return sum;
 }

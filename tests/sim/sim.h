@@ -67,7 +67,7 @@ struct node {
 	int64_t page_len;  /* sees lists in pages of so many keys; 0: 1000 */
 	/* Of a host's hypervisor. */
 	int64_t hyper_down_until;
-	bool ignores_shutdown, loses_events;
+	bool ignores_shutdown, loses_events, keeps_disks, has_agent;
 };
 
 /* A key of the store, as of the revision that was followed last. */
@@ -100,7 +100,8 @@ struct sim_vm {
 	enum { SIM_ANY, SIM_RUNNING, SIM_STOPPED } expect;
 	unsigned n_crashes;
 	/* The world. */
-	unsigned n_disks, n_disks_made;
+	uint32_t disks; /* those that exist, bit n: disk n */
+	unsigned n_disks_made, n_disks_ordered;
 	int64_t min_boot;     /* of the newest reboot */
 	uint64_t n_may_start; /* so often something happened that asks for a start */
 	bool is_touched;      /* by the revision that is being looked at */
@@ -119,6 +120,7 @@ struct sim_host {
 	bool is_registered, is_alive; /* alive: the heartbeat's key is there */
 	bool was_meddled;	      /* we took the heartbeat's key away */
 	int64_t came_at, gone_at;     /* of the heartbeat */
+	int64_t gone_before;	      /* when it had gone before it came */
 	struct host host;	      /* the entry, when it is registered */
 };
 
@@ -145,7 +147,7 @@ struct sim {
 	bool is_calm; /* no faults any more */
 	bool is_wrong;
 	int64_t compacted_at;
-	bool was_full, has_label_changes;
+	bool was_full, has_label_changes, has_grown;
 	int64_t orphan_keep_sec;
 	struct keys keys;
 	struct fake_etcd *etcd;
@@ -223,6 +225,7 @@ void move_create(struct sim *s);
 void move_repeat(struct sim *s);
 void move_order(struct sim *s);
 void move_patch(struct sim *s);
+void move_change(struct sim *s);
 void move_quota(struct sim *s);
 void move_drain(struct sim *s);
 void move_host(struct sim *s);
@@ -294,6 +297,12 @@ bool rule_use(struct sim *s);
 void world_check(struct sim *s);
 /* n is about to change something through libvirt. */
 void world_call(struct node *n, const char *call);
+
+/* ---- changes_rules.c: disks and snapshots that are changed. */
+uint32_t rules_disks(const struct vm *vm, bool with_leaving);
+bool rule_changed(struct sim *s, const struct txn *t, struct sim_vm *v,
+	const struct vm *before, const struct vm *after);
+bool rest_check_changes(struct sim *s, const struct sim_vm *v);
 
 /* ---- rest.c */
 bool sim_come_to_rest(struct sim *s);

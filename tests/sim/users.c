@@ -50,6 +50,9 @@ static json_t *random_body(struct sim *s, unsigned user)
 		add_affinity(s, body);
 	if (sim_chance(s, 10))
 		json_object_set_new(body, "want", json_string("stopped"));
+	if (sim_chance(s, 15))
+		json_object_set_new(
+			body, "store", json_string(sim_store(sim_random(s, SIM_STORES))));
 	if (user == 0 && sim_chance(s, 20))
 		json_object_set_new(
 			body, "networks", json_pack("[{s:s}]", "network", s->network));

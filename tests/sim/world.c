@@ -41,7 +41,8 @@ static void node_start(struct node *n)
 		.grace_sec = SIM_GRACE_SEC,
 		.lease_ttl_sec = 10,
 		.deadline_sec = 86400 };
-	struct orders_conf oc = { .quota = { 50, 100, 200000, 2000, .images = 50 },
+	struct orders_conf oc = { .quota = { 50, 100, 200000, 2000, .snapshots = 40,
+					  .images = 50 },
 		.limits = { 64, 65536, 1000 } };
 	if (n->kind == NODE_HOST)
 		host_start(n);
@@ -241,11 +242,21 @@ static void node_init(struct sim *s, struct node *n, enum node_kind kind, unsign
 	snprintf(n->name, sizeof(n->name), "%s%u", kinds[kind], i);
 }
 
+static bool is_in_use(void *aux, const char *vm_uuid)
+{
+	struct sim *s = aux;
+	for (unsigned i = 0; !fake_hyper_is_inside() && i < SIM_HOSTS; i++)
+		if (s->hypers[i] && fake_hyper_disks(s->hypers[i], vm_uuid))
+			return true;
+	return false;
+}
+
 static void open_disks(struct sim *s)
 {
 	disk_fake_register();
 	disk_fake_register_as(STORE_CEPH);
 	disk_fake_reset();
+	disk_fake_set_in_use(is_in_use, s);
 	for (unsigned i = 0; i < SIM_STORES; i++)
 		if (sim_chance(s, 50))
 			disk_fake_set_space(stores[i], 40 + sim_random(s, 200), 20);

@@ -23,36 +23,44 @@ static bool check_domain(struct sim *s, const struct sim_vm *v)
 			return sim_wrong(s,
 				"%s has a domain on h%d, its hostname is '%s'", v->uuid,
 				i, v->vm.hostname ? v->vm.hostname : "");
-		if (dom.state == VIRT_RUNNING && v->n_disks < v->vm.specs.disks.len)
-			return sim_wrong(s, "%s runs without its disks", v->uuid);
+		if (dom.state == VIRT_RUNNING && !(v->disks & 1))
+			return sim_wrong(s, "%s runs without its disk", v->uuid);
+		if (fake_hyper_disks(s->hypers[i], v->uuid) & ~v->disks)
+			return sim_wrong(s, "%s has disks %x open, there are %x", v->uuid,
+				fake_hyper_disks(s->hypers[i], v->uuid), v->disks);
 	}
 	return n_starts <= v->n_may_start ||
 	       sim_wrong(s, "%s was started %llu times, for %llu reasons", v->uuid,
 		       (unsigned long long)n_starts, (unsigned long long)v->n_may_start);
 }
 
-/* Disks are made once, and go only when their VM is being deleted, and before its entry. */
-static bool check_disks(struct sim *s, struct sim_vm *v, unsigned n_disks)
+/* Disks are made once for each order, and go only when that was ordered, and before the entry
+ * forgets them. */
+static bool check_disks(struct sim *s, struct sim_vm *v, uint32_t disks)
 {
-	unsigned before = v->n_disks;
-	v->n_disks = n_disks;
-	if (n_disks > before)
-		v->n_disks_made += n_disks - before;
-	if (n_disks && !v->exists)
+	uint32_t gone = v->disks & ~disks, made = disks & ~v->disks;
+	v->disks = disks;
+	v->n_disks_made += (unsigned)__builtin_popcount(made);
+	if (disks && !v->exists)
 		return sim_wrong(s, "%s has disks and no entry", v->uuid);
-	if (v->n_disks_made > v->vm.specs.disks.len)
+	if (disks & ~rules_disks(&v->vm, true))
+		return sim_wrong(s, "%s has disks %x, its entry %x", v->uuid, disks,
+			rules_disks(&v->vm, true));
+	if (v->n_disks_made > v->n_disks_ordered)
 		return sim_wrong(s, "a disk of %s was made twice", v->uuid);
-	return n_disks >= before || !v->exists || v->vm.status == VM_REQUESTED_DELETE ||
-	       sim_wrong(s, "a disk of %s was removed while it is %s", v->uuid,
+	return !(gone & rules_disks(&v->vm, false)) || !v->exists ||
+	       v->vm.status == VM_REQUESTED_DELETE ||
+	       sim_wrong(s, "disks %x of %s were removed while it is %s", gone, v->uuid,
 		       vm_status_names[v->vm.status]);
 }
 
-static unsigned count_disks(const struct strv *sorted, const char *uuid)
+static uint32_t find_disks(const struct strv *disks, const char *uuid)
 {
-	unsigned n = 0;
-	for (size_t i = 0; i < sorted->len; i++)
-		n += str_has_prefix(sorted->v[i], uuid);
-	return n;
+	uint32_t found = 0;
+	for (size_t i = 0; i < disks->len; i++)
+		if (str_has_prefix(disks->v[i], uuid))
+			found |= 1U << (disks->v[i][UUID_STR_SIZE] - '0');
+	return found;
 }
 
 void world_check(struct sim *s)
@@ -68,7 +76,7 @@ void world_check(struct sim *s)
 	s->n_disks = disks.len;
 	for (unsigned i = 0; i < s->n_vms && !s->is_wrong; i++) {
 		if (is_news)
-			check_disks(s, s->vms[i], count_disks(&disks, s->vms[i]->uuid));
+			check_disks(s, s->vms[i], find_disks(&disks, s->vms[i]->uuid));
 		check_domain(s, s->vms[i]);
 		n_made += s->vms[i]->n_disks_made;
 	}

@@ -298,11 +298,11 @@ static void test_undo_plan(void **state)
 	struct given g;
 
 	(void)state;
-	give(&g, "0:10 1:5 2:1", "x=creating y=ready", true, false,
-		"0:10a/x,y 1:5a/y 2:1a/x");
+	give(&g, "0:10 1:5 2:1", "x=creating y=ready z=deleting u=deleting", true, false,
+		"0:10a/x,y,u 1:5a/y,z 2:1a/x,u");
 	vmchange_undo_plan(&g.vm, &g.w, &plan);
 	text = plan_text(&plan);
-	assert_string_equal(text, "thaw0 unsnapshot0!x unsnapshot2!x");
+	assert_string_equal(text, "thaw0 unsnapshot0!x unsnapshot2!x unsnapshot1!z");
 	done(&g);
 }
 
