@@ -108,19 +108,20 @@ enum route_result call_image_show(struct call *c, struct err *e)
 {
 	CLEANUP(image_done) struct image im = { 0 };
 	const char *wait = httpd_query(c->req, "wait");
-	int want = wait ? names_find(image_status_names, wait) : 0;
+	int want = 0, r;
 	int64_t sec;
 
-	if (want < 0)
-		return err_set_field(e, ERR_INVALID, "wait",
-			"wait must be the name of a status, like CREATED");
-	if (call_timeout(c, &sec, e) < 0 ||
-		orders_image_get(c->api->orders, &c->who, c->params[0], &im, e) < 0)
+	if ((wait && wait_parse_image(wait, &want, e) < 0) ||
+		call_timeout(c, &sec, e) < 0)
+		return ROUTE_FAILED;
+	r = orders_image_get(c->api->orders, &c->who, c->params[0], &im, e);
+	if (r < 0 && want == (int)WAIT_IMAGE_DELETED && e->kind == ERR_NOT_FOUND)
+		return answer_json(c, 200, json_pack("{s:s}", "status", "DELETED"));
+	if (r < 0)
 		return ROUTE_FAILED;
 	if (!wait)
 		return answer_entry(c, 200, &image_jtab, &im);
-	if (waits_park_image(c->api->waits, c->req, &c->who, im.uuid,
-		    (enum image_status)want, sec, e) < 0)
+	if (waits_park_image(c->api->waits, c->req, &c->who, im.uuid, want, sec, e) < 0)
 		return ROUTE_FAILED;
 	return ROUTE_PARKED;
 }

@@ -32,8 +32,8 @@ static const struct route_query vm_show_query[] = { OWNER,
 	{ "timeout", "seconds to wait, 0 to 300 (default 60)" }, { 0 } };
 
 static const struct route_query image_show_query[] = {
-	{ "wait", "answer when the image has this status (CREATED); at once when it is "
-		  "in ERROR; 504 when the time is up" },
+	{ "wait", "answer when the image has this status (CREATED), or is gone "
+		  "(DELETED); at once when it is in ERROR; 504 when the time is up" },
 	{ "timeout", "seconds to wait, 0 to 300 (default 60)" }, { 0 }
 };
 static const struct route_query file_query[] = { LIMIT_AFTER,

@@ -66,6 +66,18 @@ int wait_parse(const char *s, int *want, struct err *e)
 	return 0;
 }
 
+int wait_parse_image(const char *s, int *want, struct err *e)
+{
+	int status = strcmp(s, "DELETED") == 0 ? (int)WAIT_IMAGE_DELETED
+					       : names_find(image_status_names, s);
+
+	if (status < 0)
+		return err_set_field(e, ERR_INVALID, "wait",
+			"wait must be the name of a status, like CREATED, or DELETED");
+	*want = status;
+	return 0;
+}
+
 enum wait_verdict wait_judge(int want, const struct vm *vm)
 {
 	if (!vm)
@@ -133,7 +145,8 @@ static void answer_late_image(struct waiter *w, const struct image *im)
 	err_set(&e, ERR_TIMEOUT,
 		"the time is up: the image's status is %s (%lld %%), not %s yet",
 		image_status_names[im->status], (long long)im->progress,
-		image_status_names[w->want]);
+		w->want == (int)WAIT_IMAGE_DELETED ? "DELETED"
+						   : image_status_names[w->want]);
 	httpd_answer_err(w->req, &e);
 }
 
@@ -142,7 +155,9 @@ static bool settle_image(struct waiter *w, const struct kv_pair *pair, bool is_l
 	CLEANUP(image_done) struct image im = { 0 };
 	struct err e;
 
-	if (!pair->key) {
+	if (!pair->key && w->want == (int)WAIT_IMAGE_DELETED) {
+		httpd_answer_json(w->req, 200, json_pack("{s:s}", "status", "DELETED"));
+	} else if (!pair->key) {
 		err_set(&e, ERR_NOT_FOUND, "the image was deleted while you waited");
 		httpd_answer_err(w->req, &e);
 	} else if (image_parse(pair->value, pair->value_size, &im, &e) < 0) {
@@ -447,11 +462,11 @@ int waits_park(struct waits *ws, struct httpd_req *req, const struct who *who,
 }
 
 int waits_park_image(struct waits *ws, struct httpd_req *req, const struct who *who,
-	const char *uuid, enum image_status want, int64_t limit_sec, struct err *e)
+	const char *uuid, int want, int64_t limit_sec, struct err *e)
 {
 	struct waiter *w = waiter_new(&class_image, req, who, uuid, limit_sec);
 
-	w->want = (int)want;
+	w->want = want;
 	return park(ws, w, e);
 }
 

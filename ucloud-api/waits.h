@@ -42,11 +42,12 @@ void waits_free(struct waits *w);
  * instead of what was waited for, 504 after limit_sec, 503 when the store does not answer. */
 int waits_park(struct waits *w, struct httpd_req *req, const struct who *who,
 	const char *uuid, int want, int64_t limit_sec, struct err *e) MUST_USE;
-/* The same for an image: until it has the status. ERROR ends every wait; limit_sec over:
- * 504 says how far it is. */
+/* The same for an image: until it has the status (enum image_status, or
+ * WAIT_IMAGE_DELETED). ERROR ends every wait; limit_sec over: 504 says how far it is. */
+#define WAIT_IMAGE_DELETED (IMAGE_TO_BE_DELETED + 1)
+int wait_parse_image(const char *s, int *want, struct err *e) MUST_USE;
 int waits_park_image(struct waits *w, struct httpd_req *req, const struct who *who,
-	const char *uuid, enum image_status want, int64_t limit_sec,
-	struct err *e) MUST_USE;
+	const char *uuid, int want, int64_t limit_sec, struct err *e) MUST_USE;
 /* Until a file is published with this content; it need not be there yet. */
 int waits_park_file(struct waits *w, struct httpd_req *req, const struct who *who,
 	const char *uuid, const char *sha512, int64_t limit_sec, struct err *e) MUST_USE;

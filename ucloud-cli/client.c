@@ -6,7 +6,8 @@
 
 #include "ucloud-cli/login.h"
 
-#define PAGE_LEN 500 /* entries asked for at once */
+#define PAGE_LEN      500 /* entries asked for at once */
+#define REDIRECTS_MAX 4
 
 struct cli_client {
 	struct cli_conf conf;
@@ -97,6 +98,7 @@ void cli_answer_done(struct cli_answer *an)
 {
 	json_decref(an->json);
 	free(an->text);
+	free(an->location);
 	*an = (struct cli_answer){ 0 };
 }
 
@@ -116,20 +118,36 @@ static void take_answer(struct http_resp *resp, struct cli_answer *out)
 		an.json = json_loadb(buf_str(&resp->body), resp->body.size,
 			JSON_REJECT_DUPLICATES, NULL);
 	an.text = buf_take(&resp->body);
+	an.location = MOVE(resp->location);
 	cli_answer_done(out);
 	*out = an;
 }
 
-int cli_call_as(struct cli_client *cl, const struct cli_call *call,
+#define HEADERS_MAX 8
+
+/* The headers of a call, NULL-terminated. */
+static void list_headers(
+	const struct cli_call *call, const char *idem, const char *to[HEADERS_MAX])
+{
+	size_t n = 0;
+
+	to[n++] = "Accept: application/json";
+	if (idem)
+		to[n++] = idem;
+	for (size_t i = 0; call->headers && call->headers[i] && n + 1 < HEADERS_MAX; i++)
+		to[n++] = call->headers[i];
+	to[n] = NULL;
+}
+
+static int exchange(struct cli_client *cl, const char *url, const struct cli_call *call,
 	const char *authorization, struct cli_answer *out, struct err *e)
 {
 	CLEANUP(http_resp_done) struct http_resp resp = { 0 };
-	CLEANUP_STR char *url = xasprintf("%s%s", cl->conf.api, call->path);
 	CLEANUP_STR char *body = call->body ? json_dumps(call->body, JSON_COMPACT) : NULL;
 	CLEANUP_STR char *idem = call->idempotency_key ? xasprintf("Idempotency-Key: %s",
 								 call->idempotency_key)
 						       : NULL;
-	const char *headers[] = { "Accept: application/json", idem, NULL };
+	const char *headers[HEADERS_MAX];
 	struct http_req req = {
 		.method = call->method,
 		.url = url,
@@ -139,14 +157,49 @@ int cli_call_as(struct cli_client *cl, const struct cli_call *call,
 		.headers = headers,
 		.limit_msec = call->limit_msec,
 	};
+	int r;
 
-	if (http_call(cl->http, &req, &resp, e) < 0) {
+	list_headers(call, idem, headers);
+	r = call->upload ? http_upload(cl->http, &req, call->upload, &resp, e)
+			 : http_call(cl->http, &req, &resp, e);
+	if (r < 0) {
 		if (e->kind == ERR_TIMEOUT)
 			e->kind = ERR_UNAVAILABLE;
 		return err_wrap(e, "no answer from the API");
 	}
 	take_answer(&resp, out);
 	return 0;
+}
+
+/* A token that came over TLS goes nowhere without it. */
+static int redirect_check(const char *from, const char *to, struct err *e)
+{
+	if (!to || (!str_has_prefix(to, "http://") && !str_has_prefix(to, "https://")))
+		return err_set(e, ERR_INTERNAL,
+			"the API sends elsewhere, but does not say where");
+	if (str_has_prefix(from, "https://") && !str_has_prefix(to, "https://"))
+		return err_set(e, ERR_DENIED,
+			"the API sends elsewhere without TLS, which is not followed: %s",
+			to);
+	return 0;
+}
+
+int cli_call_as(struct cli_client *cl, const struct cli_call *call,
+	const char *authorization, struct cli_answer *out, struct err *e)
+{
+	CLEANUP_STR char *url = xasprintf("%s%s", cl->conf.api, call->path);
+
+	for (int i = 0; i < REDIRECTS_MAX; i++) {
+		if (exchange(cl, url, call, authorization, out, e) < 0)
+			return -1;
+		if (out->status != 307)
+			return 0;
+		if (redirect_check(url, out->location, e) < 0)
+			return -1;
+		str_set(&url, xstrdup(out->location));
+	}
+	return err_set(e, ERR_INTERNAL,
+		"the API sends elsewhere again and again, at last to %s", url);
 }
 
 /* --------------------------------------------------------------- problems */

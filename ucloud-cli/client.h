@@ -23,9 +23,10 @@ struct cli_client;
 
 struct cli_answer {
 	int status;
-	json_t *json; /* NULL when the body is none */
-	char *text;   /* the body, never NULL */
-	size_t size;  /* of text */
+	json_t *json;	/* NULL when the body is none */
+	char *text;	/* the body, never NULL */
+	size_t size;	/* of text */
+	char *location; /* NULL none */
 };
 
 /* conf is copied. world may be NULL: the real one, with notes on stderr. */
@@ -42,9 +43,13 @@ struct cli_call {
 	json_t *body;		     /* borrowed, NULL none */
 	const char *idempotency_key; /* NULL none */
 	int64_t limit_msec;	     /* 0: 30 s */
+	/* The body instead, from a file; with further headers. */
+	const struct http_upload *upload;
+	const char *const *headers; /* NULL-terminated, may be NULL */
 };
 
-/* 0 only for a status 2xx; all others are errors made from the problem document. ERR_TIMEOUT
+/* Follows a redirect (307) to another machine of the same cloud, with the token: to where it
+ * would be sent no less safely. 0 only for a status 2xx; all others are errors made from the problem document. ERR_TIMEOUT
  * is never the network's: what does not answer is ERR_UNAVAILABLE. */
 int cli_call(struct cli_client *cl, const struct cli_call *call, struct cli_answer *out,
 	struct err *e) MUST_USE;

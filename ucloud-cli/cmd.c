@@ -101,7 +101,7 @@ static void print_buf(struct buf *b)
 /* The names of a list's entries, each on a line. */
 static void print_names(const json_t *list)
 {
-	static const char *const names[] = { "name", "hostname", "uuid" };
+	static const char *const names[] = { "name", "hostname", "filename", "uuid" };
 	size_t i;
 	json_t *entry;
 

@@ -59,12 +59,12 @@ static const struct cli_field request_lines[] = {
 	{ 0 },
 };
 
-/* Requests are named after the uuid of their VM: a name is looked up. The caller's. */
+/* Requests are named after the uuid of what they are for: a name is looked up. The caller's. */
 static int request_path(struct cli *c, const struct cli_args *a, const char *tail,
 	char **out, struct err *e)
 {
 	CLEANUP_STR char *vm_path = cli_arg_path(a, "/v1/vms", "");
-	json_t *vm;
+	json_t *entry = NULL;
 
 	if (cli_need_client(c, a, e) < 0)
 		return -1;
@@ -72,10 +72,17 @@ static int request_path(struct cli *c, const struct cli_args *a, const char *tai
 		*out = cli_path("/v1/requests", a->arg, tail);
 		return 0;
 	}
-	if (cli_get(c->client, vm_path, &vm, e) < 0)
-		return -1;
-	*out = cli_path("/v1/requests", cli_json_text(vm, "uuid"), tail);
-	json_decref(vm);
+	/* A VM's name, else an image's. */
+	if (cli_get(c->client, vm_path, &entry, e) < 0) {
+		CLEANUP_STR char *image_path = cli_path("/v1/images", a->arg, "");
+		struct err ignored;
+
+		if (e->kind != ERR_NOT_FOUND ||
+			cli_get(c->client, image_path, &entry, &ignored) < 0)
+			return -1;
+	}
+	*out = cli_path("/v1/requests", cli_json_text(entry, "uuid"), tail);
+	json_decref(entry);
 	return 0;
 }
 
@@ -110,7 +117,7 @@ int cli_request_abort(struct cli *c, const struct cli_args *a, struct err *e)
 	if (request_path(c, a, "/abort", &path, e) < 0)
 		return -1;
 	return cli_change(c, a, "POST", path, NULL,
-		"the request is given up; its VM is in ERROR", NULL, e);
+		"the request is given up; what it was for is in ERROR", NULL, e);
 }
 
 /* --------------------------------------------------------------- users */
@@ -132,8 +139,19 @@ static const struct cli_field amount_fields[] = {
 	{ "ram", "ram_mib", VIEW_MIB },
 	{ "disk", "disk_gib", VIEW_GIB },
 	{ "snapshots", "snapshots", VIEW_NUMBER },
+	{ "images", "images", VIEW_NUMBER },
 	{ 0 },
 };
+
+/* What files use is not counted in the entry. */
+static void add_files(const json_t *quota, struct buf *out)
+{
+	static const struct cli_field field = { "files", "file_gib", VIEW_GIB };
+	CLEANUP_STR char *limit = cli_view_text(quota, &field);
+
+	if (*limit)
+		buf_addf(out, "files: at most %s\n", limit);
+}
 
 /* "ram: 2 GiB of 64 GiB" for each amount. */
 static void add_amounts(const json_t *user, struct buf *out)
@@ -148,6 +166,7 @@ static void add_amounts(const json_t *user, struct buf *out)
 		buf_addf(out, "%s: %s%s%s\n", f->title, *used ? used : "0",
 			*limit ? " of " : "", limit);
 	}
+	add_files(quota, out);
 }
 
 static int print_user(struct cli *c, const char *path, struct err *e)

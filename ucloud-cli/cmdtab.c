@@ -7,6 +7,7 @@
 const struct cli_noun cli_nouns[] = {
 	{ "vm", "virtual machines" },
 	{ "disk", "disks of VMs" },
+	{ "file", "your uploaded files, which images are made of" },
 	{ "image", "images that VMs are made from" },
 	{ "image-store", "where images and disks are kept" },
 	{ "ssh-key", "your SSH keys, which new VMs get" },
@@ -233,17 +234,44 @@ static const struct cli_opt host_change_opts[] = {
 	{ 0 },
 };
 
+static const struct cli_opt upload_opts[] = {
+	{ "name", CLI_TEXT, 0, "NAME",
+		"its name there, which may have / in it (the name it has here unless "
+		"given)" },
+	{ "no-wait", CLI_FLAG, 0, NULL,
+		"do not wait until it is listed, and images can be made of it" },
+	{ "timeout", CLI_DURATION, 0, "TIME",
+		"wait for that at most so long, like 90s or 10m (300s unless given)" },
+	{ 0 },
+};
+
+/* Names of files are unique for their owner only. */
+static const struct cli_opt file_owner_opts[] = {
+	{ "owner", CLI_TEXT, CLI_QUERY, "NAME@REALM", "whose it is (admins)", "owner" },
+	{ 0 },
+};
+
 static const struct cli_opt image_create_opts[] = {
 	{ "name", CLI_TEXT, CLI_NEED, "NAME", "its name: a-z, 0-9 and -, at most 63",
 		"name" },
-	{ "store", CLI_TEXT, CLI_NEED, "STORE", "name of the image store it is in",
+	{ "file", CLI_TEXT, 0, "FILE",
+		"name or uuid of the uploaded file that it is made of", "file",
+		.of = "files" },
+	{ "store", CLI_TEXT, 0, "STORE",
+		"name of the image store (may be left out when there is only one)",
 		"store", .of = "image_stores" },
-	{ "path", CLI_TEXT, CLI_NEED, "FILE",
-		"name of the file below the directory images/ of the store", "path" },
-	{ "format", CLI_CHOICE, CLI_NEED, "raw|qcow2",
-		"what the file is; that is never guessed", "format", format_names },
-	{ "public", CLI_FLAG, 0, NULL, "everybody may use it", "public" },
 	{ "description", CLI_TEXT, 0, "TEXT", "what it is", "description" },
+	{ "public", CLI_FLAG, 0, NULL,
+		"everybody may use it (an admin's right, unless the operator says "
+		"otherwise)",
+		"public" },
+	{ "path", CLI_TEXT, 0, "FILE",
+		"instead of --file, to register what is in the store already (admins): "
+		"below the directory images/ of the store, or the RBD image",
+		"path" },
+	{ "format", CLI_CHOICE, 0, "raw|qcow2",
+		"with --path: what the file is; that is never guessed", "format",
+		format_names },
 	{ 0 },
 };
 
@@ -283,6 +311,8 @@ static const struct cli_opt quota_opts[] = {
 	{ "ram", CLI_MIB, 0, "SIZE", "memory", "quota.ram_mib" },
 	{ "disk", CLI_GIB, 0, "SIZE", "disk space", "quota.disk_gib" },
 	{ "snapshots", CLI_INT, 0, "NUMBER", "snapshots of VMs", "quota.snapshots" },
+	{ "images", CLI_INT, 0, "NUMBER", "images", "quota.images" },
+	{ "files", CLI_GIB, 0, "SIZE", "space of uploaded files", "quota.file_gib" },
 	{ "default", CLI_NULL, 0, NULL, "the default quota again", "quota" },
 	{ 0 },
 };
@@ -374,17 +404,29 @@ const struct cli_cmd cli_cmds[] = {
 		.opts = { wait_opts, owner_opts },
 		.help = "Make a disk (0 unless given) independent of its image (admins)",
 		.run = cli_disk_flatten },
-	{ "image", "create", .opts = { image_create_opts, idem_opts },
-		.help = "Register a file in an image store as an image (admins)",
-		.run = cli_image_create },
+	{ "file", "upload", "PATH", .opts = { upload_opts },
+		.help = "Upload a file, to make an image of it",
+		.more = "An upload that broke off goes on where it stands when the "
+			"command is given again, within a week. That all has arrived "
+			"as it was is checked with its SHA-512",
+		.run = cli_file_upload },
+	{ "file", "list", .opts = { file_owner_opts }, .help = "List your files",
+		.run = cli_file_list },
+	{ "file", "show", "FILE", "files", .opts = { file_owner_opts },
+		.help = "Show a file", .run = cli_file_show },
+	{ "file", "delete", "FILE", "files", .opts = { file_owner_opts },
+		.help = "Delete a file; images that were made of it stay",
+		.run = cli_file_delete },
+	{ "image", "create", .opts = { image_create_opts, wait_opts, idem_opts },
+		.help = "Make an image of an uploaded file", .run = cli_image_create },
 	{ "image", "list", .help = "List your images and the public ones",
 		.run = cli_image_list },
 	{ "image", "show", "IMAGE", "images", .help = "Show an image",
 		.run = cli_image_show },
 	{ "image", "change", "IMAGE", "images", .opts = { image_change_opts },
 		.help = "Change an image", .run = cli_image_change },
-	{ "image", "delete", "IMAGE", "images", .help = "Delete an image that no VM uses",
-		.run = cli_image_delete },
+	{ "image", "delete", "IMAGE", "images", .opts = { wait_opts },
+		.help = "Delete an image that no VM uses", .run = cli_image_delete },
 	{ "image-store", "create", .opts = { store_create_opts, idem_opts },
 		.help = "Register an image store (admins)", .run = cli_store_create },
 	{ "image-store", "list", .help = "List the image stores (admins)",
@@ -415,15 +457,17 @@ const struct cli_cmd cli_cmds[] = {
 	{ "host", "delete", "HOST", "hosts", .help = "Delete a host that has no VMs",
 		.run = cli_host_delete },
 	{ "request", "list", .opts = { request_list_opts },
-		.help = "List the open requests for your VMs (admins: all)",
+		.help = "List the open requests for your VMs and images (admins: all)",
 		.run = cli_request_list },
 	{ "request", "show", "VM", "vms", .opts = { owner_opts },
-		.help = "Show the open request for a VM", .run = cli_request_show },
+		.help = "Show the open request for a VM or an image",
+		.run = cli_request_show },
 	{ "request", "retry", "VM", "vms", .opts = { owner_opts },
 		.help = "Try a request again at once (admins)",
 		.run = cli_request_retry },
 	{ "request", "abort", "VM", "vms", .opts = { owner_opts },
-		.help = "Give a request up; its VM gets the status ERROR (admins)",
+		.help = "Give a request up; its VM or image gets the status ERROR "
+			"(admins)",
 		.run = cli_request_abort },
 	{ "user", "show", "NAME@REALM", .is_arg_optional = true,
 		.help = "Show your quota and what you use of it (admins: anybody's)",

@@ -188,6 +188,8 @@ static void add_entry_names(const json_t *list, struct strv *out)
 
 		if (!*name)
 			name = cli_json_text(entry, "hostname");
+		if (!*name)
+			name = cli_json_text(entry, "filename");
 		if (*name)
 			strv_add_take(out, cli_text_cleaned(name));
 	}

@@ -62,6 +62,39 @@ enum cli_verdict cli_wait_judge(const json_t *vm, const json_t *first, const cha
 	return CLI_BROKEN;
 }
 
+static char *vm_news(const json_t *vm)
+{
+	return xstrdup(cli_vm_news(vm));
+}
+
+static char *vm_reason(const json_t *vm)
+{
+	return xstrdup(cli_vm_last_log(vm));
+}
+
+static char *image_news(const json_t *im)
+{
+	const json_t *progress = json_object_get(im, "progress");
+
+	return str_eq(cli_json_text(im, "status"), "TO_BE_CREATED")
+		       ? xasprintf("%lld %%", (long long)json_integer_value(progress))
+		       : xstrdup("");
+}
+
+static char *image_reason(const json_t *im)
+{
+	return xstrdup(cli_json_text(im, "reason"));
+}
+
+static const struct cli_wait_class wait_vms = { "/v1/vms", "VM", vm_news, vm_reason };
+const struct cli_wait_class cli_wait_images = { "/v1/images", "image", image_news,
+	image_reason };
+
+static const struct cli_wait_class *class_of(const struct waiter *wr)
+{
+	return wr->w->class ? wr->w->class : &wait_vms;
+}
+
 /* -------------------------------------------------------------- progress */
 
 static int64_t seconds(const struct waiter *wr)
@@ -96,8 +129,8 @@ static void show(struct waiter *wr, const char *status, const char *news)
 
 	if (wr->c->is_quiet)
 		return;
-	text = xasprintf(
-		"VM %s: %s%s%.300s", wr->w->name, status, *news ? ": " : "", news);
+	text = xasprintf("%s %s: %s%s%.300s", class_of(wr)->noun, wr->w->name, status,
+		*news ? ": " : "", news);
 	line = cli_text_cleaned(text);
 	if (wr->c->is_err_tty)
 		show_tty(wr, line);
@@ -118,19 +151,21 @@ static void show_end(const struct waiter *wr)
 static int too_late(const struct waiter *wr, struct err *e)
 {
 	const char *status = cli_json_text(wr->vm, "status");
-	const char *news = cli_vm_news(wr->vm);
+	CLEANUP_STR char *news = class_of(wr)->news(wr->vm);
 
 	return err_set(e, ERR_TIMEOUT,
-		"VM %s is still %s after %lld s%s%.400s; the order stands, only the "
+		"%s %s is still %s after %lld s%s%.400s; the order stands, only the "
 		"waiting for it has ended",
-		wr->w->name, *status ? status : "under way", (long long)seconds(wr),
-		*news ? ": " : "", news);
+		class_of(wr)->noun, wr->w->name, *status ? status : "under way",
+		(long long)seconds(wr), *news ? ": " : "", news);
 }
 
 static int broken(const struct waiter *wr, struct err *e)
 {
-	return err_set(e, ERR_CONFLICT, "VM %s is in ERROR: %s", wr->w->name,
-		cli_vm_last_log(wr->vm));
+	CLEANUP_STR char *reason = class_of(wr)->reason(wr->vm);
+
+	return err_set(e, ERR_CONFLICT, "%s %s is in ERROR: %s", class_of(wr)->noun,
+		wr->w->name, reason);
 }
 
 /* One GET of the VM; 0 with a new wr->vm, NULL when it is gone. ERR_TIMEOUT: the long poll
@@ -138,7 +173,7 @@ static int broken(const struct waiter *wr, struct err *e)
 static int get_vm(struct waiter *wr, const char *tail, int64_t limit_msec, struct err *e)
 {
 	CLEANUP(cli_answer_done) struct cli_answer an = { 0 };
-	CLEANUP_STR char *path = cli_path("/v1/vms", wr->w->uuid, tail);
+	CLEANUP_STR char *path = cli_path(class_of(wr)->collection, wr->w->uuid, tail);
 	struct cli_call call = {
 		.method = "GET", .path = path, .limit_msec = limit_msec
 	};
@@ -200,16 +235,19 @@ static bool may_pass(struct waiter *wr, const struct err *e)
 static int judge(struct waiter *wr, struct err *e)
 {
 	if (!wr->vm)
-		return wr->w->target ? err_set(e, ERR_CONFLICT,
-					       "VM %s was deleted meanwhile", wr->w->name)
-				     : 0;
+		return wr->w->target
+			       ? err_set(e, ERR_CONFLICT, "%s %s was deleted meanwhile",
+					 class_of(wr)->noun, wr->w->name)
+			       : 0;
+	CLEANUP_STR char *news = class_of(wr)->news(wr->vm);
+
 	switch (cli_wait_judge(wr->vm, wr->w->first, wr->w->target)) {
 	case CLI_REACHED:
 		return 0;
 	case CLI_BROKEN:
 		return broken(wr, e);
 	default:
-		show(wr, cli_json_text(wr->vm, "status"), cli_vm_news(wr->vm));
+		show(wr, cli_json_text(wr->vm, "status"), news);
 		return 1;
 	}
 }

@@ -1,5 +1,5 @@
 /*
- * `--wait`: follows a VM until it is what was ordered, with a line of progress for people.
+ * `--wait`: follows a VM or an image until it is what was ordered, with a line of progress for people.
  * Long polls of the API; an API that does not answer for a while is waited for too.
  */
 #ifndef UCLOUD_CLI_WAIT_H
@@ -7,7 +7,19 @@
 
 #include "ucloud-cli/cli.h"
 
+/* What is waited for. */
+struct cli_wait_class {
+	const char *collection; /* "/v1/vms" */
+	const char *noun;	/* "VM" */
+	/* What there is to say about one on its way, and why one is in ERROR; the caller's. */
+	char *(*news)(const json_t *entry);
+	char *(*reason)(const json_t *entry);
+};
+
+extern const struct cli_wait_class cli_wait_images;
+
 struct cli_wait {
+	const struct cli_wait_class *class; /* NULL: VMs */
 	const char *uuid;
 	const char *name;
 	const char *target; /* a status; NULL: until the VM is gone */

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "common/base/daemon.h"
 #include "common/base/parse.h"
@@ -14,6 +16,10 @@
 #define CONNECT_MSEC	5000
 #define LIMIT_MSEC	30000
 #define STREAM_IDLE_SEC 60 /* servers send something every 15 s */
+
+#define UPLOAD_ASK_MSEC	   20000 /* to wait for 100 Continue */
+#define UPLOAD_IDLE_MSEC   90000
+#define UPLOAD_ANSWER_MSEC 3600000
 
 struct http {
 	CURL *curl;
@@ -29,8 +35,11 @@ struct call {
 	struct http_resp *resp; /* of http_call() */
 	http_piece_fn *fn;	/* of http_stream() */
 	void *aux;
+	const struct http_upload *up; /* of http_upload() */
+	int64_t n_read;		      /* of it, handed to libcurl */
+	int64_t moved, moved_msec;    /* the last progress, and when it was */
 	struct curl_slist *headers;
-	bool is_too_large, is_ended;
+	bool is_too_large, is_ended, is_idle;
 };
 
 static void init_curl(void)
@@ -132,6 +141,77 @@ static size_t on_header(char *p, size_t size, size_t n, void *aux)
 	return size;
 }
 
+/* --------------------------------------------------------------- uploads */
+
+static size_t on_want(char *p, size_t size, size_t n, void *aux)
+{
+	struct call *c = aux;
+	int64_t left = c->up->size - c->n_read;
+	ssize_t got;
+
+	size *= n;
+	if ((int64_t)size > left)
+		size = (size_t)left;
+	got = pread(c->up->fd, p, size, c->up->from + c->n_read);
+	if (got < 0 || (got == 0 && size > 0)) /* it has become shorter */
+		return CURL_READFUNC_ABORT;
+	c->n_read += got;
+	return (size_t)got;
+}
+
+/* libcurl begins again when a kept connection turns out to be dead. */
+static int on_seek(void *aux, curl_off_t offset, int origin)
+{
+	struct call *c = aux;
+
+	if (origin != SEEK_SET || offset < 0 || offset > c->up->size)
+		return CURL_SEEKFUNC_FAIL;
+	c->n_read = offset;
+	return CURL_SEEKFUNC_OK;
+}
+
+static int64_t mono_msec(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Called at least once in a second. */
+static int on_progress(void *aux, curl_off_t dl_total, curl_off_t dl_now,
+	curl_off_t ul_total, curl_off_t ul_now)
+{
+	struct call *c = aux;
+	int64_t now = mono_msec();
+	int64_t limit = ul_now < c->up->size ? UPLOAD_IDLE_MSEC : UPLOAD_ANSWER_MSEC;
+
+	(void)dl_total, (void)ul_total;
+	if (!c->moved_msec || ul_now + dl_now != c->moved) {
+		c->moved = ul_now + dl_now;
+		c->moved_msec = now;
+	}
+	c->is_idle = now - c->moved_msec > limit;
+	return c->is_idle || (c->up->progress && c->up->progress(c->up->aux, ul_now));
+}
+
+static void set_upload(struct call *c)
+{
+	CURL *curl = c->h->curl;
+
+	curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
+	curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)c->up->size);
+	curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_want);
+	curl_easy_setopt(curl, CURLOPT_READDATA, c);
+	curl_easy_setopt(curl, CURLOPT_SEEKFUNCTION, on_seek);
+	curl_easy_setopt(curl, CURLOPT_SEEKDATA, c);
+	curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+	curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+	curl_easy_setopt(curl, CURLOPT_XFERINFODATA, c);
+	curl_easy_setopt(curl, CURLOPT_EXPECT_100_TIMEOUT_MS, (long)UPLOAD_ASK_MSEC);
+	curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, 512L * 1024);
+}
+
 /* ----------------------------------------------------------- the question */
 
 static int add_header(struct call *c, const char *name, const char *value, struct err *e)
@@ -156,7 +236,8 @@ static int add_headers(struct call *c, const struct http_req *req, struct err *e
 
 	if (!type && req->body)
 		type = "application/json";
-	if (add_header(c, "Expect:", NULL, e) < 0 ||
+	if (add_header(c, c->up && c->up->size > 0 ? "Expect: 100-continue" : "Expect:",
+		    NULL, e) < 0 ||
 		(type && add_header(c, "Content-Type", type, e) < 0) ||
 		(req->authorization &&
 			add_header(c, "Authorization", req->authorization, e) < 0))
@@ -191,7 +272,7 @@ static void set_limits(struct call *c, const struct http_req *req)
 	CURL *curl = c->h->curl;
 	int64_t limit = req->limit_msec;
 
-	if (!limit && !c->fn)
+	if (!limit && !c->fn && !c->up)
 		limit = c->h->limit_msec;
 	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)c->h->connect_msec);
 	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)limit);
@@ -216,7 +297,9 @@ static void set_request(struct call *c, const struct http_req *req)
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, c);
 	curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(curl, CURLOPT_HEADERDATA, c);
-	if (req->body) {
+	if (c->up) {
+		set_upload(c);
+	} else if (req->body) {
 		curl_easy_setopt(
 			curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)req->body_size);
 		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, req->body);
@@ -290,6 +373,8 @@ static int fail(const struct call *c, const char *url, CURLcode code, struct err
 		return err_set(e, ERR_TOO_LARGE,
 			"%s: the answer is larger than %zu bytes", origin,
 			c->h->max_body);
+	if (c->is_idle)
+		return err_set(e, ERR_TIMEOUT, "%s: nothing moves any more", origin);
 	http_drop_times(c->h->error);
 	return err_set(e, kind_of(code), "%s: %s", origin,
 		c->h->error[0] ? c->h->error : curl_easy_strerror(code));
@@ -323,6 +408,21 @@ int http_call(
 {
 	struct http_resp fresh = { 0 };
 	struct call c = { .h = h, .resp = &fresh };
+
+	if (perform(&c, req, &fresh.status, e) < 0) {
+		http_resp_done(&fresh);
+		return -1;
+	}
+	http_resp_done(resp);
+	*resp = fresh;
+	return 0;
+}
+
+int http_upload(struct http *h, const struct http_req *req, const struct http_upload *up,
+	struct http_resp *resp, struct err *e)
+{
+	struct http_resp fresh = { 0 };
+	struct call c = { .h = h, .resp = &fresh, .up = up };
 
 	if (perform(&c, req, &fresh.status, e) < 0) {
 		http_resp_done(&fresh);

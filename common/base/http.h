@@ -40,6 +40,16 @@ struct http_resp {
 	char *content_type;
 };
 
+/* The body of http_upload(): bytes of an open file. */
+struct http_upload {
+	int fd;
+	int64_t from, size;
+	/* So many of size have been handed over; may be NULL. Non-zero ends the call with
+	 * ERR_UNAVAILABLE. */
+	int (*progress)(void *aux, int64_t n_sent);
+	void *aux;
+};
+
 /* Called with each piece of a long answer (server-sent events) whose status is 2xx; non-zero
  * ends the call, which then returns 0. A server silent for 60 s is ERR_TIMEOUT. */
 typedef int http_piece_fn(void *aux, const char *p, size_t size);
@@ -53,6 +63,12 @@ int http_call(struct http *h, const struct http_req *req, struct http_resp *resp
 	struct err *e) MUST_USE;
 int http_stream(struct http *h, const struct http_req *req, http_piece_fn *fn, void *aux,
 	int *status, struct err *e) MUST_USE;
+/* As http_call(), with a body from a file, whatever its size. The server is asked first (100
+ * Continue): it may refuse or send elsewhere before anything is sent. There is no limit on
+ * the whole; nothing moving for 90 s is ERR_TIMEOUT, and once all is sent the answer may take
+ * an hour: the server may read it all again. */
+int http_upload(struct http *h, const struct http_req *req, const struct http_upload *up,
+	struct http_resp *resp, struct err *e) MUST_USE;
 void http_resp_done(struct http_resp *resp);
 
 /* "[2001:db8::1]", "host:2379", "https://host/": completes scheme (http) and port. */

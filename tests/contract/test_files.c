@@ -984,6 +984,106 @@ static void test_images(void **state)
 	free(wa.path);
 }
 
+/* ---------------------------------------------------------------- ucloud-cli */
+
+/* build/plain/tests/contract/test_files -> build/plain/ucloud-cli/ucloud-cli */
+static char *cli_program(void)
+{
+	char self[4096] = "";
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	assert_true(n > 0);
+	for (int i = 0; i < 3; i++)
+		*strrchr(self, '/') = '\0';
+	return xasprintf("%s/ucloud-cli/ucloud-cli", self);
+}
+
+/* As alice, of the API that sends uploads elsewhere. */
+static int cli(char **out, const char *line)
+{
+	CLEANUP_STR char *program = cli_program();
+	CLEANUP_STR char *conf = test_path("cli.conf");
+	CLEANUP_STR char *cache = test_path("cache");
+	CLEANUP_STR char *text =
+		xasprintf("[ucloud-cli]\napi = http://[::1]:%u\nname = alice\n"
+			  "realm = users\nseed = " SEED "\n",
+			(unsigned)api_port(w.away, 0));
+	CLEANUP_STR char *command =
+		xasprintf("XDG_CACHE_HOME=%s exec %s --config %s %s 2>&1", cache, program,
+			conf, line);
+	const char *argv[] = { "sh", "-c", command, NULL };
+
+	test_write_file(conf, text);
+	assert_int_equal(chmod(conf, 0600), 0);
+	test_mkdir(cache);
+	return test_run(argv, LIMIT_MSEC, out);
+}
+
+static void cli_says_at(int line_no, const char *line, int status, const char *want)
+{
+	CLEANUP_STR char *out = NULL;
+	int got = cli(&out, line);
+
+	if (got != status || !strstr(out, want))
+		fail_msg("line %d: %s: %d: %s", line_no, line, got, out);
+}
+#define cli_says(...) cli_says_at(__LINE__, __VA_ARGS__)
+
+static void test_cli(void **state)
+{
+	CLEANUP_STR char *program = cli_program();
+	CLEANUP_STR char *local = test_path("disk.img");
+	CLEANUP_STR char *upload = xasprintf("file upload %s --name cli/disk.img", local);
+	CLEANUP_STR char *line = xasprintf("%s --no-wait", upload);
+	CLEANUP_STR char *bytes = xmalloc(3 * MIB + 1);
+	CLEANUP_STR char *hex = NULL;
+	CLEANUP_STR char *part = part_path("alice", "users", "cli/disk.img");
+	CLEANUP_STR char *text = NULL;
+
+	(void)state;
+	if (access(program, X_OK) < 0)
+		fail_msg("%s is not built", program);
+	memset(bytes, 'b', 3 * MIB);
+	bytes[3 * MIB] = '\0';
+	test_write_file(local, bytes);
+	hex = hex_of(bytes, 3 * MIB);
+	cli_says("file upload /nonexistent", 1, "No such file");
+	cli_says("file upload /", 1, "/ is no file");
+	cli_says(line, 0, "file cli/disk.img is uploaded (3.0 MiB");
+	text = content_of("alice/cli/disk.img");
+	assert_string_equal(text, bytes);
+	/* It was found meanwhile. */
+	publish("alice", "users", "cli/disk.img", 3 * MIB, hex);
+	cli_says(upload, 0, "is there already");
+	cli_says("file list", 0, "cli/disk.img");
+	cli_says("file show cli/disk.img", 0, hex);
+	cli_says("file list --json", 0, "\"size_bytes\": 3145728");
+	/* One that broke off goes on. */
+	cli_says("file delete cli/disk.img", 0, "file cli/disk.img is deleted");
+	assert_false(exists("alice/cli/disk.img"));
+	publish("alice", "users", "cli/disk.img", 1, "00");
+	bytes[1000] = '\0';
+	str_set(&part, xasprintf("%s/%s", w.base, part));
+	test_write_file(part, bytes);
+	bytes[1000] = 'b';
+	cli_says(line, 0, "goes on where it broke off");
+	str_set(&text, content_of("alice/cli/disk.img"));
+	assert_string_equal(text, bytes);
+	/* What was there before is not of this file: begun again. */
+	test_write_file(part, "nonsense");
+	cli_says(line, 1, "SHA-512 differs");
+	cli_says(line, 0, "is uploaded");
+	str_set(&line, xasprintf("%s --timeout 1", upload));
+	cli_says(line, 4, "is not listed yet");
+	cli_says("file delete nothing", 1, "there is no file");
+	cli_says("image create --name x --file none", 1, "you have no file");
+	cli_says("image create --name x --file cli/disk.img --store local --wait "
+		 "--timeout 1",
+		4, "is still TO_BE_CREATED");
+	cli_says("image delete x", 0, "TO_BE_DELETED");
+	cli_says("user show", 0, "files: at most 1 GiB");
+}
+
 /* ---------------------------------------------------------------- old parts */
 
 static void test_sweep(void **state)
@@ -1034,6 +1134,7 @@ int main(void)
 		cmocka_unit_test(test_list_and_show),
 		cmocka_unit_test(test_wait_for_the_scan),
 		cmocka_unit_test(test_images),
+		cmocka_unit_test(test_cli),
 		cmocka_unit_test(test_sweep),
 	};
 
