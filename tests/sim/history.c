@@ -227,8 +227,6 @@ static bool change_alive(struct sim *s, const char *key, bool is_delete)
 	else
 		s->hosts[i].came_at = s->now;
 	if (!is_delete)
-		s->hosts[i].gone_before = s->hosts[i].gone_at;
-	if (!is_delete)
 		s->hosts[i].was_meddled = false;
 	return true;
 }

@@ -262,8 +262,11 @@ static bool rule_host_dead(struct sim *s, const struct sim_host *h)
 {
 	if (h->is_alive)
 		return sim_wrong(s, "%s is DEAD with a heartbeat", h->host.hostname);
-	/* Who has to list again, or is behind, does not see that it was there meanwhile. */
-	return s->chances[CHANCE_SLOW] || s->compacted_at >= h->gone_before ||
+	/* Who has to list again, or is behind, does not see that it was there meanwhile. To list
+	 * again is for those whose last event is older than a compaction: perhaps long after
+	 * it, when they were cut off. */
+	return s->chances[CHANCE_SLOW] ||
+	       s->compacted_at + 4 * SIM_GRACE_SEC * 1000 >= h->came_at ||
 	       s->now - h->gone_at >= SIM_GRACE_SEC * 1000 ||
 	       sim_wrong(s, "%s is DEAD after %lld ms", h->host.hostname,
 		       (long long)(s->now - h->gone_at));

@@ -120,7 +120,6 @@ struct sim_host {
 	bool is_registered, is_alive; /* alive: the heartbeat's key is there */
 	bool was_meddled;	      /* we took the heartbeat's key away */
 	int64_t came_at, gone_at;     /* of the heartbeat */
-	int64_t gone_before;	      /* when it had gone before it came */
 	struct host host;	      /* the entry, when it is registered */
 };
 
