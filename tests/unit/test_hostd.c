@@ -763,6 +763,21 @@ static void test_stray_disk_in_use(void **state)
 	assert_int_equal(n_disks(), 1);
 }
 
+/* A store that does not know this host may be an empty one: that a VM is not in it says nothing. */
+static void test_stray_disk_of_an_unknown_host(void **state)
+{
+	struct world *w = *state;
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	CLEANUP_STR char *key = key_host(&w->keys, HOST);
+	struct err e = { 0 };
+
+	kv_txn_del(t, key);
+	assert_int_equal(kv_txn_commit(w->admin, t, NULL, &e), 0);
+	make_stray_disk(w);
+	pass(w, 3 * 3600 * 1000);
+	assert_int_equal(n_disks(), 1);
+}
+
 static void test_garbage(void **state)
 {
 	struct world *w = *state;
@@ -874,6 +889,7 @@ int main(void)
 		TEST(test_stray_domain),
 		TEST(test_stray_disk),
 		TEST(test_stray_disk_in_use),
+		TEST(test_stray_disk_of_an_unknown_host),
 		TEST(test_garbage),
 		TEST(test_inventory),
 		TEST(test_new_store),
