@@ -237,6 +237,8 @@ static void write_ports(xmlTextWriterPtr w, const struct domxml *d)
 
 	if (d->n_disks > VM_DISKS_MAX || n_later > PORTS_LATER)
 		n_later = PORTS_LATER;
+	/* The first controller that is named gets the index of the root: it is the root. */
+	leaf(w, "controller", "type", "pci", "model", "pcie-root");
 	for (size_t i = 0; i < d->n_disks + PORTS_OTHERS + n_later; i++)
 		leaf(w, "controller", "type", "pci", "model", "pcie-root-port");
 }
