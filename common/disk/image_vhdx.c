@@ -73,14 +73,26 @@ static bool is_guid(const unsigned char *p, const unsigned char guid[16])
 	return memcmp(p, guid, 16) == 0;
 }
 
+/* What each value of a byte does to the sum. */
+static void make_table(uint32_t table[256])
+{
+	for (uint32_t i = 0; i < 256; i++) {
+		table[i] = i;
+		for (int bit = 0; bit < 8; bit++)
+			table[i] =
+				table[i] >> 1 ^ (table[i] & 1 ? UINT32_C(0x82f63b78) : 0);
+	}
+}
+
 uint32_t image_vhdx_checksum(const unsigned char *p, size_t size)
 {
-	uint32_t crc = ~UINT32_C(0);
+	uint32_t table[256], crc = ~UINT32_C(0);
 
+	make_table(table);
 	for (size_t i = 0; i < size; i++) {
-		crc ^= i >= AT_CHECKSUM && i < AT_CHECKSUM + 4 ? 0 : p[i];
-		for (int bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ (crc & 1 ? UINT32_C(0x82f63b78) : 0);
+		unsigned char c = i >= AT_CHECKSUM && i < AT_CHECKSUM + 4 ? 0 : p[i];
+
+		crc = crc >> 8 ^ table[(crc ^ c) & 0xff];
 	}
 	return ~crc;
 }

@@ -1,6 +1,6 @@
-/* The header of an image from bytes: one that says which checksums are set right first, one
- * that tells the size of the file beyond what is there, then its beginning. What is accepted
- * lies within bounds. */
+/* The header of an image from bytes: one that says which checksums are set right first and how
+ * the rest is laid out, one that tells the size of the file beyond what is there, then its
+ * beginning, or the parts of a vhdx one after the other. What is accepted lies within bounds. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +8,19 @@
 #include "common/disk/image_header_impl.h"
 
 #define MEMORY_MAX (4 << 20)
+
+/* Where a vhdx has its parts, and how much of the input each gets. */
+static const struct {
+	size_t at, size;
+} parts[] = {
+	{ 0, 16 },	  /* identifier */
+	{ 64 << 10, 80 }, /* headers */
+	{ 128 << 10, 80 },
+	{ 192 << 10, 112 }, /* regions */
+	{ 1 << 20, 256 },   /* metadata */
+	{ (1 << 20) + (64 << 10), 64 },
+};
+#define LAID_OUT_SIZE ((1 << 20) + (64 << 10) + 64)
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t size);
 
@@ -48,6 +61,23 @@ static void set_checksum(struct memory *m, size_t at, size_t size)
 		m->p[at + 4 + i] = (uint8_t)(crc >> (8 * i));
 }
 
+/* The input as it is, or laid out as a vhdx. */
+static void lay_out(struct memory *m, const uint8_t *p, size_t size, bool is_vhdx)
+{
+	m->size = is_vhdx ? LAID_OUT_SIZE : size;
+	m->p = calloc(1, m->size + 1);
+	assert(m->p);
+	if (!is_vhdx)
+		memcpy(m->p, p, size);
+	for (size_t i = 0; is_vhdx && i < sizeof(parts) / sizeof(parts[0]); i++) {
+		size_t n = size < parts[i].size ? size : parts[i].size;
+
+		memcpy(m->p + parts[i].at, p, n);
+		p += n;
+		size -= n;
+	}
+}
+
 static void check(const struct image_header *h, size_t file_size)
 {
 	struct err e = { 0 };
@@ -71,11 +101,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t size)
 
 	if (size < 2 || size > MEMORY_MAX)
 		return 0;
-	m.size = size - 2;
+	lay_out(&m, p + 2, size - 2, p[0] & 8);
 	m.file_size = m.size + (size_t)p[1] * p[1] * 4096;
-	m.p = malloc(m.size + 1);
-	assert(m.p);
-	memcpy(m.p, p + 2, m.size);
 	if (p[0] & 1)
 		set_checksum(&m, 64 << 10, 4096);
 	if (p[0] & 2)
