@@ -194,13 +194,6 @@ static const struct {
 	{ "qemu-img create -q -f qed FILE 1G", "QED" },
 	{ "qemu-img create -q -f parallels FILE 1G", "Parallels" },
 	{ "qemu-img create -q -f qcow FILE 1G", "qcow version 1" },
-	{ "qemu-img create -q --object secret,id=s,data=abc -o key-secret=s,iter-time=10 "
-	  "-f luks FILE 1M",
-		"encrypted" },
-	{ "qemu-img create -q --object secret,id=s,data=abc -o "
-	  "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 -f qcow2 FILE "
-	  "1M",
-		"encrypted" },
 };
 
 static void hostile_images(void **state)
@@ -286,6 +279,14 @@ static void data_files_and_parents(void **state)
 	run(file, "qemu-img create -q -f vdi FILE 64M");
 	patch(file, 0x1b8, "x", 1);
 	must_refuse(file, "backing file");
+	run(file, "qemu-img create -q -f qcow2 FILE 64M");
+	patch(file, 35, "\2", 1);
+	must_refuse(file, "encrypted");
+	patch(file, 35, "\1", 1);
+	must_refuse(file, "encrypted");
+	run(file, "qemu-img create -q -f raw FILE 64M");
+	patch(file, 0, "LUKS\xba\xbe\0\1", 8);
+	must_refuse(file, "encrypted");
 	unlink(base);
 	unlink(file);
 }
