@@ -132,8 +132,9 @@ n_keys() { etcdctl3 get --prefix "$1" --keys-only | grep -c . || true; }
 
 # What must hold whenever nothing is under way.
 check_invariants() {
-	local vms domains uuid
+	local vms domains uuid disks
 	vms=$(n_keys /v1/vm/)
+	disks=$(etcdctl3 get --prefix /v1/vm/ --print-value-only | jq -s '[.[].specs.disks[]] | length')
 	[ "$(n_keys /v1/vm-name/)" = "$vms" ] || fail "vm-name keys do not match $vms VMs"
 	no_requests || fail "a request is left open"
 	for uuid in $(vsh list --all --uuid); do
@@ -144,8 +145,8 @@ check_invariants() {
 	[ "$(n_keys /v1/placement/)" = "$domains" ] ||
 		fail "placements do not match $domains domains"
 	[ "$(vsh list --all --uuid | sort | uniq -d | grep -c .)" = 0 ] || fail "a domain twice"
-	[ "$(find "$DEMO_DIR/store/vms" -name '*.qcow2' 2> /dev/null | wc -l)" = "$vms" ] ||
-		fail "disks do not match $vms VMs: $(find "$DEMO_DIR/store/vms")"
+	[ "$(find "$DEMO_DIR/store/vms" -name '*.qcow2' 2> /dev/null | wc -l)" = "$disks" ] ||
+		fail "disks do not match the $disks of $vms VMs: $(find "$DEMO_DIR/store/vms")"
 	[ -z "$(find "$DEMO_DIR/store" -name '*.tmp')" ] || fail "a temporary file is left"
 	check_quota
 }
@@ -154,8 +155,8 @@ check_invariants() {
 check_quota() {
 	local sum use
 	sum=$(etcdctl3 get --prefix /v1/vm/ --print-value-only | jq -s -c \
-		'[length, ([.[].specs.cpu] | add // 0), ([.[].specs.ram_mib] | add // 0), ([.[].specs.disks[].size_gib] | add // 0)]')
+		'[length, ([.[].specs.cpu] | add // 0), ([.[].specs.ram_mib] | add // 0), ([.[].specs.disks[].size_gib] | add // 0), ([.[] | .snapshots // [] | length] | add // 0)]')
 	use=$(etcdctl3 get /v1/user/demo/user --print-value-only | jq -c \
-		'[.use.vms // 0, .use.cpu // 0, .use.ram_mib // 0, .use.disk_gib // 0]')
-	[ "$sum" = "${use:-[0,0,0,0]}" ] || fail "quota use $use, sum over VMs $sum"
+		'[.use.vms // 0, .use.cpu // 0, .use.ram_mib // 0, .use.disk_gib // 0, .use.snapshots // 0]')
+	[ "$sum" = "${use:-[0,0,0,0,0]}" ] || fail "quota use $use, sum over VMs $sum"
 }
