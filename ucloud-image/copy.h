@@ -1,7 +1,6 @@
 /*
- * Copies what a reader (reader.h) tells into an image store: several threads, each with a
- * connection of its own (libnbd), in pieces; holes and zeros are left out. What the reader
- * says is not trusted either.
+ * Copies the content of an upload (content.h) into an image store: several threads, each with
+ * a connection of its own to the reader, in pieces; holes and zeros are left out.
  */
 #ifndef UCLOUD_IMAGE_COPY_H
 #define UCLOUD_IMAGE_COPY_H
@@ -20,9 +19,15 @@ struct copy_conf {
 	void *aux;
 };
 
-/* virtual_bytes is what the file's header said: ERR_INVALID when the reader says otherwise,
- * or cannot read the content. *n_bytes (may be NULL): how many were written. */
-int copy_run(struct reader *r, struct image_sink *k, int64_t virtual_bytes,
+struct copy_from {
+	struct reader *reader; /* NULL: */
+	int file;	       /* a raw file, read as it is */
+	int64_t virtual_bytes; /* what its header said */
+};
+
+/* ERR_INVALID when a reader says something else than its header, or cannot read the content.
+ * *n_bytes (may be NULL): how many were written. */
+int copy_run(const struct copy_from *from, struct image_sink *k,
 	const struct copy_conf *conf, int64_t *n_bytes, struct err *e) MUST_USE;
 
 /* The next part of p that is to be written, which is not all zeros: from *at on, at most to

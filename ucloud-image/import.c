@@ -4,6 +4,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/metrics.h"
+#include "common/disk/image_header.h"
 #include "ucloud-image/copy.h"
 #include "ucloud-image/source.h"
 
@@ -60,13 +61,27 @@ static int copy(struct work *w, struct err *e)
 	};
 	struct err why = { 0 };
 	int64_t n = 0;
-	int rc = copy_run(w->reader, w->sink, w->source.virtual_bytes, &conf, &n, e);
+	const struct copy_from from = { .reader = w->reader,
+		.file = w->source.fd,
+		.virtual_bytes = w->source.virtual_bytes };
+	int rc = copy_run(&from, w->sink, &conf, &n, e);
 
 	metric_add(&n_bytes, NULL, (double)n);
 	reader_stop(MOVE(w->reader), &why);
 	if (rc < 0 && e && e->kind == ERR_INVALID && why.kind != ERR_NONE)
 		*e = why;
 	return rc;
+}
+
+/* Raw content is bytes that nobody has to understand, and needs no reader. */
+static int start_reader(struct work *w, struct err *e)
+{
+	const struct import_conf *c = w->im->conf;
+
+	if (strcmp(w->source.format, image_kind_names[IMAGE_KIND_RAW]) == 0)
+		return 0;
+	return reader_start(
+		&c->reader, w->source.fd, w->source.format, c->n_threads, &w->reader, e);
 }
 
 static int run(struct work *w, struct image_made *out, struct err *e)
@@ -79,9 +94,8 @@ static int run(struct work *w, struct image_made *out, struct err *e)
 		check_size(im, w->source.virtual_bytes, e) < 0 ||
 		image_sink_open(im->store, im->image_uuid, w->source.virtual_bytes,
 			&w->sink, e) < 0 ||
-		reader_start(&c->reader, w->source.fd, w->source.format, c->n_threads,
-			&w->reader, e) < 0 ||
-		copy(w, e) < 0 || source_check_same(&w->source, e) < 0 ||
+		start_reader(w, e) < 0 || copy(w, e) < 0 ||
+		source_check_same(&w->source, e) < 0 ||
 		(im->may_commit && im->may_commit(im->aux, e) < 0))
 		return -1;
 	return image_sink_commit(w->sink, out, e);

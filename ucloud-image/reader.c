@@ -134,8 +134,12 @@ static int start_program(const struct reader_conf *conf, int fd, const char *for
 	CLEANUP_STR char *shared = xasprintf("--shared=%u", r->n_clients);
 	const char *argv[] = { conf->program ? conf->program : "qemu-nbd", "--read-only",
 		"--persistent", shared, "--export-name=", "--", what, NULL };
-	/* Each arena of malloc() would take 64 MiB of the address space that it may have. */
-	static const char *const env[] = { "MALLOC_ARENA_MAX=1", NULL };
+	/* Each arena of malloc() would take 64 MiB of the address space that it may have. The
+	 * others keep the memory of one answer for the next one: else all of it comes from the
+	 * kernel anew each time, which takes as long as the copying. */
+	static const char *const env[] = { "MALLOC_ARENA_MAX=1",
+		"MALLOC_MMAP_THRESHOLD_=33554432", "MALLOC_TRIM_THRESHOLD_=134217728",
+		NULL };
 	const int pass[] = { r->listener, fd };
 	struct proc p = {
 		.argv = argv,
