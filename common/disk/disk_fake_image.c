@@ -133,13 +133,13 @@ static int sink_commit(struct image_sink *base, struct image_made *out, struct e
 	struct fake_content *c = sink_lock(k, &im);
 	int rc = disk_fake_fail_now(c, e);
 
-	if (rc == 0 && !im)
+	if (rc == 0 && !im) {
 		rc = refuse_stolen(k, e);
-	if (rc == 0) {
+	} else if (rc == 0) {
 		im->is_complete = true;
 		rc = disk_fake_fail_then(c, e);
 	}
-	if (rc == 0)
+	if (rc == 0 && im)
 		made_of(im, out);
 	disk_fake_unlock();
 	return rc;

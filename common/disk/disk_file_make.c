@@ -101,9 +101,8 @@ static int plan_disk(struct file_store *f, const struct disk_spec *spec,
 		    backing ? image_format_names[spec->image->format] : NULL, out,
 		    e) == 0)
 		return 0;
-	return err_set(e, ERR_INVALID,
-		"the path of image \"%s\" in store \"%s\" is too long for a qcow2 image",
-		spec->image->name, f->name);
+	return err_wrap(
+		e, "store \"%s\": disk %u of VM %s", f->name, spec->index, spec->vm_uuid);
 }
 
 /* ---------------------------------------------------------------- copies */

@@ -47,7 +47,7 @@ int image_walk(const struct image_bytes *b, uint64_t offset, uint64_t n, unsigne
 	bool (*leads_out)(const void *aux, uint64_t number), const void *aux,
 	bool *is_truncated, struct err *e)
 {
-	unsigned char part[8192];
+	unsigned char part[8192] = { 0 };
 
 	while (b->r && n > 0) {
 		size_t len = n < sizeof(part) / width ? n : sizeof(part) / width;

@@ -115,7 +115,7 @@ static int read_header(
 	const struct image_bytes *b, struct image_header *out, struct err *e)
 {
 	static const unsigned char none[16];
-	unsigned char p[HEADER_SIZE], newest[HEADER_SIZE];
+	unsigned char p[HEADER_SIZE] = { 0 }, newest[HEADER_SIZE] = { 0 };
 	bool is_found = false;
 
 	for (size_t i = 0; i < ARRAY_LEN(headers_at); i++) {

@@ -66,7 +66,7 @@ static uint64_t directory_len(const struct image_bytes *b)
 {
 	uint64_t span = le64(b, AT_GRAIN) * le32(b, AT_ENTRIES);
 
-	return (le64(b, AT_CAPACITY) + span - 1) / span;
+	return span == 0 ? 0 : (le64(b, AT_CAPACITY) + span - 1) / span;
 }
 
 static int check_numbers(const struct image_bytes *b, struct err *e)
