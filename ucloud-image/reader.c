@@ -91,8 +91,9 @@ static int make_connections(struct reader *r, unsigned n, struct err *e)
 static int make_sandbox(
 	const struct reader_conf *conf, int fd, struct reader *r, struct err *e)
 {
-	static const char *const paths[] = { "/usr", "/lib", "/lib64", "/bin",
-		"/etc/ld.so.cache", "/dev/null", "/dev/urandom", NULL };
+	/* What loading takes; a program that lies elsewhere comes last. */
+	const char *paths[] = { "/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache",
+		"/dev/null", "/dev/urandom", conf->program, NULL };
 	const struct sandbox_conf box = {
 		.read_paths = paths,
 		.read_fd = fd,

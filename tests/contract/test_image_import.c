@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -503,38 +504,104 @@ static int refuse_at_once(void *aux, int percent, struct err *e)
 	return err_set(e, ERR_UNAVAILABLE, "enough");
 }
 
-/* A reader that never answers: it is killed when it is told to stop. */
-static void a_reader_that_hangs(void **state)
+/* ---------------------------------------------------------------- another reader */
+
+/* This program, in the reader's place: under this name. */
+static const char *own_path;
+
+static char *reader_named(const char *name)
+{
+	char *path = test_path("%s", name);
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+	print_message("what sanitizers need does not fit into the reader's sandbox\n");
+	skip();
+#endif
+	RUN("cp", own_path, path);
+	return path;
+}
+
+/* What a reader does that was taken over: each thing that it tries, and its errno. */
+static int be_nosy(void)
+{
+	char text[64] = "";
+	int errs[5];
+
+	errs[0] = open("/etc/passwd", O_RDONLY) < 0 ? errno : 0;
+	errs[1] = open("/tmp/nosy", O_WRONLY | O_CREAT, 0600) < 0 ? errno : 0;
+	errs[2] = socket(AF_INET6, SOCK_STREAM, 0) < 0 ? errno : 0;
+	errs[3] = socket(AF_UNIX, SOCK_STREAM, 0) < 0 ? errno : 0;
+	errs[4] = fork();
+	if (errs[4] == 0)
+		_exit(0);
+	errs[4] = errs[4] < 0 ? errno : 0;
+	snprintf(text, sizeof(text), "nosy: %d %d %d %d %d\n", errs[0], errs[1], errs[2],
+		errs[3], errs[4]);
+	return write(2, text, strlen(text)) > 0 ? 1 : 2;
+}
+
+static int import_with(const char *program, struct err *e, int *n_ticks)
 {
 	CLEANUP_STR char *path = upload_path("disk.img");
 	CLEANUP(image_made_done) struct image_made made = { 0 };
 	CLEANUP(file_done) struct file f = { 0 };
 	char uuid[UUID_STR_SIZE];
-	struct err e = { 0 };
 	struct import im;
-	int n_ticks = 0;
+	int rc;
 
-	(void)state;
 	uuid_new(uuid);
-	SH("cp '%s' '%s'", w.content, path);
+	SH("qemu-img convert -f raw -O qcow2 '%s' '%s'", w.content, path);
 	scan("disk.img", &f);
 	im = import_of(&f, uuid);
 	im.tick = refuse_at_once;
-	im.aux = &n_ticks;
-	/* Its arguments are taken for names of files, and it waits for nobody to write. */
-	w.import.reader.program = "/usr/bin/yes";
-	int rc = import_run(&im, &made, &e);
+	im.aux = n_ticks;
+	w.import.reader.program = program;
+	rc = import_run(&im, &made, e);
 	w.import.reader.program = NULL;
-	assert_true(rc < 0);
 	store_is_empty();
-	w.import.reader.program = "/nowhere/qemu-nbd";
-	rc = import_run(&im, &made, &e);
-	w.import.reader.program = NULL;
-	assert_true(rc < 0);
-	store_is_empty();
+	return rc;
 }
 
-int main(void)
+static void a_reader_that_hangs(void **state)
+{
+	CLEANUP_STR char *hang = reader_named("hang");
+	struct err e = { 0 };
+	int n_ticks = 0;
+
+	(void)state;
+	assert_true(import_with(hang, &e, &n_ticks) < 0);
+	assert_int_equal(n_ticks, 1);
+	assert_string_equal(e.msg, "enough");
+}
+
+static void a_reader_that_is_not_there(void **state)
+{
+	struct err e = { 0 };
+	int n_ticks = 0;
+
+	(void)state;
+	assert_true(import_with("qemu-nbd-of-nobody", &e, &n_ticks) < 0);
+	/* An admin installs it, and it goes on. */
+	assert_true(err_is_passing(e.kind));
+}
+
+static void a_reader_that_was_taken_over(void **state)
+{
+	CLEANUP_STR char *nosy = reader_named("nosy");
+	CLEANUP_STR char *want =
+		xasprintf("nosy: %d %d %d %d %d", EACCES, EACCES, EPERM, EPERM, EPERM);
+	struct err e = { 0 };
+	int n_ticks = 0;
+
+	(void)state;
+	if (sandbox_landlock_abi() == 0)
+		skip(); /* this kernel has no Landlock */
+	assert_true(import_with(nosy, &e, &n_ticks) < 0);
+	if (!strstr(e.msg, want))
+		fail_msg("%s, not %s", e.msg, want);
+}
+
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(every_format, clear_store),
@@ -543,9 +610,17 @@ int main(void)
 		cmocka_unit_test_setup(a_change_meanwhile_is_seen, clear_store),
 		cmocka_unit_test_setup(the_reader_has_one_file, clear_store),
 		cmocka_unit_test_setup(a_sparse_tebibyte, clear_store),
+		cmocka_unit_test_setup(a_reader_that_is_not_there, clear_store),
 		cmocka_unit_test_setup(a_reader_that_hangs, clear_store),
+		cmocka_unit_test_setup(a_reader_that_was_taken_over, clear_store),
 	};
 
+	(void)argc;
+	if (strstr(argv[0], "/nosy"))
+		return be_nosy();
+	if (strstr(argv[0], "/hang"))
+		return pause();
+	own_path = argv[0];
 	test_need_command("qemu-nbd");
 	test_need_command("qemu-img");
 	return cmocka_run_group_tests(tests, start_world, stop_world);

@@ -175,7 +175,7 @@ static void only_what_it_was_given(void **state)
 	assert_int_equal(errno_of(text, "session"), EPERM);
 	assert_int_not_equal(errno_of(text, "uid"), 0);
 	if (sandbox_landlock_abi() == 0)
-		test_skip("this kernel has no Landlock: files were not tried");
+		skip(); /* this kernel has no Landlock */
 	assert_int_equal(errno_of(text, "passwd"), EACCES);
 	assert_int_equal(errno_of(text, "self"), EACCES);
 	assert_int_equal(errno_of(text, "other"), EACCES);
