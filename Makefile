@@ -197,7 +197,7 @@ fuzz: $(FUZZ)
 demo:
 	$(Q)scripts/install-deps run
 	$(Q)+$(MAKE) --no-print-directory all build/guest/guest.img
-	$(Q)B=$(B) IMAGE="$(IMAGE)" scripts/demo up
+	$(Q)B=$(B) IMAGE="$(IMAGE)" STORE="$(STORE)" scripts/demo up
 demo-down:
 	$(Q)scripts/demo down
 
