@@ -167,7 +167,8 @@ crash-sweep:
 	$(Q)B=build/crash tests/sweep/crash-sweep.sh $(SWEEP)
 # The tests of modules with threads, for SAN=thread.
 THREADED ?= $(filter $(addprefix %/test_,accel api auth cache ctl daemon disk_fake disk_file domxml \
-	fs_publish fs_scan group hostd_threads http httpd httpd_body kv kv_conn kv_epoch kv_fake log metrics proc sched \
+	fs_publish fs_scan group hostd_threads http httpd httpd_body \
+	image image_import kv kv_conn kv_epoch kv_fake log metrics proc sched \
 	sched_threads session store virt_fake virt_libvirt watch wq),$(UNIT) $(CONTRACT))
 threaded: $(THREADED)
 	$(Q)$(run_tests) $^

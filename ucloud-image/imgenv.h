@@ -31,7 +31,8 @@ struct imgstore {
 	struct image_store conf;
 	struct disk_store *disks;
 };
-/* ERR_UNAVAILABLE also for what an admin has to mend; ERR_NOT_FOUND: there is no such entry. */
+/* *out need not be valid before. ERR_UNAVAILABLE also for what an admin has to mend;
+ * ERR_NOT_FOUND: there is no such entry. */
 int imgstore_open(
 	struct kv *kv, const char *name, struct imgstore *out, struct err *e) MUST_USE;
 void imgstore_done(struct imgstore *s);
