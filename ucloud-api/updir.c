@@ -152,7 +152,7 @@ static bool is_named(const struct updir_part *p, struct stat *st)
 /* 0; 1: it went meanwhile, try again. */
 static int try_open(struct updir_part *p, bool make, struct err *e)
 {
-	struct stat st;
+	struct stat st = { 0 };
 	int r = 0;
 
 	p->fd = openat(p->own_fd, p->part_name,

@@ -63,6 +63,7 @@ static void add_dir(struct tally *t, int fd, unsigned depth)
 	const struct dirent *de;
 	struct stat st;
 
+	/* cppcheck-suppress readdirCalled */
 	while (dir && (de = readdir(dir)) && t->n_entries++ < ENTRIES_MAX) {
 		if (is_dots(de->d_name) ||
 			fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -261,6 +262,7 @@ static unsigned sweep_user(int own_fd, int64_t before)
 	const struct dirent *de;
 	unsigned n = 0;
 
+	/* cppcheck-suppress readdirCalled */
 	while (dir && (de = readdir(dir))) {
 		if (str_has_suffix(de->d_name, UPDIR_SUFFIX))
 			n += sweep_part(own_fd, de->d_name, before);
@@ -279,6 +281,7 @@ int updir_sweep(struct updir *d, int64_t before, unsigned *n, struct err *e)
 	if (!dir)
 		return err_errno(e, errno, "the directory of uploads");
 	*n = 0;
+	/* cppcheck-suppress readdirCalled */
 	while ((de = readdir(dir))) {
 		CLEANUP_STR char *own = xasprintf("%s/%s", de->d_name, UPDIR_OWN);
 

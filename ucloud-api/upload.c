@@ -1,5 +1,6 @@
 #include "ucloud-api/upload.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <string.h>
 #include <utlist.h>
@@ -13,6 +14,8 @@
 #include "ucloud-api/updir.h"
 
 enum { SWEEP_MSEC = 3600 * 1000 };
+/* Calls that may wait for the disk on a worker of all calls: it must not get them all. */
+enum { AT_DISK_MAX = 8 };
 
 struct upload {
 	struct uploads *all;
@@ -30,6 +33,7 @@ struct uploads {
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
 	struct upload *list;
+	unsigned n_at_disk;
 	bool is_stopping, is_started;
 	pthread_t sweeper;
 };
@@ -70,6 +74,7 @@ static void upload_free(struct upload *up)
 	struct uploads *all = up->all;
 
 	pthread_mutex_lock(&all->lock);
+	assert(up->prev == up || up->next || up != all->list); /* it is in the list */
 	DL_DELETE(all->list, up);
 	pthread_mutex_unlock(&all->lock);
 	metric_add(&n_uploads, NULL, -1);
@@ -252,6 +257,41 @@ static int open_part(struct upload *up, const struct upload_order *order, int64_
 	return 0;
 }
 
+static int disk_begin(struct uploads *u, struct err *e)
+{
+	bool is_free;
+
+	pthread_mutex_lock(&u->lock);
+	is_free = u->n_at_disk < AT_DISK_MAX;
+	u->n_at_disk += is_free;
+	pthread_mutex_unlock(&u->lock);
+	if (is_free)
+		return 0;
+	return err_set(e, ERR_UNAVAILABLE,
+		"the disk of the upload machine is slow to answer just now: try again in "
+		"a few seconds");
+}
+
+static void disk_end(struct uploads *u)
+{
+	pthread_mutex_lock(&u->lock);
+	u->n_at_disk--;
+	pthread_mutex_unlock(&u->lock);
+}
+
+static int look(struct upload *up, const struct upload_order *order, int64_t *offset,
+	struct err *e)
+{
+	int r;
+
+	if (disk_begin(up->all, e) < 0)
+		return -1;
+	r = up->in.kind == UPLOAD_ASK ? ask(up, order, offset, e)
+				      : open_part(up, order, offset, e);
+	disk_end(up->all);
+	return r;
+}
+
 int uploads_take(struct uploads *u, struct httpd_req *req,
 	const struct upload_order *order, int64_t *offset, struct err *e)
 {
@@ -260,8 +300,7 @@ int uploads_take(struct uploads *u, struct httpd_req *req,
 
 	if (!up)
 		return -1;
-	r = up->in.kind == UPLOAD_ASK ? ask(up, order, offset, e)
-				      : open_part(up, order, offset, e);
+	r = look(up, order, offset, e);
 	if (r == 0)
 		r = httpd_take_body(req, &sink, up, e);
 	if (r != 0)
@@ -272,7 +311,13 @@ int uploads_take(struct uploads *u, struct httpd_req *req,
 int uploads_remove(
 	struct uploads *u, const struct who *owner, const char *filename, struct err *e)
 {
-	if (updir_remove(u->dir, owner->name, owner->realm, filename, e) < 0)
+	int r;
+
+	if (disk_begin(u, e) < 0)
+		return -1;
+	r = updir_remove(u->dir, owner->name, owner->realm, filename, e);
+	disk_end(u);
+	if (r < 0)
 		return -1;
 	log_info("a file was removed owner=%s@%s file=%s", owner->name, owner->realm,
 		filename);

@@ -141,7 +141,7 @@ static int check_ask(const struct upload_input *in, struct err *e)
 
 static int take_range(const char *content_range, struct upload_input *in, struct err *e)
 {
-	int64_t last;
+	int64_t last = -1;
 
 	if (content_range_parse(content_range, &in->from, &last, &in->total, e) < 0)
 		return -1;

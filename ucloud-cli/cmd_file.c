@@ -99,17 +99,20 @@ static int open_file(struct upload *up, struct err *e)
 	return 0;
 }
 
+/* What a hexadecimal digit (lower case) is worth. */
+static unsigned digit(char c)
+{
+	return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10);
+}
+
 /* "Repr-Digest: sha-512=:...:" (RFC 9530); the caller's. */
 static char *digest_header(const char *hex)
 {
 	CLEANUP_STR char *b64 = NULL;
 	uint8_t bytes[SHA512_HEX_SIZE / 2];
 
-	for (size_t i = 0; i < sizeof(bytes); i++) {
-		const char two[3] = { hex[2 * i], hex[2 * i + 1], '\0' };
-
-		bytes[i] = (uint8_t)strtoul(two, NULL, 16);
-	}
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(digit(hex[2 * i]) << 4 | digit(hex[2 * i + 1]));
 	b64 = base64_format(bytes, sizeof(bytes));
 	return xasprintf("Repr-Digest: sha-512=:%s:", b64);
 }
@@ -188,9 +191,11 @@ static int ask(struct upload *up, int64_t *offset, struct err *e)
 	*offset = 0;
 	if (up->size == 0)
 		return 0;
-	while (put(up, range, &nothing, &an, e) < 0) {
+	for (int i = 0; put(up, range, &nothing, &an, e) < 0; i++) {
 		if (e->kind != ERR_CONFLICT || clock_mono_msec() > until)
 			return -1;
+		if (i == 1)
+			cli_note(up->c, "%s", e->msg);
 		pause_sec(up, 2);
 	}
 	*offset = offset_of(&an);

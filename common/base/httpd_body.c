@@ -1,5 +1,6 @@
 #include "common/base/httpd_impl.h"
 
+#include <assert.h>
 #include <utlist.h>
 
 #include "common/base/log.h"
@@ -34,6 +35,7 @@ static struct httpd_body *dequeue(struct httpd_bodies *all)
 
 static void forget(struct httpd_bodies *all, struct httpd_body *b)
 {
+	assert(b->prev == b || b->next || b != all->list); /* it is in the list */
 	DL_DELETE(all->list, b);
 	all->n--;
 }

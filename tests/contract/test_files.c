@@ -8,12 +8,14 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -187,8 +189,6 @@ static int start_world(void **state)
 	w.etcd = test_etcd_start(NULL);
 	w.kv = test_etcd_open(w.etcd);
 	start_otp();
-	w.base = test_path("files");
-	test_mkdir(w.base);
 	configure(&w.conf);
 	str_set(&w.conf.base_dir, xstrdup(w.base));
 	open_api(&w.conf, &w.api);
@@ -659,6 +659,57 @@ static void test_quota(void **state)
 	assert_false(exists("carol/chunked"));
 }
 
+/* A file system of 4 MiB for one user; only root can make one. */
+static bool has_small_disk;
+
+static void make_small_disk(void)
+{
+	CLEANUP_STR char *dir = test_path("files/grace");
+
+	test_mkdir(w.base);
+	test_mkdir(dir);
+	has_small_disk = unshare(CLONE_NEWNS) == 0 &&
+			 mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+			 mount("none", dir, "tmpfs", 0, "size=4m,mode=0770") == 0;
+}
+
+static void test_disk_full(void **state)
+{
+	CLEANUP(answer_done) struct answer a = { 0 };
+	CLEANUP_STR char *grace = NULL;
+	CLEANUP_STR char *text = NULL;
+	static char bytes[6 * MIB];
+	int fd;
+
+	(void)state;
+	if (!has_small_disk)
+		skip();
+	grace = log_in("grace@users");
+	fd = dial();
+	send_head(
+		fd, "full", grace, "Content-Length: 6291456\r\nExpect: 100-continue\r\n");
+	text = receive(fd, "are free");
+	assert_non_null(strstr(text, "HTTP/1.1 507 "));
+	close(fd);
+	put(&a, grace, "fits", NULL, bytes, MIB);
+	expect(&a, 201);
+	/* Of unknown length: the disk fills up in the middle. What came is kept. */
+	fd = dial();
+	send_head(fd, "chunked", grace,
+		"Transfer-Encoding: chunked\r\nConnection: close\r\n");
+	send_all(fd, "380000\r\n", 8);
+	send_all(fd, bytes, 0x380000);
+	send_all(fd, "\r\n0\r\n\r\n", 7);
+	str_set(&text, receive(fd, "kept for a week"));
+	assert_non_null(strstr(text, "HTTP/1.1 507 "));
+	close(fd);
+	assert_false(exists("grace/chunked"));
+	call(&a, "DELETE", "/v1/files/chunked", grace, NULL);
+	expect(&a, 204);
+	put(&a, grace, "fits-too", NULL, bytes, 2 * MIB);
+	expect(&a, 201);
+}
+
 static void test_in_the_way(void **state)
 {
 	CLEANUP(answer_done) struct answer a = { 0 };
@@ -1126,6 +1177,7 @@ int main(void)
 		cmocka_unit_test(test_resume_complete),
 		cmocka_unit_test(test_wrong_digest),
 		cmocka_unit_test(test_quota),
+		cmocka_unit_test(test_disk_full),
 		cmocka_unit_test(test_in_the_way),
 		cmocka_unit_test(test_redirect),
 		cmocka_unit_test(test_nowhere),
@@ -1140,5 +1192,7 @@ int main(void)
 
 	mem_init();
 	crypt_init();
+	w.base = test_path("files");
+	make_small_disk(); /* before there are threads */
 	return cmocka_run_group_tests(tests, start_world, stop_world);
 }

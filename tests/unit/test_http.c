@@ -300,6 +300,8 @@ static void urls_are_completed(void **state)
 	}
 	CLEANUP_STR char *escaped = url_escape("a b/\xC3\xA4?&");
 	assert_string_equal(escaped, "a%20b%2F%C3%A4%3F%26");
+	CLEANUP_STR char *path = url_escape_path("a b/\xC3\xA4?//c/");
+	assert_string_equal(path, "a%20b/%C3%A4%3F//c/");
 	CLEANUP_STR char *empty = url_escape("");
 	assert_string_equal(empty, "");
 }
