@@ -40,6 +40,20 @@ static void remove_foreign(const char *uuid)
 	virConnectClose(raw);
 }
 
+static char *make_disk(const char *uuid, unsigned index, int64_t size_gib)
+{
+	CLEANUP_STR char *name = xasprintf("%s-%u.qcow2", uuid, index);
+	CLEANUP_STR char *size = xasprintf("%lldG", (long long)size_gib);
+	char *path = test_path("%s", name), *out = NULL;
+	const char *argv[] = { "qemu-img", "create", "-q", "-f", "qcow2", path, size,
+		NULL };
+
+	if (test_run(argv, 30000, &out) != 0)
+		fail_msg("qemu-img: %s", out);
+	free(out);
+	return path;
+}
+
 static void ok(int rc, const struct err *e)
 {
 	if (rc != 0)
@@ -185,6 +199,8 @@ int main(void)
 	struct virt_cases c = {
 		.add_foreign = add_foreign,
 		.remove_foreign = remove_foreign,
+		.make_disk = make_disk,
+		.has_secrets = true,
 	};
 	int rc;
 

@@ -392,6 +392,152 @@ static void case_set_event(void **state)
 	assert_true(virt_seen_wait(&s->n_events, n));
 }
 
+/* ------------------------------------------------------------------ disks */
+
+#define GIB (INT64_C(1) << 30)
+
+/* What is asked of a domain that is off, or not there. */
+static void case_disks_off(void **state)
+{
+	struct virt *v = ((struct virt_seen *)*state)->v;
+	char uuid[UUID_STR_SIZE];
+	struct virt_disks disks;
+	struct err e = { 0 };
+
+	uuid_new(uuid);
+	for (int i = 0; i < 2; i++) {
+		memset(&disks, 1, sizeof(disks));
+		ok(virt_disks(v, uuid, &disks, &e), &e);
+		assert_false(disks.is_attached[0]);
+		assert_int_equal(virt_disk_resize(v, uuid, 0, GIB, &e), -1);
+		assert_int_equal(e.kind, ERR_CONFLICT);
+		assert_int_equal(virt_disk_detach(v, uuid, 0, &e), -1);
+		assert_int_equal(virt_snapshot_make(v, uuid, 1, "s", &e), -1);
+		assert_int_equal(virt_freeze(v, uuid, &e), -1);
+		assert_int_equal(e.kind, ERR_CONFLICT);
+		assert_int_equal(virt_pause(v, uuid, &e), -1);
+		ok(virt_thaw(v, uuid, &e), &e);
+		define(v, uuid, 1);
+	}
+	clean(v, uuid);
+}
+
+static char *disk_xml(const char *path, unsigned index)
+{
+	CLEANUP_STR char *copy = xstrdup(path);
+	CLEANUP_STR char *format = xstrdup("qcow2");
+	struct disk_source disk = {
+		.index = index, .kind = DISK_SOURCE_FILE, .format = format, .path = copy
+	};
+
+	return domxml_disk_format(&disk, "writeback");
+}
+
+static struct virt_disks disks_of(struct virt *v, const char *uuid)
+{
+	struct virt_disks disks;
+	struct err e = { 0 };
+
+	ok(virt_disks(v, uuid, &disks, &e), &e);
+	return disks;
+}
+
+/* Runs with one disk; its path, the caller's. */
+static char *run_with_disk(struct virt *v, const char *uuid)
+{
+	char *path = cases.make_disk(uuid, 0, 1);
+	CLEANUP_STR char *raw = virt_cases_xml(v, uuid, 1, path);
+	char *type = strstr(raw, "type=\"raw\"");
+	CLEANUP_STR char *xml = NULL;
+	struct err e = { 0 };
+
+	assert_non_null(type);
+	xml = xasprintf("%.*stype=\"qcow2\"%s", (int)(type - raw), raw, type + 10);
+	ok(virt_define(v, xml, &e), &e);
+	ok(virt_start(v, uuid, &e), &e);
+	return path;
+}
+
+static void check_attach(struct virt *v, const char *uuid)
+{
+	CLEANUP_STR char *path = cases.make_disk(uuid, 1, 2);
+	CLEANUP_STR char *xml = disk_xml(path, 1);
+	struct err e = { 0 };
+
+	ok(virt_disk_attach(v, uuid, 1, xml, &e), &e);
+	ok(virt_disk_attach(v, uuid, 1, xml, &e), &e);
+	assert_true(disks_of(v, uuid).is_attached[1]);
+	assert_int_equal(disks_of(v, uuid).size_bytes[1], 2 * GIB);
+	ok(virt_disk_resize(v, uuid, 1, 3 * GIB, &e), &e);
+	assert_int_equal(disks_of(v, uuid).size_bytes[1], 3 * GIB);
+	assert_int_equal(virt_disk_resize(v, uuid, 2, 3 * GIB, &e), -1);
+	assert_int_equal(e.kind, ERR_NOT_FOUND);
+}
+
+static void check_snapshots(struct virt *v, const char *uuid)
+{
+	struct err e = { 0 };
+
+	ok(virt_snapshot_make(v, uuid, 3, "one", &e), &e);
+	ok(virt_snapshot_make(v, uuid, 1, "two", &e), &e);
+	assert_int_equal(virt_snapshot_make(v, uuid, 7, "three", &e), -1);
+	for (unsigned i = 0; i < 2; i++) {
+		ok(virt_snapshot_remove(v, uuid, i, "one", &e), &e);
+		ok(virt_snapshot_remove(v, uuid, i, "one", &e), &e);
+		ok(virt_snapshot_remove(v, uuid, i, "three", &e), &e);
+	}
+	assert_int_equal(virt_snapshot_remove(v, uuid, 5, "one", &e), -1);
+	/* No agent is there; a guest that stands still is the other way. */
+	assert_int_equal(virt_freeze(v, uuid, &e), -1);
+	assert_int_equal(e.kind, ERR_UNSUPPORTED);
+	ok(virt_thaw(v, uuid, &e), &e);
+	ok(virt_pause(v, uuid, &e), &e);
+	ok(virt_pause(v, uuid, &e), &e);
+	assert_int_equal(get(v, uuid).state, VIRT_PAUSED);
+	ok(virt_snapshot_make(v, uuid, 3, "one", &e), &e);
+	ok(virt_resume(v, uuid, &e), &e);
+	assert_int_equal(get(v, uuid).state, VIRT_RUNNING);
+}
+
+static void case_disks(void **state)
+{
+	struct virt *v = ((struct virt_seen *)*state)->v;
+	char uuid[UUID_STR_SIZE];
+	CLEANUP_STR char *path = NULL;
+	struct err e = { 0 };
+
+	if (cases.make_disk == NULL)
+		skip();
+	uuid_new(uuid);
+	path = run_with_disk(v, uuid);
+	assert_true(disks_of(v, uuid).is_attached[0]);
+	assert_int_equal(disks_of(v, uuid).size_bytes[0], GIB);
+	assert_false(disks_of(v, uuid).is_attached[1]);
+	check_attach(v, uuid);
+	check_snapshots(v, uuid);
+	/* It is in the definition, too. */
+	ok(virt_destroy(v, uuid, &e), &e);
+	ok(virt_start(v, uuid, &e), &e);
+	assert_true(disks_of(v, uuid).is_attached[1]);
+	ok(virt_disk_detach(v, uuid, 1, &e), &e);
+	assert_int_equal(disks_of(v, uuid).is_attached[1], !cases.has_obedient_guests);
+	ok(virt_disk_detach(v, uuid, 3, &e), &e);
+	clean(v, uuid);
+}
+
+static void case_secret(void **state)
+{
+	struct virt *v = ((struct virt_seen *)*state)->v;
+	char uuid[UUID_STR_SIZE];
+	struct err e = { 0 };
+
+	if (!cases.has_secrets)
+		skip();
+	uuid_new(uuid);
+	ok(virt_secret_ensure(v, uuid, "QUJDRA==", &e), &e);
+	ok(virt_secret_ensure(v, uuid, "QUJDRQ==", &e), &e);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 const struct CMUnitTest virt_cases[] = {
@@ -406,5 +552,8 @@ const struct CMUnitTest virt_cases[] = {
 	CASE(case_node),
 	CASE(case_threads),
 	CASE(case_set_event),
+	CASE(case_disks_off),
+	CASE(case_disks),
+	CASE(case_secret),
 };
 const size_t virt_cases_len = ARRAY_LEN(virt_cases);

@@ -21,6 +21,10 @@ struct virt_cases {
 	void (*remove_foreign)(const char *uuid);
 	/* Do guests obey virt_shutdown()? */
 	bool has_obedient_guests;
+	/* Makes a disk of that many GiB (qcow2); its path, the caller's. NULL: the cases of disks
+	 * are left out. */
+	char *(*make_disk)(const char *uuid, unsigned index, int64_t size_gib);
+	bool has_secrets;
 };
 
 /* Before the cases run. */

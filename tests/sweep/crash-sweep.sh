@@ -46,6 +46,43 @@ runs_anew() { # OLD-PID
 create_vm() { user vm create --name "$1" --image "$2" --ram 64MiB; }
 is_there() { user vm show "$1"; }
 
+change_is_done() { wait_until 60 "life is as ordered ($(user vm show life 2>&1))" no_requests; }
+disk_is() { # INDEX SIZE
+	user disk list life --json | jq -e ".disks[] | select(.index == $1).size_gib == $2"
+}
+snapshot_is() { # STATE
+	user vm snapshot list life --json | jq -e ".snapshots[] | select(.name == \"s\").state == \"$1\""
+}
+snapshots_in_store() {
+	qemu-img snapshot -U -l "$DEMO_DIR/store/vms/$uuid/$1.qcow2" | grep -c ' s '
+}
+# While it runs.
+live_changes() {
+	order 'disk_is 1 1' user disk attach life 1GiB
+	change_is_done
+	order 'disk_is 1 2' user disk grow life 1 2GiB
+	change_is_done
+	order 'snapshot_is creating || snapshot_is ready' user vm snapshot create life s
+	change_is_done
+	disk_is 1 2 > /dev/null || fail "the disk is not as ordered: $(user vm show life)"
+	snapshot_is ready > /dev/null || fail "no snapshot: $(user vm show life)"
+	[ "$(snapshots_in_store 0) $(snapshots_in_store 1)" = "1 1" ] ||
+		fail "the snapshot is not of both disks"
+	[ "$(vsh domstate "ucloud-$uuid")" = running ] || fail "it does not run"
+}
+# While it is stopped.
+offline_changes() {
+	order 'snapshot_is restoring || snapshot_is ready' user vm snapshot restore life s --yes
+	change_is_done
+	snapshot_is ready > /dev/null || fail "the snapshot is gone: $(user vm show life)"
+	order '! disk_is 1 2' user disk detach life 1 --yes
+	change_is_done
+	order '! snapshot_is ready' user vm snapshot delete life s
+	change_is_done
+	[ -z "$(find "$DEMO_DIR/store/vms" -name 1.qcow2)" ] || fail "the disk is left"
+	[ "$(snapshots_in_store 0)" = 0 ] || fail "the snapshot is left"
+}
+
 # A VM's whole life, and a VM that cannot live.
 vm_life() {
 	local pid
@@ -57,11 +94,13 @@ vm_life() {
 	wait_until 60 "the reboot is done" no_requests
 	reached life RUNNING
 	[ "$(vm_field life boot)" = 1 ] || fail "$(vm_field life boot) reboots, not 1"
+	live_changes
 	pid=$(qemu_pid)
 	kill -KILL "$pid"
 	wait_until 60 "life runs again after its QEMU died" runs_anew "$pid"
 	order '! status_is life RUNNING' user vm stop life
 	reached life STOPPED
+	offline_changes
 	order '! status_is life STOPPED' user vm start life
 	reached life RUNNING
 	reached bad ERROR
