@@ -16,9 +16,7 @@ const char *skip_text(enum skip_why why)
 		[SKIP_SPECIAL] = "it is no regular file",
 		[SKIP_OTHER_FS] = "another file system is mounted there",
 		[SKIP_UNREADABLE] = "it cannot be read",
-		[SKIP_NOBODY] =
-			"it belongs to no user: directories here are called NAME, "
-			"or NAME@REALM for the other realms of realm_allowed",
+		[SKIP_NOBODY] = "it is no user's: those are called NAME or NAME@REALM",
 		[SKIP_DEEP] = "directories lie inside each other too deeply there",
 		[SKIP_LARGE] = "it is larger than file_gib_max allows",
 		[SKIP_MANY] = "its owner has more files than files_max allows",
@@ -77,6 +75,8 @@ static struct fs_user *new_user(char *name, char *realm)
 
 static void free_user(struct fs_user *user)
 {
+	if (!user)
+		return;
 	free(user->name);
 	free(user->realm);
 	free(user->whose);

@@ -18,12 +18,16 @@ void walk_close(const int *fd)
 
 /* ---------------------------------------------------------------- base_dir */
 
-int base_open(const char *base_dir, int *fd, struct base_id *id, struct err *e)
+static int open_dir(const char *path)
 {
-	CLEANUP(walk_close) int dir = open(base_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static int base_check(int dir, const char *base_dir, struct base_id *id, struct err *e)
+{
 	struct stat st, marker;
 
-	if (dir < 0 || fstat(dir, &st) != 0)
+	if (fstat(dir, &st) != 0)
 		return err_errno(e, errno, "base_dir %s", base_dir);
 	if (fstatat(dir, BASE_MARKER, &marker, AT_SYMLINK_NOFOLLOW) != 0) {
 		if (errno != ENOENT)
@@ -36,8 +40,20 @@ int base_open(const char *base_dir, int *fd, struct base_id *id, struct err *e)
 			base_dir, base_dir);
 	}
 	*id = (struct base_id){ st.st_dev, st.st_ino };
+	return 0;
+}
+
+int base_open(const char *base_dir, int *fd, struct base_id *id, struct err *e)
+{
+	int dir = open_dir(base_dir);
+
+	if (dir < 0)
+		return err_errno(e, errno, "base_dir %s", base_dir);
+	if (base_check(dir, base_dir, id, e) != 0) {
+		close(dir);
+		return -1;
+	}
 	*fd = dir;
-	dir = -1;
 	return 0;
 }
 
@@ -58,7 +74,7 @@ static int make_base(const char *base_dir, const char *group, struct err *e)
 {
 	if (mkdir(base_dir, 0755) != 0)
 		return errno == EEXIST ? 0 : err_errno(e, errno, "mkdir %s", base_dir);
-	CLEANUP(walk_close) int dir = open(base_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP(walk_close) int dir = open_dir(base_dir);
 	if (dir < 0)
 		return err_errno(e, errno, "%s", base_dir);
 	if (give_to_group(dir, group, e) != 0)
@@ -75,10 +91,10 @@ int base_setup(const char *base_dir, const char *group, struct err *e)
 
 	if (make_base(base_dir, group, e) != 0)
 		return err_wrap(e, "base_dir cannot be made");
-	CLEANUP(walk_close)
 	int fd = open(marker, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return err_errno(e, errno, "cannot make %s", marker);
+	close(fd);
 	return 0;
 }
 
@@ -145,14 +161,17 @@ int walk_look(int dir_fd, dev_t dev, const char *name, struct seen *out)
  * that who opens the file meanwhile waits no longer than that. */
 static bool is_closed(int dir_fd, const char *name)
 {
-	CLEANUP(walk_close)
 	int fd = openat(
 		dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	bool is_given;
 
-	if (fd < 0 || fcntl(fd, F_SETLEASE, F_RDLCK) != 0)
+	if (fd < 0)
 		return false;
-	(void)fcntl(fd, F_SETLEASE, F_UNLCK);
-	return true;
+	is_given = fcntl(fd, F_SETLEASE, F_RDLCK) == 0;
+	if (is_given)
+		(void)fcntl(fd, F_SETLEASE, F_UNLCK);
+	close(fd);
+	return is_given;
 }
 
 static void add(struct seen_list *l, size_t *cap, struct seen s)
@@ -174,6 +193,8 @@ static int list(DIR *d, const struct walk_conf *conf, struct seen_list *out)
 	const struct dirent *ent;
 	size_t cap = 0;
 
+	/* This stream is ours alone. */
+	/* cppcheck-suppress readdirCalled */
 	while (errno = 0, (ent = readdir(d))) {
 		struct seen s = { 0 };
 		int errnum;
