@@ -852,6 +852,72 @@ static void test_short_absence(void **state)
 	world_end(&w);
 }
 
+/* The heartbeat changes while what follows from it is on its way to the store. */
+struct race {
+	struct world *w;
+	int64_t from_msec;
+	bool is_dead_already; /* the host's entry says so; its VMs are next */
+	bool comes, is_over;
+};
+
+static int on_race(void *aux)
+{
+	struct race *r = aux;
+	CLEANUP_STR char *key = key_host(&r->w->conf.keys, "h1");
+	CLEANUP_STR char *text = world_get(r->w, key);
+	bool is_dead = strstr(text, "\"DEAD\"");
+
+	if (r->is_over || clock_mono_msec() < r->from_msec ||
+		is_dead != (r->is_dead_already || !r->comes))
+		return 0;
+	r->is_over = true;
+	world_set_alive(r->w, "h1", r->comes);
+	return 0;
+}
+
+static void run_race(struct race r, enum host_status host, enum vm_status vm)
+{
+	struct kv_fault fault = { .on_write = on_race, .aux = &r };
+	struct world w;
+
+	start(&w);
+	r.w = &w;
+	world_add_host(&w, "h1", 8, 8192);
+	world_run(&w, 500);
+	world_put_vm(
+		&w, &(struct world_vm){ "a", .hostname = "h1", .status = "RUNNING" });
+	CLEANUP_STR char *host_key = key_host(&w.conf.keys, "h1");
+	CLEANUP_STR char *before = world_get(&w, host_key);
+	world_set_alive(&w, "h1", false);
+	r.from_msec = clock_mono_msec() + 30000;
+	if (r.comes) {
+		kv_fake_set_fault(w.sched_kv, &fault);
+		world_run(&w, 29000);
+	} else {
+		world_run(&w, 32000);
+		world_set_alive(&w, "h1", true);
+		kv_fake_set_fault(w.sched_kv, &fault);
+	}
+	world_run(&w, 3000);
+	assert_true(r.is_over);
+	kv_fake_set_fault(w.sched_kv, NULL);
+	world_assert_host(&w, "h1", host);
+	CLEANUP_STR char *after = world_get(&w, host_key);
+	if (r.comes && !r.is_dead_already)
+		assert_string_equal(after, before); /* not even for a moment */
+	world_assert_vm(&w, "a", vm, "h1");
+	world_end(&w);
+}
+
+static void test_heartbeat_races(void **state)
+{
+	(void)state;
+	run_race((struct race){ .comes = true }, HOST_ALIVE, VM_RUNNING);
+	run_race((struct race){ .comes = true, .is_dead_already = true }, HOST_ALIVE,
+		VM_RUNNING);
+	run_race((struct race){ 0 }, HOST_DEAD, VM_KILLED);
+}
+
 /* A host that was never there is not dead. */
 static void test_never_seen(void **state)
 {
@@ -1189,6 +1255,7 @@ int main(void)
 		cmocka_unit_test(test_lost_answer_and_late_news),
 		cmocka_unit_test(test_host_dies_and_returns),
 		cmocka_unit_test(test_short_absence),
+		cmocka_unit_test(test_heartbeat_races),
 		cmocka_unit_test(test_never_seen),
 		cmocka_unit_test(test_delete_never_placed),
 		cmocka_unit_test(test_delete_with_disks),
