@@ -957,6 +957,43 @@ static void test_image_delete_counts_what_it_deletes(void **state)
 	kv_close(kv);
 }
 
+/* The image is being deleted since it was looked at. */
+static int on_write_close_image(void *aux)
+{
+	struct meddler *m = aux;
+	CLEANUP(image_done) struct image im = { 0 };
+	struct err e;
+
+	if (++m->n_writes != 1)
+		return 0;
+	assert_int_equal(orders_image_get(m->w->orders, &admin, "debian", &im, &e), 0);
+	CLEANUP_STR char *key = key_image(&m->w->keys, im.uuid);
+	im.status = IMAGE_TO_BE_DELETED;
+	put_at(m->w, key, image_format_text(&im));
+	return 0;
+}
+
+static void test_create_while_its_image_goes(void **state)
+{
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP(json_decref_ptr)
+	json_t *body = js("{\"name\":\"a\",\"image\":\"debian\"}");
+	struct world *w = *state;
+	struct meddler m = { .w = w };
+	struct kv_fault fault = { .on_write = on_write_close_image, .aux = &m };
+	struct kv *kv = kv_fake_open(w->etcd);
+	struct orders *o = orders_new(kv, &w->keys, &conf);
+	struct err e = { 0 };
+
+	kv_fake_set_fault(kv, &fault);
+	assert_int_equal(orders_vm_create(o, &alice, body, NULL, NOW, &vm, &e), -1);
+	assert_int_equal(e.kind, ERR_CONFLICT);
+	assert_string_equal(e.field, "image");
+	assert_int_equal(count(w, KEY_VM_NAME), 0);
+	orders_free(o);
+	kv_close(kv);
+}
+
 /* A delete that was cut short is finished by the next one; nobody can use the image. */
 static void test_image_delete_cut_short(void **state)
 {
@@ -1042,6 +1079,7 @@ int main(void)
 		TEST(test_host_delete_counts_what_it_deletes),
 		TEST(test_images),
 		TEST(test_image_delete_counts_what_it_deletes),
+		TEST(test_create_while_its_image_goes),
 		TEST(test_image_delete_cut_short),
 		TEST(test_requests),
 		TEST(test_cut),
