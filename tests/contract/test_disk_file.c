@@ -1,8 +1,8 @@
 /*
  * A directory as image store: what every kind of store does, and what only a directory can
- * get wrong: hostile images, leftovers of a crash, links, a full file system.
+ * get wrong: hostile images, leftovers of a crash, links.
  */
-#include "tests/lib/disk_cases.h"
+#include "tests/lib/disk_kind_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,88 +19,7 @@
 #include "common/base/jtab.h"
 #include "tests/lib/test_util.h"
 
-/* The store is lab->dir itself, the other one beside it. */
-static void make(struct disk_lab *lab)
-{
-	CLEANUP_STR char *images = xasprintf("%s/images", lab->dir);
-
-	test_mkdir(images);
-	lab->conf = (struct image_store){ .name = xstrdup("local"),
-		.type = STORE_FILESYSTEM,
-		.path = xstrdup(lab->dir) };
-	lab->other_conf = (struct image_store){ .name = xstrdup("other"),
-		.type = STORE_FILESYSTEM,
-		.path = xasprintf("%s-other, 2", lab->dir) };
-	test_mkdir(lab->other_conf.path);
-}
-
-static void remove_other(struct disk_lab *lab)
-{
-	test_remove(lab->other_conf.path);
-}
-
-static char *url(struct disk_lab *lab, const struct disk_source *src)
-{
-	(void)lab;
-	return xstrdup(src->path);
-}
-
-struct held {
-	pid_t pid;
-	char *disk, *log;
-};
-
-/* QEMU locks what it has open. */
-static bool is_locked(void *aux)
-{
-	struct flock lock = {
-		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 200
-	};
-	int fd = open(aux, O_RDWR | O_CLOEXEC);
-	int rc = fcntl(fd, F_OFD_GETLK, &lock);
-
-	close(fd);
-	return rc == 0 && lock.l_type != F_UNLCK;
-}
-
-/* A process of QEMU's that has it open as a guest's would. */
-static void *hold(struct disk_lab *lab, const char *vm_uuid, unsigned index)
-{
-	struct held *h = xcalloc(1, sizeof(*h));
-
-	h->disk = xasprintf("%s/vms/%s/%u.qcow2", lab->dir, vm_uuid, index);
-	h->log = xasprintf("%s/held", lab->dir);
-	const char *const argv[] = { "qemu-io", "-f", "qcow2", "-c", "sleep 60000",
-		h->disk, NULL };
-	h->pid = test_spawn(argv, h->log);
-	assert_true(wait_until(is_locked, h->disk, RUN_MSEC));
-	return h;
-}
-
-static void release(struct disk_lab *lab, void *held)
-{
-	struct held *h = held;
-
-	(void)lab;
-	assert_int_equal(kill(h->pid, SIGKILL), 0);
-	assert_int_equal(test_wait(h->pid, RUN_MSEC), 128 + SIGKILL);
-	assert_int_equal(unlink(h->log), 0);
-	free(h->disk);
-	free(h->log);
-	free(h);
-}
-
 /* ---------------------------------------------------------------- */
-
-static char *disk_path(struct disk_lab *lab, const char *vm, unsigned index)
-{
-	return xasprintf("%s/vms/%s/%u.qcow2", lab->dir, vm, index);
-}
-
-static char *image_path(struct disk_lab *lab, const char *name)
-{
-	return xasprintf("%s/images/%s", lab->dir, name);
-}
 
 static unsigned mode_of(const char *path)
 {
@@ -110,19 +29,10 @@ static unsigned mode_of(const char *path)
 	return st.st_mode & 07777;
 }
 
-/* A sound image that an admin put there, of 1 GiB. */
-static struct image good_image(struct disk_lab *lab)
-{
-	static char path[] = "good.qcow2";
-
-	disk_lab_run("qemu-img create -q -f qcow2 %s/images/%s 1G", lab->dir, path);
-	return disk_lab_entry(path, IMAGE_QCOW2, GIB);
-}
-
 static void domain_gets_paths(void **state)
 {
 	struct disk_lab *lab = *state;
-	struct image im = good_image(lab);
+	struct image im = disk_kind_file_good(lab);
 	struct disk_spec spec = { VM1, 1, 2, &im };
 	struct disk_source src = { 0 };
 	struct err e = { 0 };
@@ -147,7 +57,8 @@ static void overlay_is_as_ordered(void **state)
 	struct disk_lab *lab = *state;
 	static char path[] = "raw.img";
 	struct image im = disk_lab_entry(path, IMAGE_RAW, MIB);
-	CLEANUP_STR char *disk = disk_path(lab, VM1, 0), *image = image_path(lab, path);
+	CLEANUP_STR char *disk = disk_kind_file_disk(lab, VM1, 0),
+			 *image = disk_kind_file_image(lab, path);
 	CLEANUP_STR char *text = NULL;
 	const char *const argv[] = { "qemu-img", "info", "--output=json", disk, NULL };
 	struct err e = { 0 };
@@ -180,7 +91,7 @@ static void qemu_takes_every_size(void **state)
 	struct disk_lab *lab = *state;
 
 	for (unsigned i = 0; i < ARRAY_LEN(sizes); i++) {
-		CLEANUP_STR char *disk = disk_path(lab, VM1, i);
+		CLEANUP_STR char *disk = disk_kind_file_disk(lab, VM1, i);
 		long long end = sizes[i] * GIB;
 
 		disk_lab_must_ensure(lab, VM1, i, sizes[i], NULL);
@@ -216,8 +127,8 @@ static void rights_of_directories(void **state)
 static void data_is_never_overwritten(void **state)
 {
 	struct disk_lab *lab = *state;
-	struct image im = good_image(lab);
-	CLEANUP_STR char *disk = disk_path(lab, VM1, 0);
+	struct image im = disk_kind_file_good(lab);
+	CLEANUP_STR char *disk = disk_kind_file_disk(lab, VM1, 0);
 	struct err e;
 
 	disk_lab_must_ensure(lab, VM1, 0, 2, &im);
@@ -227,7 +138,7 @@ static void data_is_never_overwritten(void **state)
 	assert_int_equal(disk_lab_ensure(lab, VM1, 0, 4, &im, &e), -1);
 	disk_lab_run("qemu-io -f qcow2 -c read\t-P\t0xcd\t0\t64k %s", disk);
 	/* The image is gone: a disk that exists still serves. */
-	CLEANUP_STR char *image = image_path(lab, "good.qcow2");
+	CLEANUP_STR char *image = disk_kind_file_image(lab, "good.qcow2");
 	assert_int_equal(unlink(image), 0);
 	disk_lab_must_ensure(lab, VM1, 0, 2, &im);
 }
@@ -236,7 +147,7 @@ static void foreign_file_in_place_of_a_disk(void **state)
 {
 	struct disk_lab *lab = *state;
 	CLEANUP_STR char *dir = xasprintf("%s/vms/" VM1, lab->dir);
-	CLEANUP_STR char *disk = disk_path(lab, VM1, 0);
+	CLEANUP_STR char *disk = disk_kind_file_disk(lab, VM1, 0);
 	int64_t size;
 	struct err e;
 
@@ -306,7 +217,7 @@ static void image_missing(void **state)
 	static char path[] = "none.qcow2", below[] = "none/x.qcow2";
 	struct disk_lab *lab = *state;
 	struct image im = disk_lab_entry(path, IMAGE_QCOW2, 0);
-	CLEANUP_STR char *images = image_path(lab, "");
+	CLEANUP_STR char *images = disk_kind_file_image(lab, "");
 
 	disk_lab_must_refuse(lab, &im, ERR_NOT_FOUND,
 		"the file of image \"debian\" is missing in store \"local\"");
@@ -333,7 +244,7 @@ static void hostile_images(void **state)
 	static char path[] = "evil.qcow2";
 	struct disk_lab *lab = *state;
 	struct image im = disk_lab_entry(path, IMAGE_QCOW2, 0);
-	CLEANUP_STR char *image = image_path(lab, path);
+	CLEANUP_STR char *image = disk_kind_file_image(lab, path);
 
 	disk_lab_run("qemu-img create -q -f qcow2 -u -b /etc/shadow -F raw %s 1G", image);
 	disk_lab_must_refuse(lab, &im, ERR_INVALID, "it names a backing file");
@@ -361,8 +272,8 @@ static void damaged_images(void **state)
 {
 	static char path[] = "good.qcow2";
 	struct disk_lab *lab = *state;
-	struct image im = good_image(lab);
-	CLEANUP_STR char *image = image_path(lab, path);
+	struct image im = disk_kind_file_good(lab);
+	CLEANUP_STR char *image = disk_kind_file_image(lab, path);
 
 	/* An odd place of the cluster table. */
 	patch(image, 45, "\2\0\1", 3);
@@ -388,7 +299,7 @@ static void format_is_as_stated(void **state)
 	static char path[] = "image";
 	struct disk_lab *lab = *state;
 	struct image im = disk_lab_entry(path, IMAGE_RAW, 0);
-	CLEANUP_STR char *image = image_path(lab, path);
+	CLEANUP_STR char *image = disk_kind_file_image(lab, path);
 
 	disk_lab_run("qemu-img create -q -f qcow2 %s 1G", image);
 	disk_lab_must_refuse(
@@ -416,7 +327,8 @@ static void images_stay_in_their_directory(void **state)
 	static char path[] = "image", below[] = "link/image";
 	struct disk_lab *lab = *state;
 	struct image im = disk_lab_entry(path, IMAGE_RAW, 0);
-	CLEANUP_STR char *image = image_path(lab, path), *link = image_path(lab, "link");
+	CLEANUP_STR char *image = disk_kind_file_image(lab, path),
+			 *link = disk_kind_file_image(lab, "link");
 	CLEANUP_STR char *outside = xasprintf("%s/outside", lab->dir);
 	CLEANUP_STR char *secret = xasprintf("%s/outside/image", lab->dir);
 
@@ -452,13 +364,14 @@ static void images_of_an_admin_stay(void **state)
 		IMAGE ".raw.bak", "." IMAGE ".raw.tmp", "." IMAGE ".raw.x.tmp",
 		IMAGE ".raw." VM1 ".tmp", NULL };
 	struct disk_lab *lab = *state;
-	CLEANUP_STR char *half = image_path(lab, "." IMAGE ".raw." VM1 ".tmp");
-	CLEANUP_STR char *dir = image_path(lab, ""), *before = NULL, *after = NULL;
+	CLEANUP_STR char *half = disk_kind_file_image(lab, "." IMAGE ".raw." VM1 ".tmp");
+	CLEANUP_STR char *dir = disk_kind_file_image(lab, ""), *before = NULL,
+			 *after = NULL;
 	CLEANUP(strv_done) struct strv uuids = { 0 };
 	struct err e = { 0 };
 
 	for (const char *const *name = names; *name; name++) {
-		CLEANUP_STR char *path = image_path(lab, *name);
+		CLEANUP_STR char *path = disk_kind_file_image(lab, *name);
 
 		test_write_file(path, "mine");
 	}
@@ -479,12 +392,13 @@ static void images_of_an_admin_stay(void **state)
 static void images_are_made_for_qemu(void **state)
 {
 	struct disk_lab *lab = *state;
-	CLEANUP_STR char *images = image_path(lab, ""), *names = NULL, *image = NULL;
+	CLEANUP_STR char *images = disk_kind_file_image(lab, ""), *names = NULL,
+			 *image = NULL;
 	struct stat st;
 
 	assert_int_equal(rmdir(images), 0);
 	disk_lab_image(lab, lab->store, IMAGE, GIB, 1);
-	image = image_path(lab, IMAGE ".raw");
+	image = disk_kind_file_image(lab, IMAGE ".raw");
 	assert_int_equal(stat(image, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0444);
 	assert_int_equal(st.st_size, GIB);
@@ -498,7 +412,7 @@ static void image_looks_like_another_format(void **state)
 {
 	struct disk_lab *lab = *state;
 	struct image im = disk_lab_image(lab, lab->store, IMAGE, GIB, 'Q');
-	CLEANUP_STR char *image = image_path(lab, IMAGE ".raw");
+	CLEANUP_STR char *image = disk_kind_file_image(lab, IMAGE ".raw");
 
 	disk_lab_run(
 		"qemu-img create -q -f qcow2 -u -b /etc/shadow -F raw %s/x 1G", lab->dir);
@@ -557,161 +471,10 @@ static void stores_that_cannot_be_opened(void **state)
 	disk_store_close(NULL);
 }
 
-/* Another process holds the lock of a VM's directory until it ends: the call waits for it. */
-static void lock_is_waited_for(void **state)
-{
-	struct disk_lab *lab = *state;
-	CLEANUP_STR char *dir = xasprintf("%s/vms/" VM1, lab->dir);
-	int64_t start = test_now_msec();
-	int ready[2];
-	char c;
-	pid_t pid;
-
-	test_mkdir(dir);
-	assert_int_equal(pipe(ready), 0);
-	pid = fork();
-	if (pid == 0) {
-		int fd = open(dir, O_RDONLY | O_DIRECTORY);
-
-		if (fd < 0 || flock(fd, LOCK_EX) != 0 || write(ready[1], "x", 1) != 1)
-			_exit(1);
-		usleep(100000);
-		_exit(0);
-	}
-	assert_int_equal(read(ready[0], &c, 1), 1);
-	disk_lab_must_ensure(lab, VM1, 0, 1, NULL);
-	assert_true(test_now_msec() - start >= 100);
-	close(ready[0]);
-	close(ready[1]);
-	assert_int_equal(test_wait(pid, RUN_MSEC), 0);
-}
-
-static void child_fails(const char *what, const struct err *e)
-{
-	fprintf(stderr, "%s: %s\n", what, e->msg);
-	_exit(1);
-}
-
-/* Makes and removes disks until it is killed. */
-static void make_and_remove(struct disk_lab *lab, const struct image *im, int started)
-{
-	struct err e;
-
-	if (write(started, "x", 1) != 1)
-		_exit(1);
-	for (;;)
-		if (disk_lab_ensure(lab, VM1, 0, 2, im, &e) != 0 ||
-			disk_remove_all(lab->store, VM1, &e) != 0)
-			child_fails("before it was killed", &e);
-}
-
-/* Whatever a killed process leaves, the next one makes or removes the disk. */
-static void killed_at_any_moment(void **state)
-{
-	struct disk_lab *lab = *state;
-	struct image im = good_image(lab);
-	CLEANUP_STR char *disk = disk_path(lab, VM1, 0);
-
-	for (int turn = 0; turn < 20; turn++) {
-		const struct timespec moment = { .tv_nsec = turn * 1700 * 1000 };
-		int started[2];
-		pid_t pid;
-		char c;
-
-		assert_int_equal(pipe(started), 0);
-		pid = fork();
-		if (pid == 0)
-			make_and_remove(lab, &im, started[1]);
-		assert_int_equal(read(started[0], &c, 1), 1);
-		nanosleep(&moment, NULL);
-		assert_int_equal(kill(pid, SIGKILL), 0);
-		assert_int_equal(test_wait(pid, RUN_MSEC), 128 + SIGKILL);
-		close(started[0]);
-		close(started[1]);
-		if (turn % 2 == 0) {
-			disk_lab_must_ensure(lab, VM1, 0, 2, &im);
-			disk_lab_run("qemu-img check -q -f qcow2 %s", disk);
-			assert_int_equal(disk_lab_size(lab, VM1, 0), 2 * GIB);
-		}
-		disk_lab_must_remove(lab, VM1);
-		disk_lab_list_is(lab, "");
-	}
-}
-
-/* ---------------------------------------------------------------- a full file system */
-
-/* In a mount name space of our own, where lab->dir is a file system of this size. */
-static void enter_small(struct disk_lab *lab, const char *options)
-{
-	if (unshare(CLONE_NEWNS) != 0 ||
-		mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-		mount("none", lab->dir, "tmpfs", 0, options) != 0)
-		_exit(errno == EPERM || errno == EACCES ? 77 : 1);
-	disk_lab_open(lab);
-}
-
-static void refuse_full(struct disk_lab *lab, int64_t size_gib)
-{
-	CLEANUP_STR char *vms = NULL;
-	struct err e;
-
-	if (disk_lab_ensure(lab, VM1, 0, size_gib, NULL, &e) == 0)
-		child_fails("full", &(struct err){ .msg = "the disk was made" });
-	if (e.kind != ERR_NO_SPACE || !strstr(e.msg, "store \"local\" is full"))
-		child_fails("full", &e);
-	vms = disk_lab_list(lab);
-	if (vms[0] != '\0')
-		child_fails("full", &(struct err){ .msg = "something was left behind" });
-}
-
-static void full_child(struct disk_lab *lab)
-{
-	CLEANUP_STR char *filler = xasprintf("%s/filler", lab->dir);
-	struct err e;
-
-	/* Room to begin with, but not for the tables of so large a disk. */
-	enter_small(lab, "size=1200k");
-	refuse_full(lab, 65536);
-	test_write_file(filler, "");
-	if (truncate(filler, 0) != 0)
-		_exit(1);
-	int fd = open(filler, O_WRONLY);
-	if (fd < 0 || posix_fallocate(fd, 0, 1000 * 1024) != 0)
-		_exit(1);
-	close(fd);
-	refuse_full(lab, 1);
-	if (unlink(filler) != 0)
-		_exit(1);
-	if (disk_lab_ensure(lab, VM1, 0, 1, NULL, &e) != 0)
-		child_fails("after room was made", &e);
-	_exit(0);
-}
-
-static void full_file_system(void **state)
-{
-	struct disk_lab *lab = *state;
-	pid_t pid = fork();
-	int status;
-
-	if (pid == 0)
-		full_child(lab);
-	status = test_wait(pid, RUN_MSEC);
-	if (status == 77) {
-		print_message("skipped: no rights to mount a small file system\n");
-		skip();
-	}
-	assert_int_equal(status, 0);
-}
-
 /* ---------------------------------------------------------------- */
 
 int main(void)
 {
-	static const struct disk_kind directory = { .make = make,
-		.remove = remove_other,
-		.url = url,
-		.hold = hold,
-		.release = release };
 	const struct CMUnitTest own[] = {
 		DISK_CASE(domain_gets_paths),
 		DISK_CASE(overlay_is_as_ordered),
@@ -730,16 +493,13 @@ int main(void)
 		DISK_CASE(images_are_made_for_qemu),
 		DISK_CASE(image_looks_like_another_format),
 		DISK_CASE(snapshots_need_the_image),
-		DISK_CASE(lock_is_waited_for),
-		DISK_CASE(killed_at_any_moment),
-		DISK_CASE(full_file_system),
 		cmocka_unit_test(stores_that_cannot_be_opened),
 	};
 	int failed;
 
 	test_need_command("qemu-img");
 	test_need_command("qemu-io");
-	disk_cases_set(&directory);
+	disk_cases_set(&disk_kind_file);
 	failed = _cmocka_run_group_tests(
 		"directory", disk_cases, disk_cases_len, NULL, NULL);
 	failed += cmocka_run_group_tests_name("files", own, NULL, NULL);
