@@ -483,6 +483,51 @@ static void test_refusals(void **state)
 	REFUSED("POST", "/v1/vms", big, 413, "");
 }
 
+/* Of a VM that never ran: what is ordered is so at once. */
+static void test_disks(void **state)
+{
+	CLEANUP(answer_done) struct answer a = { 0 };
+
+	(void)state;
+	call(&a, "POST", "/v1/vms", w.alice,
+		"{\"name\":\"disks\",\"image\":\"debian\",\"want\":\"stopped\"}");
+	expect(&a, 202);
+	call(&a, "POST", "/v1/vms/disks/disks", w.alice,
+		"{\"size_gib\":5,\"class\":\"hdd\"}");
+	expect(&a, 202);
+	assert_string_equal(member(a.json, "name"), "disks");
+	call(&a, "PATCH", "/v1/vms/disks/disks/1", w.alice, "{\"size_gib\":6}");
+	expect(&a, 202);
+	call(&a, "PATCH", "/v1/vms/disks/disks/1", w.alice, "{\"size_gib\":6}");
+	expect(&a, 200);
+	call(&a, "PATCH", "/v1/vms/disks/disks/1", w.alice, "{\"flatten\":true}");
+	expect(&a, 403);
+	call(&a, "PATCH", "/v1/vms/disks/disks/one", w.alice, "{\"size_gib\":6}");
+	expect(&a, 404);
+	call(&a, "GET", "/v1/vms/disks/disks", w.alice, NULL);
+	expect(&a, 200);
+	assert_int_equal(json_array_size(json_object_get(a.json, "disks")), 2);
+	call(&a, "GET", "/v1/vms/disks/disks", w.bob, NULL);
+	expect(&a, 404);
+	call(&a, "DELETE", "/v1/vms/disks/disks/0", w.alice, NULL);
+	expect(&a, 409);
+	call(&a, "DELETE", "/v1/vms/disks/disks/1", w.alice, NULL);
+	expect(&a, 202);
+	call(&a, "POST", "/v1/vms/disks/snapshots", w.alice, NULL);
+	expect(&a, 409);
+	call(&a, "POST", "/v1/vms/disks/snapshots", w.alice, "{\"name\":\"A\"}");
+	expect(&a, 400);
+	call(&a, "POST", "/v1/vms/disks/snapshots/none/restore", w.alice, NULL);
+	expect(&a, 404);
+	call(&a, "DELETE", "/v1/vms/disks/snapshots/none", w.alice, NULL);
+	expect(&a, 404);
+	call(&a, "GET", "/v1/vms/disks/snapshots", w.alice, NULL);
+	expect(&a, 200);
+	assert_int_equal(json_array_size(json_object_get(a.json, "snapshots")), 0);
+	call(&a, "DELETE", "/v1/vms/disks", w.alice, NULL);
+	expect(&a, 202);
+}
+
 static void test_idempotency(void **state)
 {
 	CLEANUP(answer_done) struct answer a = { 0 };
@@ -1072,6 +1117,7 @@ int main(void)
 		cmocka_unit_test(test_wrong_tokens_are_slowed),
 		cmocka_unit_test(test_vm),
 		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_disks),
 		cmocka_unit_test(test_idempotency),
 		cmocka_unit_test(test_lists),
 		cmocka_unit_test(test_admin_calls),

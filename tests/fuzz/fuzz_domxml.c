@@ -19,6 +19,7 @@ static void check_id(const struct domxml_id *id)
 
 static void read_it(const char *text)
 {
+	struct domxml_disks disks;
 	struct domxml_id id;
 	struct err e = { 0 };
 
@@ -26,6 +27,8 @@ static void read_it(const char *text)
 		check_id(&id);
 	else
 		assert(e.kind == ERR_INVALID && str_is_text(e.msg, strlen(e.msg), false));
+	if (domxml_read_disks(text, &disks, &e) < 0)
+		assert(e.kind == ERR_INVALID);
 }
 
 static void write_it(char *text)
@@ -44,6 +47,8 @@ static void write_it(char *text)
 		.n_disks = 1,
 		.disk_cache = "none" };
 	CLEANUP_STR char *xml = NULL;
+	CLEANUP_STR char *disk_xml = NULL;
+	struct domxml_disks disks;
 	struct domxml_id id;
 	struct err e;
 
@@ -52,6 +57,9 @@ static void write_it(char *text)
 	xml = domxml_format(&d);
 	assert(domxml_read_id(xml, &id, &e) == 0);
 	assert(strcmp(id.uuid, uuid) == 0 && id.boot == 7 && id.has_metadata);
+	assert(domxml_read_disks(xml, &disks, &e) == 0 && disks.has[0] && !disks.has[1]);
+	disk_xml = domxml_disk_format(&disk, "none");
+	assert(domxml_read_disks(disk_xml, &disks, &e) == 0 && !disks.has[0]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
