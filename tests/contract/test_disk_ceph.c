@@ -3,13 +3,14 @@
  * a cluster that is away, a key that is not taken, a full pool, renames that were cut off.
  * The same once more, in short, on BlueStore and with keys.
  */
-#include <errno.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "common/base/file.h"
 #include "common/disk/disk_rbd.h"
 #include "tests/lib/disk_cases.h"
 #include "tests/lib/test_ceph.h"
@@ -361,6 +362,160 @@ static void removal_cut_off(void **state)
 	disk_lab_list_is(lab, "");
 }
 
+/* ---------------------------------------------------------------- killed */
+
+#define CHURN	"churn"
+#define IMAGE2	"433e4567-e89b-42d3-a456-426614174000"
+#define N_KILLS 10
+
+/* Another process: makes and removes a disk and an image until it is killed. */
+static int churn(const char *path, const char *image)
+{
+	struct image_store conf = { 0 };
+	struct disk_store *s = NULL;
+	char *bytes = xcalloc(1, MIB);
+	struct err e = { 0 };
+
+	ceph_conf(&conf, path);
+	CLEANUP_STR char *copy = xstrdup(image);
+	struct image im = disk_lab_entry(copy, IMAGE_RAW, GIB);
+	struct disk_spec spec = { VM1, 0, 2, &im };
+	int rc = disk_store_open(&conf, &s, &e);
+
+	printf("begins\n");
+	fflush(stdout);
+	memset(bytes, 1, MIB);
+	while (rc == 0) {
+		CLEANUP(image_made_done) struct image_made made = { 0 };
+		struct image_sink *k = NULL;
+
+		if (disk_ensure(s, &spec, &e) != 0 ||
+			image_sink_open(s, IMAGE2, GIB, &k, &e) != 0 ||
+			image_sink_write(k, 0, bytes, MIB, &e) != 0 ||
+			image_sink_commit(k, &made, &e) != 0)
+			rc = -1;
+		image_sink_close(k);
+		if (rc == 0 && (disk_remove_all(s, VM1, &e) != 0 ||
+				       image_remove(s, IMAGE2, &e) != 0))
+			rc = -1;
+	}
+	fprintf(stderr, "%s\n", e.msg);
+	return 1;
+}
+
+static bool has_begun(void *aux)
+{
+	CLEANUP_STR char *text = test_read_file(aux);
+
+	return text && strstr(text, "begins");
+}
+
+static void kill_one(struct disk_lab *lab, const char *image, int turn)
+{
+	CLEANUP_STR char *log = xasprintf("%s/log%d", lab->dir, turn);
+	const char *const argv[] = { "/proc/self/exe", CHURN, lab->conf.ceph_conf, image,
+		NULL };
+	const struct timespec moment = { .tv_nsec = (100 + turn * 41) * 1000 * 1000 };
+	pid_t pid = test_spawn(argv, log);
+	int status;
+
+	if (!wait_until(has_begun, log, RUN_MSEC))
+		fail_msg("it does not begin");
+	nanosleep(&moment, NULL);
+	kill(pid, SIGKILL);
+	status = test_wait(pid, RUN_MSEC);
+	if (status != 128 + SIGKILL) {
+		CLEANUP_STR char *text = test_read_file(log);
+
+		fail_msg("status %d: %s", status, text);
+	}
+}
+
+static bool can_be_removed(void *aux)
+{
+	struct disk_lab *lab = aux;
+	struct err e = { 0 };
+
+	if (disk_remove_all(lab->store, VM1, &e) == 0 &&
+		image_remove(lab->store, IMAGE2, &e) == 0)
+		return true;
+	/* What the dead one had open, for a while. */
+	if (e.kind != ERR_UNAVAILABLE)
+		fail_msg("%s", e.msg);
+	return false;
+}
+
+/* Whatever a killed process leaves, the next one makes the disk, and removes it all. */
+static void killed_at_any_moment(void **state)
+{
+	struct disk_lab *lab = *state;
+	struct image im = disk_lab_image(lab, lab->store, IMAGE, GIB, 0x5a);
+	CLEANUP(strv_done) struct strv images = { 0 };
+	struct err e = { 0 };
+
+	free(test_ceph_run(
+		ceph, "ceph tell osd.0 config set osd_client_watch_timeout 2"));
+	for (int turn = 0; turn < N_KILLS; turn++) {
+		kill_one(lab, im.path, turn);
+		disk_lab_must_ensure(lab, VM1, 0, 2, &im);
+		assert_int_equal(disk_lab_size(lab, VM1, 0), 2 * GIB);
+		disk_lab_io(lab, VM1, 0, "read -P 0x5a 0 64k");
+		if (!wait_until(can_be_removed, lab, RUN_MSEC))
+			fail_msg("what was open stays open");
+		disk_lab_list_is(lab, "");
+	}
+	free(test_ceph_run(
+		ceph, "ceph tell osd.0 config set osd_client_watch_timeout 30"));
+	must(image_remove(lab->store, IMAGE, &e), &e);
+	must(image_list(lab->store, &images, &e), &e);
+	assert_int_equal(images.len, 0);
+	pool_has_no_objects(pool);
+	pool_has_no_objects(vm_pool);
+}
+
+/* Its name is not there any more when the next try begins, and it does not stay. */
+static void killed_image_is_taken_over(void **state)
+{
+	struct disk_lab *lab = *state;
+	struct held *h = xcalloc(1, sizeof(*h));
+	CLEANUP(image_made_done) struct image_made made = { 0 };
+	struct image_sink *k = NULL;
+	struct err e = { 0 };
+
+	free(test_ceph_run(ceph, "rbd create -s 1G " POOL "/" IMAGE ".tmp-0123456789ab"));
+	h->conn = ceph_conn_new(&lab->conf);
+	must(ceph_io_take(h->conn, &h->io, &e), &e);
+	must(disk_rbd_open_rw(
+		     &h->io, h->io.images, IMAGE ".tmp-0123456789ab", &h->im, &e),
+		&e);
+	must(image_sink_open(lab->store, IMAGE, GIB, &k, &e), &e);
+	must_fail(disk_rbd_rename(
+			  &h->io, h->io.images, IMAGE ".tmp-0123456789ab", IMAGE, &e),
+		&e, ERR_NOT_FOUND, "");
+	release(lab, h);
+	must(image_sink_commit(k, &made, &e), &e);
+	image_sink_close(k);
+	pool_is(POOL, IMAGE " ");
+}
+
+/* deep-flatten: what a snapshot shares with the image is copied for it, too. */
+static void snapshots_outlive_the_image(void **state)
+{
+	struct disk_lab *lab = *state;
+	struct image im = disk_lab_image(lab, lab->store, IMAGE, GIB, 0x5a);
+	struct err e = { 0 };
+
+	disk_lab_must_ensure(lab, VM1, 0, 2, &im);
+	must(disk_snapshot_make(lab->store, VM1, 0, "a", &e), &e);
+	disk_lab_io(lab, VM1, 0, "write -P 1 0 64k");
+	must(disk_flatten(lab->store, VM1, 0, &e), &e);
+	must(image_remove(lab->store, IMAGE, &e), &e);
+	disk_lab_io(lab, VM1, 0, "read -P 1 0 64k");
+	must(disk_snapshot_restore(lab->store, VM1, 0, "a", &e), &e);
+	disk_lab_io(lab, VM1, 0, "read -P 0x5a 0 1M");
+	disk_lab_io(lab, VM1, 0, "read -P 0x5a 1073676288 65536");
+}
+
 /* ---------------------------------------------------------------- a bad day */
 
 static void stopped_cluster(void **state)
@@ -390,6 +545,91 @@ static void stopped_cluster(void **state)
 	/* The same connection works again. */
 	assert_int_equal(disk_lab_size(lab, VM1, 0), 2 * GIB);
 	disk_lab_must_ensure(lab, VM2, 0, 2, &im);
+}
+
+struct busy {
+	struct disk_lab *lab;
+	const struct image *image;
+	pthread_t thread;
+	atomic_bool is_done;
+	atomic_uint n_good, n_bad;
+	atomic_int longest_msec;
+};
+
+static void *make_and_remove(void *aux)
+{
+	struct busy *b = aux;
+	struct disk_spec spec = { VM1, 0, 2, b->image };
+
+	while (!b->is_done) {
+		int64_t start = test_now_msec(), took;
+		struct err e = { 0 };
+		int rc = disk_ensure(b->lab->store, &spec, &e);
+
+		if (rc == 0)
+			rc = disk_snapshot_make(b->lab->store, VM1, 0, "a", &e);
+		if (rc == 0)
+			rc = disk_remove_all(b->lab->store, VM1, &e);
+		took = test_now_msec() - start;
+		if (took > b->longest_msec)
+			b->longest_msec = (int)took;
+		if (rc == 0)
+			b->n_good++;
+		else
+			b->n_bad++;
+	}
+	return NULL;
+}
+
+static bool has_failed(void *aux)
+{
+	return ((struct busy *)aux)->n_bad > 0;
+}
+
+static bool works_again(void *aux)
+{
+	return ((struct busy *)aux)->n_good > 0;
+}
+
+static bool is_removed(void *aux)
+{
+	struct err e = { 0 };
+
+	return disk_remove_all(((struct disk_lab *)aux)->store, VM1, &e) == 0;
+}
+
+/* Whatever is under way fails in time, and works afterwards. */
+static void stopped_in_the_middle(void **state)
+{
+	struct disk_lab *lab = *state;
+	struct image im = disk_lab_image(lab, lab->store, IMAGE, GIB, 0x5a);
+	struct busy b = { .lab = lab, .image = &im };
+
+	open_as(lab, test_ceph_path_with(ceph, SHORT_LIMITS), user);
+	assert_int_equal(pthread_create(&b.thread, NULL, make_and_remove, &b), 0);
+	for (int turn = 0; turn < 4; turn++) {
+		const struct timespec moment = { .tv_nsec = turn * 23 * 1000 * 1000 };
+		bool is_hung, is_back;
+
+		b.n_good = 0;
+		is_back = wait_until(works_again, &b, RUN_MSEC);
+		nanosleep(&moment, NULL);
+		b.n_bad = 0;
+		test_ceph_freeze(ceph);
+		is_hung = !wait_until(has_failed, &b, RUN_MSEC);
+		test_ceph_thaw(ceph);
+		assert_false(is_hung);
+		assert_true(is_back);
+	}
+	b.n_good = 0;
+	assert_true(wait_until(works_again, &b, RUN_MSEC));
+	b.is_done = true;
+	pthread_join(b.thread, NULL);
+	print_message("the longest took %d ms\n", b.longest_msec);
+	assert_true(b.longest_msec < SHORT_MSEC);
+	/* What could not be removed then. */
+	assert_true(wait_until(is_removed, lab, RUN_MSEC));
+	disk_lab_list_is(lab, "");
 }
 
 static void not_there_at_first(void **state)
@@ -609,7 +849,7 @@ static void space_is_known(void **state)
 
 /* ---------------------------------------------------------------- */
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest only_ceph[] = {
 		DISK_CASE(nothing_is_left),
@@ -621,7 +861,11 @@ int main(void)
 		DISK_CASE(rename_cut_off_early),
 		DISK_CASE(rename_cut_off_late),
 		DISK_CASE(removal_cut_off),
+		DISK_CASE(killed_at_any_moment),
+		DISK_CASE(killed_image_is_taken_over),
+		DISK_CASE(snapshots_outlive_the_image),
 		DISK_CASE(stopped_cluster),
+		DISK_CASE(stopped_in_the_middle),
 		DISK_CASE(not_there_at_first),
 		DISK_CASE(full_pool),
 		DISK_CASE(no_such_pool),
@@ -638,6 +882,8 @@ int main(void)
 	const struct test_ceph_conf real = { true, true, true };
 	int failed;
 
+	if (argc == 4 && str_eq(argv[1], CHURN))
+		return churn(argv[2], argv[3]);
 	test_need_command("qemu-io");
 	ceph = test_ceph_start(NULL);
 	disk_cases_set(&kind);
