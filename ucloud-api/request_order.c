@@ -198,9 +198,16 @@ static int run(struct request_order *c, order_fn *fn, struct request *out,
 int orders_request_get(struct orders *o, const struct who *who, const char *uuid,
 	struct request *out, struct err *e)
 {
-	struct request_order c = { .o = o, .who = who, .uuid = uuid };
+	/* The VM was read before the keys that it leads to: a request may have gone from the
+	 * scheduler to a host in between, so that only the second look finds it. */
+	for (int look = 0;; look++) {
+		struct request_order c = { .o = o, .who = who, .uuid = uuid };
 
-	return run(&c, get_fn, out, NULL, NULL, e) < 0 ? -1 : 0;
+		if (run(&c, get_fn, out, NULL, NULL, e) >= 0)
+			return 0;
+		if (e->kind != ERR_NOT_FOUND || look > 0)
+			return -1;
+	}
 }
 
 int orders_request_retry(struct orders *o, const struct who *who, const char *uuid,

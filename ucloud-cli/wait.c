@@ -11,7 +11,10 @@
 #define SLICE_SEC     10
 #define PATIENCE_MSEC 60000 /* with an API that does not answer */
 #define SHORT_MSEC    500
-#define SPARE_MSEC    15000 /* that an answer may take longer than its poll */
+/* Between two looks at a request: most end soon. */
+#define PAUSE_FIRST_MSEC 50
+#define PAUSE_MSEC	 1000
+#define SPARE_MSEC	 15000 /* that an answer may take longer than its poll */
 
 struct waiter {
 	struct cli *c;
@@ -281,6 +284,7 @@ static int wait_request(struct waiter *wr, struct err *e)
 {
 	CLEANUP_STR char *path = cli_path("/v1/requests", wr->w->uuid, "");
 	int64_t limit = wr->w->limit_sec * 1000;
+	int64_t pause = PAUSE_FIRST_MSEC;
 	json_t *request;
 
 	while (clock_mono_msec() - wr->started < limit) {
@@ -289,7 +293,8 @@ static int wait_request(struct waiter *wr, struct err *e)
 				cli_json_text(request, "last_error"));
 			json_decref(request);
 			wr->away_since = 0;
-			pause_msec(wr, 1000);
+			pause_msec(wr, pause);
+			pause = pause < PAUSE_MSEC / 2 ? 2 * pause : PAUSE_MSEC;
 		} else if (e->kind == ERR_NOT_FOUND) {
 			return 0;
 		} else if (!may_pass(wr, e)) {
