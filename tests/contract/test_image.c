@@ -647,13 +647,11 @@ static void a_store_that_is_away(void **state)
 
 /* ---------------------------------------------------------------- killed */
 
-/* Starts the real program; with a number, to die at that crash point (when it was built with
- * them, else it runs on). */
-static pid_t spawn(int crash_at)
+/* Starts the real program, with something more in its environment. */
+static pid_t spawn(const char *env)
 {
-	CLEANUP_STR char *at = xasprintf("UCLOUD_CRASH_AT=%d", crash_at);
 	CLEANUP_STR char *log = test_path("imaged.log");
-	const char *argv[] = { "env", crash_at > 0 ? at : "A=", w.program, "--etcd_url",
+	const char *argv[] = { "env", env, w.program, "--etcd_url",
 		test_etcd_url(w.etcd, 0), "--base_dir", w.base, "--realm_allowed", REALM,
 		"--config", "/dev/null", "--metrics_listen", "", "--convert_user",
 		"nobody", "--lease_ttl", "2s", "--resync", "1s", "--orphan_keep", "1s",
@@ -662,49 +660,96 @@ static pid_t spawn(int crash_at)
 	return test_spawn(argv, log);
 }
 
-static void kill_it(pid_t pid)
+static void end_it(pid_t pid, int sig)
 {
-	kill(pid, SIGKILL);
+	kill(pid, sig);
 	test_wait(pid, LIMIT_MSEC);
+}
+
+/* One order, from an empty store to an empty store: what is ordered, and how it ends. */
+struct life {
+	char file[UUID_STR_SIZE], uuid[UUID_STR_SIZE];
+};
+
+static void order_one(struct life *l, bool is_delete)
+{
+	if (is_delete)
+		order_delete(l->uuid);
+	else
+		order_create("killed", l->file, l->uuid);
+}
+
+static void check_one(struct life *l, bool is_delete)
+{
+	reaches(l->uuid, is_delete ? -1 : IMAGE_CREATED);
+	if (is_delete)
+		nothing_is_left(l->uuid, "killed");
+	else
+		same_content("disk.img", l->uuid);
+}
+
+/* How many crash points are passed meanwhile; 0 without such a build (crash.h). */
+static int count_points(struct life *l, bool is_delete)
+{
+	CLEANUP_STR char *path = test_path("points");
+	CLEANUP_STR char *env = xasprintf("UCLOUD_CRASH_COUNT_FILE=%s", path);
+	CLEANUP_STR char *text = NULL;
+	pid_t pid;
+	int n = 0;
+
+	unlink(path);
+	pid = spawn(env);
+	order_one(l, is_delete);
+	check_one(l, is_delete);
+	end_it(pid, SIGTERM);
+	text = test_read_file(path);
+	for (const char *p = text; p && (p = strchr(p, '\n')); p++)
+		n++;
+	return n;
+}
+
+/* It dies at this crash point, or, without such, after some time; the next one goes on. */
+static void die_at(struct life *l, bool is_delete, int point, int after_msec)
+{
+	CLEANUP_STR char *env = xasprintf("UCLOUD_CRASH_AT=%d", point);
+	pid_t pid = spawn(env);
+
+	order_one(l, is_delete);
+	if (point == 0 || test_wait(pid, 10000) < 0) {
+		if (point == 0)
+			usleep((useconds_t)after_msec * 1000);
+		end_it(pid, SIGKILL);
+	}
+	pid = spawn("A=");
+	check_one(l, is_delete);
+	end_it(pid, SIGTERM);
 }
 
 /* The order that was given to one which died is carried out by the next, once. */
 static void killed_at_any_moment(void **state)
 {
-	bool has_points = strstr(w.program, "/crash/") != NULL;
-	int n = has_points ? 40 : 6;
-	char file[UUID_STR_SIZE], uuid[UUID_STR_SIZE];
+	struct life l = { 0 };
+	int n[2];
 
 	(void)state;
 	stop_imaged();
-	upload("disk.img", 64, file);
-	for (int i = 1; i <= n; i++) {
-		pid_t pid = spawn(has_points ? i : 0);
-
-		order_create("killed", file, uuid);
-		if (!has_points) {
-			usleep(i * 60000);
-			kill_it(pid);
-		} else if (test_wait(pid, 4000) < 0) {
-			kill_it(pid);
-		}
-		pid = spawn(0);
-		reaches(uuid, IMAGE_CREATED);
-		same_content("disk.img", uuid);
-		kill_it(pid);
-
-		pid = spawn(has_points ? i : 0);
-		order_delete(uuid);
-		if (!has_points) {
-			usleep(i * 60000);
-			kill_it(pid);
-		} else if (test_wait(pid, 4000) < 0) {
-			kill_it(pid);
-		}
-		pid = spawn(0);
-		reaches(uuid, -1);
-		nothing_is_left(uuid, "killed");
-		kill_it(pid);
+	upload("disk.img", 64, l.file);
+	n[false] = count_points(&l, false);
+	n[true] = count_points(&l, true);
+	for (int i = 1; i <= 6 && n[false] == 0; i++) {
+		die_at(&l, false, 0, i * 60);
+		die_at(&l, true, 0, i * 60);
+	}
+	/* Each point of making one, then each of deleting one. */
+	for (int i = 1; i <= n[false]; i++) {
+		die_at(&l, false, i, 0);
+		print_message("making: point %d of %d\n", i, n[false]);
+		count_points(&l, true);
+	}
+	for (int i = 1; i <= n[true]; i++) {
+		count_points(&l, false);
+		die_at(&l, true, i, 0);
+		print_message("deleting: point %d of %d\n", i, n[true]);
 	}
 	assert_int_equal(user_images(), 0);
 	start_imaged();

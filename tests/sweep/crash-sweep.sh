@@ -5,7 +5,7 @@
 # nothing is left behind. A leading scheduler is also stopped at each point past its lease, and
 # continued when another one leads. Real etcd, real libvirt and QEMU.
 #
-#	B=build/crash tests/sweep/crash-sweep.sh [all|short] [host|scheduler|api|otp|filescan|stop]...
+#	B=build/crash tests/sweep/crash-sweep.sh [all|short] [host|scheduler|api|otp|filescan|image|stop]...
 #
 # short tries a few points of each, other ones each day of the year.
 # shellcheck source=../e2e/lib.bash
@@ -13,11 +13,12 @@
 
 mode=${1:-short}
 shift
-[ $# != 0 ] || set -- host scheduler api otp filescan stop
-declare -A n_short=([host]=5 [scheduler]=3 [api]=5 [otp]=3 [filescan]=3 [stop]=3)
+[ $# != 0 ] || set -- host scheduler api otp filescan image stop
+declare -A n_short=([host]=5 [scheduler]=3 [api]=5 [otp]=3 [filescan]=3 [image]=4 [stop]=3)
 export DEMO_SCHEDULER_OPTIONS="--lease_ttl 2"
 export DEMO_HOST_OPTIONS="--lease_ttl 2 --shutdown_timeout 2s"
 export DEMO_FILESCAN_OPTIONS="--lease_ttl 2"
+export DEMO_IMAGE_OPTIONS="--lease_ttl 2 --resync 2s"
 points=$DEMO_DIR/points
 crashed=$DEMO_DIR/crashed
 otp() { "$B/ucloud-otp/ucloud-otp" "$@" --config "$DEMO_DIR/conf/ucloud-otp.conf"; }
@@ -194,6 +195,31 @@ filescan_life() {
 	wait_until 30 "no file is published" files_are_published
 }
 
+# An upload becomes an image, and goes again; and one that no image can be made of.
+image_status() { user image show "$1" --json | jq -r .status; }
+image_is() { [ "$(image_status "$1")" = "$2" ]; }
+image_life() {
+	local dir=$DEMO_DIR/upload/user path
+	mkdir -p "$dir"
+	qemu-img convert -O qcow2 build/guest/guest.img "$dir/.ucloud-new"
+	mv "$dir/.ucloud-new" "$dir/sweep.qcow2"
+	head -c 1000 build/guest/guest.img > "$dir/sweep.bad"
+	wait_until 30 "the files are published" files_are_published
+	order 'user image show good' user image create --name good --file sweep.qcow2 --store demo
+	order 'user image show bad' user image create --name bad --file sweep.bad --store demo
+	wait_until 60 "good is made" image_is good CREATED
+	wait_until 60 "bad is refused" image_is bad ERROR
+	path=$DEMO_DIR/store/images/$(user image show good --json | jq -r .path)
+	cmp -n "$(stat -c %s build/guest/guest.img)" build/guest/guest.img "$path" || fail "good has another content"
+	order '! user image show good || image_is good TO_BE_DELETED' user image delete good
+	order '! user image show bad || image_is bad TO_BE_DELETED' user image delete bad
+	wait_until 60 "the images are gone" sh -c \
+		"! '$DEMO_DIR/ucloud-cli' image show good && ! '$DEMO_DIR/ucloud-cli' image show bad"
+	[ "$(find "$DEMO_DIR/store/images" -type f | wc -l)" = 1 ] || fail "something is left in the store"
+	rm "$dir"/sweep.*
+	wait_until 30 "no file is published" files_are_published
+}
+
 # ---------------------------------------------------------------- killing
 # Starts a daemon with the environment given and starts it again as soon as it has died.
 watched() { # SERVICE VAR=VALUE...
@@ -331,6 +357,7 @@ for what; do
 	api) sweep api api_life ;;
 	otp) sweep otp otp_life ;;
 	filescan) sweep filescan filescan_life ;;
+	image) sweep image image_life ;;
 	stop) stop_sweep ;;
 	*) fail "what is $what?" ;;
 	esac
