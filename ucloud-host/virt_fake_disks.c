@@ -176,7 +176,7 @@ static int do_disks(
 
 int virt_disks(struct virt *v, const char *uuid, struct virt_disks *out, struct err *e)
 {
-	struct virt_disks got;
+	struct virt_disks got = { 0 };
 	struct call c = { .out = &got };
 
 	if (virt_fake_change(v, "disks", uuid, do_disks, &c, e) < 0)
