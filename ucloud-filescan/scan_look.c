@@ -250,7 +250,7 @@ static void look_at(struct scan *s, struct place *at, struct fs_dir *dir,
 		tree_gone(s->tree, dir, name, scan_now());
 	else
 		tree_queue(s->tree, dir);
-	pthread_cond_signal(&s->is_work);
+	pthread_cond_broadcast(&s->is_work); /* each takes what it may */
 	pthread_mutex_unlock(&s->lock);
 }
 

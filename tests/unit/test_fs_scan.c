@@ -273,6 +273,26 @@ static void stops_while_it_hashes(void **state)
 	assert_true(test_now_msec() - began < 5000);
 }
 
+/* One of the two hashers leaves large files alone: the other one hears of each of them, too. */
+static void large_ones_in_turn(void **state)
+{
+	static const char *const names[] = { "large1", "large2" };
+	(void)state;
+
+	start();
+	wait_hashed("abc");
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		CLEANUP_STR char *aside = test_path("%s", names[i]);
+		CLEANUP_STR char *name = xasprintf("bob/%s", names[i]);
+		CLEANUP_STR char *path = in_base(name);
+
+		test_write_file(aside, "");
+		assert_int_equal(truncate(aside, TREE_LARGE_BYTES + 1), 0);
+		assert_int_equal(rename(aside, path), 0);
+		wait_hashed(names[i]);
+	}
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, new_world, end_world)
 
 int main(void)
@@ -284,6 +304,7 @@ int main(void)
 		TEST(without_its_marker),
 		TEST(asked_meanwhile),
 		TEST(stops_while_it_hashes),
+		TEST(large_ones_in_turn),
 	};
 
 	log_init("test", LOG_ERROR);
