@@ -133,6 +133,10 @@ static int find_user(const char *name, struct reader_conf *r, struct err *e)
 /* Uploads are read as another user, when we may choose. */
 static int set_reader(const struct image_conf *c, struct reader_conf *r, struct err *e)
 {
+	struct err why = { 0 };
+
+	if (reader_check(&why) < 0)
+		log_error("%s", why.msg);
 	*r = (struct reader_conf){ .limit_mem = (uint64_t)c->reader_mem_mib << 20,
 		.limit_sec = c->time_limit };
 	if (has_capability(CAP_SETUID) && has_capability(CAP_SETGID)) {
@@ -188,7 +192,7 @@ static int setup(void *conf, struct err *e)
 {
 	struct image_conf *c = conf;
 
-	if (check_base_dir(c, e) < 0)
+	if (check_base_dir(c, e) < 0 || reader_check(e) < 0)
 		return -1;
 	return kv_etcd_check(&c->etcd, e);
 }

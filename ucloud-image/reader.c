@@ -29,6 +29,21 @@ struct reader {
 	atomic_bool was_killed;
 };
 
+int reader_check(struct err *e)
+{
+	const struct proc p = { .argv = (const char *const[]){ "qemu-nbd", "--version",
+					NULL },
+		.limit_msec = 10000 };
+	struct err why = { 0 };
+
+	if (proc_run_ok(&p, NULL, &why) == 0)
+		return 0;
+	return err_set(e, ERR_UNSUPPORTED,
+		"qemu-nbd cannot be run, without which only raw files become images: "
+		"install it (package qemu-utils): %s",
+		why.msg);
+}
+
 static void close_fd(int *fd)
 {
 	if (*fd >= 0)

@@ -25,6 +25,9 @@ struct reader_conf {
 	int64_t limit_sec;
 };
 
+/* Is QEMU's program there? ERR_UNSUPPORTED says what is to be installed. */
+int reader_check(struct err *e) MUST_USE;
+
 struct reader;
 
 /*
