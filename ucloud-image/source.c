@@ -78,7 +78,7 @@ int source_look(struct source *s, struct err *e)
 	struct image_header h = { 0 };
 	int64_t file_size = 0;
 
-	if (image_header_read(s->fd, &h, &file_size, e) < 0)
+	if (image_header_read_all(s->fd, &h, &file_size, e) < 0)
 		return -1;
 	/* How large it may be, the store says. */
 	if (image_header_check(&h, INT64_MAX, e) < 0)

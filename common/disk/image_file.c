@@ -58,9 +58,12 @@ static ssize_t read_file(void *aux, int64_t offset, void *p, size_t size, struct
 	return (ssize_t)done;
 }
 
-int image_header_read(int fd, struct image_header *out, int64_t *file_size, struct err *e)
+static int scan(int fd, bool is_thorough, struct image_header *out, int64_t *file_size,
+	struct err *e)
 {
-	struct image_reader r = { .read = read_file, .aux = &fd };
+	struct image_reader r = {
+		.read = read_file, .aux = &fd, .is_thorough = is_thorough
+	};
 	struct stat st;
 
 	if (fstat(fd, &st) != 0)
@@ -72,6 +75,17 @@ int image_header_read(int fd, struct image_header *out, int64_t *file_size, stru
 		return -1;
 	*file_size = st.st_size;
 	return 0;
+}
+
+int image_header_read(int fd, struct image_header *out, int64_t *file_size, struct err *e)
+{
+	return scan(fd, false, out, file_size, e);
+}
+
+int image_header_read_all(
+	int fd, struct image_header *out, int64_t *file_size, struct err *e)
+{
+	return scan(fd, true, out, file_size, e);
 }
 
 static int refuse_open(const struct image *im, int errnum, struct err *e)

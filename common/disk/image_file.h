@@ -21,6 +21,11 @@ int open_beneath_with(int dir_fd, const char *path, int flags, uint64_t resolve)
 int image_header_read(
 	int fd, struct image_header *out, int64_t *file_size, struct err *e) MUST_USE;
 
+/* The same, and every table of it is followed: nothing of its data is missing, unless it
+ * says so (is_truncated). */
+int image_header_read_all(
+	int fd, struct image_header *out, int64_t *file_size, struct err *e) MUST_USE;
+
 /*
  * Can im be used as what it says it is? dir_fd is the directory that its path counts from.
  * ERR_NOT_FOUND: there is no such file; ERR_INVALID: it is not of the stated format, names

@@ -43,26 +43,33 @@ int image_read_at(const struct image_bytes *b, uint64_t offset, void *p, size_t 
 	return 0;
 }
 
-int image_walk(const struct image_bytes *b, uint64_t offset, uint64_t n, unsigned width,
-	bool (*leads_out)(const void *aux, uint64_t number), const void *aux,
+int image_walk(const struct image_table *t, image_entry_fn *fn, void *aux,
 	bool *is_truncated, struct err *e)
 {
 	unsigned char part[8192] = { 0 };
+	uint64_t len;
 
-	while (b->r && n > 0) {
-		size_t len = n < sizeof(part) / width ? n : sizeof(part) / width;
-
-		if (image_read_at(b, offset, part, len * width, "image", e) != 0)
+	if (!t->b->r)
+		return 0;
+	for (uint64_t at = 0; at < t->n && !*is_truncated; at += len) {
+		len = sizeof(part) / t->width;
+		if (len > t->n - at)
+			len = t->n - at;
+		if (image_read_at(t->b, t->offset + at * t->width, part, len * t->width,
+			    "image", e) != 0)
 			return -1;
-		for (size_t i = 0; i < len; i++)
-			if (leads_out(aux, width == 4 ? image_le32(part + i * 4)
-						      : image_be64(part + i * 8))) {
-				*is_truncated = true;
-				return 0;
-			}
-		offset += len * width;
-		n -= len;
+		for (size_t i = 0; i < len && !*is_truncated; i++)
+			if (fn(aux, part + i * t->width, is_truncated, e) != 0)
+				return -1;
 	}
+	return 0;
+}
+
+int image_spend(uint64_t *left, uint64_t size, const char *format, struct err *e)
+{
+	if (size > *left)
+		return image_malformed(e, format, "several of its tables are the same");
+	*left -= size;
 	return 0;
 }
 

@@ -37,7 +37,7 @@ struct image_header {
 	bool has_data_file;    /* or what it holds is elsewhere */
 	bool is_encrypted;
 	bool is_corrupt;   /* marked so, or not closed */
-	bool is_truncated; /* a table leads behind the end of the file */
+	bool is_truncated; /* a table or data are behind the end of the file */
 	unsigned n_snapshots;
 	/* Raw, but it begins like something that is no disk, or one of a format that is not
 	 * taken: what it is and what to do. Static; NULL: nothing of the kind. */
@@ -51,6 +51,10 @@ struct image_reader {
 	 * file ends; -1 and e. */
 	ssize_t (*read)(void *aux, int64_t offset, void *p, size_t size, struct err *e);
 	void *aux;
+	/* Follow every table, so that it is known whether a part of the data is missing: as
+	 * much is read as the tables have, at most the whole file. Else only the first ones
+	 * are looked at. */
+	bool is_thorough;
 };
 
 /* ERR_INVALID: malformed, or of a kind of vmdk, vdi or vhdx that is not taken; the sentence

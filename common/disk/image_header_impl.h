@@ -52,14 +52,27 @@ int image_malformed(struct err *e, const char *format, const char *what);
 int image_read_at(const struct image_bytes *b, uint64_t offset, void *p, size_t size,
 	const char *format, struct err *e) MUST_USE;
 
+/* A table in the file. */
+struct image_table {
+	const struct image_bytes *b;
+	uint64_t offset, n; /* entries */
+	size_t width;	    /* of an entry in bytes */
+};
+
 /*
- * Looks at a table of n numbers of width bytes (4, little endian; 8, big endian) at an
- * offset, each of which leads somewhere in the file: *is_truncated gets true when fn says of
- * one that it leads behind the file's end. Does nothing without a reader.
+ * Looks at the entries of a table, each of which leads somewhere: *is_truncated gets true
+ * when fn says of one that it leads behind the file's end. It may walk the table that the
+ * entry leads to. Does nothing without a reader.
  */
-int image_walk(const struct image_bytes *b, uint64_t offset, uint64_t n, unsigned width,
-	bool (*leads_out)(const void *aux, uint64_t number), const void *aux,
+typedef int image_entry_fn(
+	void *aux, const unsigned char *entry, bool *is_truncated, struct err *e);
+int image_walk(const struct image_table *t, image_entry_fn *fn, void *aux,
 	bool *is_truncated, struct err *e) MUST_USE;
+
+/* Takes size bytes of those that may be read of tables: as much as the file has. ERR_INVALID:
+ * they are used up, because tables lie on each other. */
+int image_spend(
+	uint64_t *left, uint64_t size, const char *format, struct err *e) MUST_USE;
 
 int image_qcow2_read(
 	const struct image_bytes *b, struct image_header *out, struct err *e) MUST_USE;

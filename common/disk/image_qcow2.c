@@ -29,15 +29,18 @@ enum {
 #define CLUSTER_BITS_MAX   21
 #define REFCOUNT_ORDER_MAX 6
 #define L1_ENTRIES_MAX	   (1u << 22)
-#define L1_OFFSET_MASK	   UINT64_C(0x00fffffffffffe00)
+#define OFFSET_MASK	   UINT64_C(0x00fffffffffffe00)
+#define ENTRY_COMPRESSED   (UINT64_C(1) << 62)
+#define ENTRY_ZEROS	   UINT64_C(1)
 #define SNAPSHOTS_POSSIBLE 65536
 #define SNAPSHOT_SIZE_MIN  40
 #define VIRTUAL_MAX	   (INT64_C(1) << 61)
 
 /* Incompatible features: who does not know one must not open the image. */
-#define FEATURE_CORRUPT	  (UINT64_C(1) << 1)
-#define FEATURE_DATA_FILE (UINT64_C(1) << 2)
-#define FEATURES_KNOWN	  UINT64_C(0x1f)
+#define FEATURE_CORRUPT	     (UINT64_C(1) << 1)
+#define FEATURE_DATA_FILE    (UINT64_C(1) << 2)
+#define FEATURE_LONG_ENTRIES (UINT64_C(1) << 4)
+#define FEATURES_KNOWN	     UINT64_C(0x1f)
 
 #define EXTENSION_END	    0
 #define EXTENSION_DATA_FILE 0x44415441
@@ -152,15 +155,73 @@ static int read_version3(
 	return read_extensions(b, header_size, out, e);
 }
 
-/* An entry of the cluster table, in which some bits are flags. */
-static bool leads_out(const void *aux, uint64_t entry)
-{
-	const struct image_bytes *b = aux;
-	uint64_t offset = entry & L1_OFFSET_MASK;
+/* ---------------------------------------------------------------- where data are */
 
-	return offset != 0 &&
-	       !image_is_inside(
-		       offset, UINT64_C(1) << be32(b, AT_CLUSTER_BITS), b->file_size);
+struct walk {
+	const struct image_bytes *b;
+	uint64_t cluster;
+	uint64_t left; /* image_spend() */
+};
+
+/* Of a cluster of data. One that reads as zeros may be anywhere; the last one in the file may
+ * end with it. */
+static int look_at_cluster(
+	void *aux, const unsigned char *p, bool *is_truncated, struct err *e)
+{
+	const struct walk *w = aux;
+	uint64_t entry = image_be64(p), offset = entry & OFFSET_MASK;
+	(void)e;
+
+	if (entry & ENTRY_COMPRESSED)
+		offset =
+			entry & ((UINT64_C(1) << (70 - be32(w->b, AT_CLUSTER_BITS))) - 1);
+	else if (entry & ENTRY_ZEROS)
+		return 0;
+	if (offset != 0 && !image_is_inside(offset, 1, w->b->file_size))
+		*is_truncated = true;
+	return 0;
+}
+
+static bool has_long_entries(const struct image_bytes *b)
+{
+	return be32(b, AT_VERSION) == 3 &&
+	       (be64(b, AT_INCOMPATIBLE) & FEATURE_LONG_ENTRIES) != 0;
+}
+
+/* Of the cluster table: a cluster of entries. */
+static int look_at_table(
+	void *aux, const unsigned char *p, bool *is_truncated, struct err *e)
+{
+	struct walk *w = aux;
+	struct image_table t = { .b = w->b,
+		.offset = image_be64(p) & OFFSET_MASK,
+		.width = has_long_entries(w->b) ? 16 : 8 };
+
+	if (t.offset == 0)
+		return 0;
+	if (!image_is_inside(t.offset, w->cluster, w->b->file_size)) {
+		*is_truncated = true;
+		return 0;
+	}
+	if (!w->b->r->is_thorough)
+		return 0;
+	t.n = w->cluster / t.width;
+	return image_spend(&w->left, w->cluster, "qcow2", e) == 0
+		       ? image_walk(&t, look_at_cluster, w, is_truncated, e)
+		       : -1;
+}
+
+static int look_at_data(
+	const struct image_bytes *b, struct image_header *out, struct err *e)
+{
+	struct walk w = { b, UINT64_C(1) << be32(b, AT_CLUSTER_BITS), b->file_size };
+	const struct image_table t = { b, be64(b, AT_L1_OFFSET), be32(b, AT_L1_ENTRIES),
+		8 };
+
+	/* In another file: that one's offsets. */
+	if (out->has_data_file)
+		return 0;
+	return image_walk(&t, look_at_table, &w, &out->is_truncated, e);
 }
 
 int image_qcow2_read(const struct image_bytes *b, struct image_header *out, struct err *e)
@@ -186,6 +247,5 @@ int image_qcow2_read(const struct image_bytes *b, struct image_header *out, stru
 	if ((version == 3 ? read_version3(b, out, e)
 			  : read_extensions(b, V2_SIZE, out, e)) != 0)
 		return -1;
-	return image_walk(b, be64(b, AT_L1_OFFSET), be32(b, AT_L1_ENTRIES), 8, leads_out,
-		b, &out->is_truncated, e);
+	return look_at_data(b, out, e);
 }

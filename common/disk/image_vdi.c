@@ -82,28 +82,36 @@ static int check_type(
 	return 0;
 }
 
-/* An entry of the table of blocks. QEMU lets the last block end with the file. */
-static bool leads_out(const void *aux, uint64_t entry)
+/* Where a block is. QEMU lets the last one end with the file. */
+static int look_at_block(
+	void *aux, const unsigned char *p, bool *is_truncated, struct err *e)
 {
 	const struct image_bytes *b = aux;
+	uint64_t entry = image_le32(p);
+	(void)e;
 
-	return entry < BLOCK_ABSENT &&
-	       !image_is_inside(
-		       le32(b, AT_DATA_OFFSET) + entry * BLOCK_SIZE, 1, b->file_size);
+	if (entry < BLOCK_ABSENT &&
+		!image_is_inside(
+			le32(b, AT_DATA_OFFSET) + entry * BLOCK_SIZE, 1, b->file_size))
+		*is_truncated = true;
+	return 0;
 }
 
 int image_vdi_read(const struct image_bytes *b, struct image_header *out, struct err *e)
 {
+	struct image_bytes bytes = *b;
+	struct image_table t = { .b = b, .width = 4 };
 	uint64_t virtual_size;
 
 	if (b->size < HEADER_SIZE)
 		return malformed(e, "the file ends in the middle of it");
+	t.offset = le32(b, AT_BLOCKS_OFFSET);
+	t.n = le32(b, AT_N_BLOCKS);
 	if (check_numbers(b, e) != 0 || check_type(b, out, e) != 0)
 		return -1;
 	out->kind = IMAGE_KIND_VDI;
 	virtual_size = image_le64(b->p + AT_VIRTUAL_SIZE);
 	/* Old versions of VirtualBox made odd ones: QEMU rounds them up, too. */
 	out->virtual_bytes = (int64_t)((virtual_size + 511) & ~UINT64_C(511));
-	return image_walk(b, le32(b, AT_BLOCKS_OFFSET), le32(b, AT_N_BLOCKS), 4,
-		leads_out, b, &out->is_truncated, e);
+	return image_walk(&t, look_at_block, &bytes, &out->is_truncated, e);
 }

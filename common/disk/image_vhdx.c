@@ -9,17 +9,21 @@
 #define KIB UINT64_C(1024)
 #define MIB (KIB * KIB)
 
-#define HEADER_SIZE	 4096
-#define REGIONS_AT	 (192 * KIB)
-#define REGIONS_SIZE	 (64 * KIB)
-#define REGIONS_MAX	 2047
-#define METADATA_SIZE	 (64 * KIB) /* of its table; items lie behind it */
-#define ITEMS_MAX	 2047
-#define ITEM_SIZE	 16
-#define VIRTUAL_MAX	 (UINT64_C(64) << 40)
-#define BLOCK_MIN	 MIB
-#define BLOCK_MAX	 (256 * MIB)
-#define HAS_PARENT	 2u
+#define HEADER_SIZE   4096
+#define REGIONS_AT    (192 * KIB)
+#define REGIONS_SIZE  (64 * KIB)
+#define REGIONS_MAX   2047
+#define METADATA_SIZE (64 * KIB) /* of its table; items lie behind it */
+#define ITEMS_MAX     2047
+#define ITEM_SIZE     16
+#define VIRTUAL_MAX   (UINT64_C(64) << 40)
+#define BLOCK_MIN     MIB
+#define BLOCK_MAX     (256 * MIB)
+#define HAS_PARENT    2u
+/* In the table of blocks. */
+#define STATE_MASK	 UINT64_C(7)
+#define STATE_PRESENT	 6
+#define OFFSET_MASK	 (~(MIB - 1))
 #define IS_REQUIRED	 1u
 #define ITEM_IS_REQUIRED 4u
 
@@ -282,9 +286,24 @@ static int check_disk(const struct disk *d, const struct region *blocks, struct 
 	return 0;
 }
 
+/* Where a block, or a bitmap, is. */
+static int look_at_block(
+	void *aux, const unsigned char *p, bool *is_truncated, struct err *e)
+{
+	const uint64_t *file_size = aux;
+	uint64_t entry = image_le64(p);
+	(void)e;
+
+	if ((entry & STATE_MASK) >= STATE_PRESENT &&
+		!image_is_inside(entry & OFFSET_MASK, 1, *file_size))
+		*is_truncated = true;
+	return 0;
+}
+
 int image_vhdx_read(const struct image_bytes *b, struct image_header *out, struct err *e)
 {
 	struct region blocks = { 0 }, metadata = { 0 };
+	uint64_t file_size = b->file_size;
 	struct disk d = { 0 };
 
 	if (read_header(b, out, e) != 0 || read_regions(b, &blocks, &metadata, e) != 0 ||
@@ -294,5 +313,6 @@ int image_vhdx_read(const struct image_bytes *b, struct image_header *out, struc
 	out->kind = IMAGE_KIND_VHDX;
 	out->virtual_bytes = (int64_t)d.virtual_size;
 	out->has_backing_file = d.has_parent;
-	return 0;
+	const struct image_table t = { b, blocks.offset, n_entries(&d), 8 };
+	return image_walk(&t, look_at_block, &file_size, &out->is_truncated, e);
 }

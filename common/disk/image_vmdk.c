@@ -24,12 +24,15 @@ enum {
 	HEADER_SIZE = 79
 };
 
-#define SECTOR		 512
-#define VERSION_MAX	 3
-#define FLAG_COMPRESSED	 (1u << 16)
-#define FLAG_MARKERS	 (1u << 17)
-#define ENTRIES_MAX	 512
-#define GRAIN_MAX	 0x200000
+#define SECTOR		512
+#define VERSION_MAX	3
+#define FLAG_COMPRESSED (1u << 16)
+#define FLAG_MARKERS	(1u << 17)
+#define ENTRIES_MAX	512
+#define GRAIN_MAX	0x200000
+/* In a grain table. */
+#define GRAIN_ABSENT	 0
+#define GRAIN_ZEROS	 1
 #define DIRECTORY_AT_END UINT64_MAX
 #define CAPACITY_MAX	 (UINT64_C(1) << 52)
 
@@ -200,25 +203,64 @@ static int read_descriptor(
 	return 0;
 }
 
-/* An entry of the grain directory: the sector of a table. */
-static bool leads_out(const void *aux, uint64_t entry)
-{
-	const struct image_bytes *b = aux;
+/* ---------------------------------------------------------------- where data are */
 
-	return entry != 0 && !image_is_inside(entry * SECTOR,
-				     (uint64_t)le32(b, AT_ENTRIES) * 4, b->file_size);
+struct walk {
+	const struct image_bytes *b;
+	uint64_t left; /* image_spend() */
+};
+
+/* The sector of a grain. */
+static int look_at_grain(
+	void *aux, const unsigned char *p, bool *is_truncated, struct err *e)
+{
+	const struct walk *w = aux;
+	uint64_t sector = image_le32(p);
+	(void)e;
+
+	if (sector != GRAIN_ABSENT && sector != GRAIN_ZEROS &&
+		!image_is_inside(sector * SECTOR, 1, w->b->file_size))
+		*is_truncated = true;
+	return 0;
+}
+
+/* The sector of a grain table. */
+static int look_at_table(
+	void *aux, const unsigned char *p, bool *is_truncated, struct err *e)
+{
+	struct walk *w = aux;
+	const struct image_table t = { .b = w->b,
+		.offset = (uint64_t)image_le32(p) * SECTOR,
+		.n = le32(w->b, AT_ENTRIES),
+		.width = 4 };
+
+	if (t.offset == 0)
+		return 0;
+	if (!image_is_inside(t.offset, t.n * t.width, w->b->file_size)) {
+		*is_truncated = true;
+		return 0;
+	}
+	if (!w->b->r->is_thorough)
+		return 0;
+	return image_spend(&w->left, t.n * t.width, "vmdk", e) == 0
+		       ? image_walk(&t, look_at_grain, w, is_truncated, e)
+		       : -1;
 }
 
 int image_vmdk_read(const struct image_bytes *b, struct image_header *out, struct err *e)
 {
+	struct walk w = { b, b->file_size };
+	struct image_table t = { .b = b, .width = 4 };
+
 	if (b->size < HEADER_SIZE)
 		return malformed(e, "the file ends in the middle of it");
 	if (check_header(b, e) != 0 || read_descriptor(b, out, e) != 0)
 		return -1;
 	out->kind = IMAGE_KIND_VMDK;
 	out->virtual_bytes = (int64_t)(le64(b, AT_CAPACITY) * SECTOR);
-	return image_walk(b, le64(b, AT_DIRECTORY) * SECTOR, directory_len(b), 4,
-		leads_out, b, &out->is_truncated, e);
+	t.offset = le64(b, AT_DIRECTORY) * SECTOR;
+	t.n = directory_len(b);
+	return image_walk(&t, look_at_table, &w, &out->is_truncated, e);
 }
 
 /* As QEMU finds out: "version=" behind comments and empty lines. */

@@ -48,7 +48,7 @@ static int look(const char *file, struct image_header *h, struct err *e)
 	int rc;
 
 	assert_true(fd >= 0);
-	rc = image_header_read(fd, h, &file_size, e);
+	rc = image_header_read_all(fd, h, &file_size, e);
 	close(fd);
 	return rc;
 }
@@ -104,6 +104,8 @@ static const struct {
 		IMAGE_KIND_QCOW2, GIB },
 	{ "qemu-img create -q -f qcow2 -o compression_type=zstd FILE 512",
 		IMAGE_KIND_QCOW2, 512 },
+	{ "qemu-img create -q -f qcow2 -o preallocation=falloc FILE 8M", IMAGE_KIND_QCOW2,
+		8 * MIB },
 	{ "qemu-img create -q -f vmdk FILE 10G", IMAGE_KIND_VMDK, 10 * GIB },
 	{ "qemu-img create -q -f vmdk -o compat6,zeroed_grain=on FILE 64k",
 		IMAGE_KIND_VMDK, 65536 },
@@ -160,6 +162,34 @@ static void what_qemu_wrote_to(void **state)
 		assert_int_equal(h.kind, kind);
 		assert_int_equal(h.virtual_bytes, 100 * MIB);
 	}
+	unlink(file);
+}
+
+/* Compressed and with snapshots, of 512 bytes a cluster and of 2 MiB, with long entries. */
+static void what_qemu_converts(void **state)
+{
+	static const char *const options[] = { "-c -O qcow2",
+		"-c -O qcow2 -o cluster_size=512",
+		"-c -O qcow2 -o compression_type=zstd,cluster_size=2M",
+		"-O qcow2 -o compat=0.10", "-O qcow2 -o extended_l2=on", "-O vmdk",
+		"-O vdi", "-O vhdx", "-S 0 -O qcow2", "-S 0 -O vmdk", "-S 0 -O vhdx" };
+	CLEANUP_STR char *raw = test_path("raw"), *file = test_path("converted");
+	(void)state;
+
+	run(raw, "qemu-img create -q -f raw FILE 20M");
+	run(raw,
+		"qemu-io -f raw -c write\t-P\t7\t3M\t5M -c write\t-P\t9\t19M\t1000 FILE");
+	for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+		CLEANUP_STR char *convert =
+			xasprintf("qemu-img convert -f raw %s %s FILE", options[i], raw);
+		struct image_header h = { 0 };
+
+		unlink(file);
+		run(file, convert);
+		must_look(file, &h);
+		assert_true(h.virtual_bytes >= 20 * MIB);
+	}
+	unlink(raw);
 	unlink(file);
 }
 
@@ -309,11 +339,10 @@ static void many_snapshots(void **state)
 	unlink(file);
 }
 
-/* Cut where the tables are, or before. */
+/* Cut anywhere but in the last part of the data. */
 static void truncated_images(void **state)
 {
 	static const char *const formats[] = { "qcow2", "vmdk", "vdi", "vhdx" };
-	static const int64_t left[] = { 60, 511, 1024, 8192, 20000 };
 	CLEANUP_STR char *file = test_path("evil");
 	(void)state;
 
@@ -321,22 +350,22 @@ static void truncated_images(void **state)
 		CLEANUP_STR char *create =
 			xasprintf("qemu-img create -q -f %s FILE 1G", formats[i]);
 		CLEANUP_STR char *write = xasprintf(
-			"qemu-io -f %s -c write\t0\t1M -c write\t1020M\t1M FILE",
+			"qemu-io -f %s -c write\t0\t9M -c write\t1000M\t9M FILE",
 			formats[i]);
 
-		for (size_t j = ARRAY_LEN(left); j-- > 0;) {
+		unlink(file);
+		run(file, create);
+		run(file, write);
+		for (int64_t left = 16 * MIB; left >= 60; left = left * 4 / 5) {
 			struct image_header h = { 0 };
 			struct err e = { 0 };
 
-			unlink(file);
-			run(file, create);
-			run(file, write);
-			assert_int_equal(truncate(file, left[j]), 0);
+			assert_int_equal(truncate(file, left), 0);
 			if (look(file, &h, &e) == 0 &&
 				image_header_check(&h, GIB, &e) == 0 &&
 				h.kind != IMAGE_KIND_RAW)
 				fail_msg("%s cut to %jd bytes is accepted", formats[i],
-					(intmax_t)left[j]);
+					(intmax_t)left);
 		}
 	}
 	unlink(file);
@@ -347,6 +376,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_qemu_makes),
 		cmocka_unit_test(what_qemu_wrote_to),
+		cmocka_unit_test(what_qemu_converts),
 		cmocka_unit_test(hostile_images),
 		cmocka_unit_test(data_files_and_parents),
 		cmocka_unit_test(many_snapshots),

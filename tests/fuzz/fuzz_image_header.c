@@ -102,14 +102,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t size)
 	if (size < 2 || size > MEMORY_MAX)
 		return 0;
 	lay_out(&m, p + 2, size - 2, p[0] & 8);
-	m.file_size = m.size + (size_t)p[1] * p[1] * 4096;
+	/* What is followed to its end is small. */
+	m.file_size = m.size + (size_t)p[1] * (p[0] & 16 ? 16 : p[1]) * 4096;
 	if (p[0] & 1)
 		set_checksum(&m, 64 << 10, 4096);
 	if (p[0] & 2)
 		set_checksum(&m, 128 << 10, 4096);
 	if (p[0] & 4)
 		set_checksum(&m, 192 << 10, 64 << 10);
-	const struct image_reader r = { (int64_t)m.file_size, read_memory, &m };
+	const struct image_reader r = { (int64_t)m.file_size, read_memory, &m,
+		(p[0] & 16) != 0 };
 	if (image_header_scan(&r, &h, &e) == 0)
 		check(&h, m.file_size);
 	else

@@ -231,7 +231,7 @@ static void impossible_members(void **state)
 struct whole {
 	struct file header;
 	int64_t table_at;
-	unsigned char table[64];
+	unsigned char table[160];
 	int64_t size;
 };
 
@@ -282,6 +282,29 @@ static void cluster_table_leads_out_of_the_file(void **state)
 	memset(w.table, 0, sizeof(w.table));
 	w.table[16 + 2] = 1;
 	assert_false(scanned(&w).is_truncated);
+}
+
+/* Every entry of the table leads to the same place: nobody reads that again and again. */
+static void tables_that_are_the_same(void **state)
+{
+	struct whole w = { .header = good(3), .table_at = 3 * 65536, .size = 5 * 65536 };
+	const struct image_reader shallow = { w.size, read_whole, &w },
+				  thorough = { w.size, read_whole, &w, true };
+	struct image_header h = { 0 };
+	struct err e = { 0 };
+	(void)state;
+
+	put64(&w.header, 24, UINT64_C(10) << 30);
+	put32(&w.header, 36, 20);
+	for (size_t i = 0; i < 20; i++)
+		w.table[i * 8 + 5] = 4;
+	assert_int_equal(image_header_scan(&shallow, &h, &e), 0);
+	assert_int_equal(image_header_scan(&thorough, &h, &e), -1);
+	assert_int_equal(e.kind, ERR_INVALID);
+	assert_non_null(strstr(e.msg, "are the same"));
+	memset(w.table + 8, 0, sizeof(w.table) - 8);
+	assert_int_equal(image_header_scan(&thorough, &h, &e), 0);
+	assert_false(h.is_truncated);
 }
 
 static ssize_t read_less(void *aux, int64_t offset, void *p, size_t size, struct err *e)
@@ -455,6 +478,7 @@ int main(void)
 		cmocka_unit_test(too_short),
 		cmocka_unit_test(impossible_members),
 		cmocka_unit_test(cluster_table_leads_out_of_the_file),
+		cmocka_unit_test(tables_that_are_the_same),
 		cmocka_unit_test(reading_fails),
 		cmocka_unit_test(what_is_not_taken_says_so),
 		cmocka_unit_test(what_may_be_used),
