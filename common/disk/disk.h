@@ -7,16 +7,16 @@
  * and may be repeated after a crash; a disk that is not complete is never seen by
  * disk_stat() as existing; every call has a time limit. Any thread.
  *
- * Directory layout of a filesystem store: <path>/images/... the images;
- * <path>/vms/<vm uuid>/<n>.qcow2 the disks; <n> is the disk's index. Files that we did not
- * make are never touched.
+ * Directory layout of a filesystem store: <path>/images/... the images, those of uploads
+ * <image uuid>.raw; <path>/vms/<vm uuid>/<n>.qcow2 the disks; <n> is the disk's index. Files
+ * that we did not make are never touched. Snapshots are inside of the qcow2 file.
  *
  * Ceph: the image is an RBD image of the pool `pool`, named by its path, raw, with the
  * protected snapshot "ucloud"; the disk of index 0 is the RBD image <vm uuid> of the pool
  * `vm_pool`, others <vm uuid>.<n>. What is being made is called <name>.tmp-<random>.
  *
  * Rights there: QEMU runs as a user of its own. Directories are 0711, so that it may pass
- * through (whoever wants less closes <path> itself), and disks 0660. Either libvirt gives a
+ * through (whoever wants less closes <path> itself), disks 0660 and images 0444. Either libvirt gives a
  * disk to QEMU's user when it starts the VM (dynamic_ownership, its default), or <path>
  * belongs to QEMU's group and has the set-group bit, which directories and disks inherit.
  */
@@ -79,7 +79,8 @@ int disk_remove(struct disk_store *s, const char *vm_uuid, unsigned index,
 /* To size_gib; fine when it is that large or larger: a disk never shrinks. */
 int disk_grow(struct disk_store *s, const char *vm_uuid, unsigned index, int64_t size_gib,
 	struct err *e) MUST_USE;
-/* Makes it independent of its image; fine when it is. */
+/* Makes it independent of its image; fine when it is. ERR_CONFLICT: it has snapshots, which
+ * would lose what is in the image (a directory). */
 int disk_flatten(struct disk_store *s, const char *vm_uuid, unsigned index,
 	struct err *e) MUST_USE;
 /* Snapshots of one disk, by name (name_check()). Making one that is there and removing one
