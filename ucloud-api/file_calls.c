@@ -145,6 +145,26 @@ enum route_result call_file_list(struct call *c, struct err *e)
 	return answer_list(c, "files", &page);
 }
 
+/* By name it need not be there yet; by uuid it must be, to tell whose it is. */
+static int waited_uuid(
+	struct call *c, const struct owner *o, char uuid[UUID_STR_SIZE], struct err *e)
+{
+	const struct file_ref ref = { o->name, o->realm, c->params[0] };
+	CLEANUP(file_done) struct file f = { 0 };
+
+	if (rel_path_check(c->params[0], e) < 0)
+		return -1;
+	if ((o->name && !c->who.is_admin) || uuid_check(c->params[0], NULL) == 0) {
+		if (orders_file_get(c->api->orders, &c->who, &ref, &f, e) < 0)
+			return -1;
+		file_uuid(f.owner_realm, f.owner, f.filename, uuid);
+		return 0;
+	}
+	file_uuid(o->name ? o->realm : c->who.realm, o->name ? o->name : c->who.name,
+		c->params[0], uuid);
+	return 0;
+}
+
 static enum route_result wait_for(
 	struct call *c, const char *sha512, const struct owner *o, struct err *e)
 {
@@ -155,10 +175,8 @@ static enum route_result wait_for(
 		strspn(sha512, "0123456789abcdef") != SHA512_HEX_SIZE - 1)
 		return err_set_field(e, ERR_INVALID, "wait",
 			"wait must be the file's SHA-512: 128 hexadecimal digits");
-	if (call_timeout(c, &sec, e) < 0 || rel_path_check(c->params[0], e) < 0)
+	if (call_timeout(c, &sec, e) < 0 || waited_uuid(c, o, uuid, e) < 0)
 		return ROUTE_FAILED;
-	file_uuid(o->name ? o->realm : c->who.realm, o->name ? o->name : c->who.name,
-		c->params[0], uuid);
 	if (waits_park_file(c->api->waits, c->req, &c->who, uuid, sha512, sec, e) < 0)
 		return ROUTE_FAILED;
 	return ROUTE_PARKED;
@@ -173,9 +191,9 @@ enum route_result call_file_show(struct call *c, struct err *e)
 
 	if (take_owner(c, &o, e) < 0)
 		return ROUTE_FAILED;
-	ref = (struct file_ref){ o.name, o.realm, c->params[0] };
-	if (wait && (!o.name || c->who.is_admin))
+	if (wait)
 		return wait_for(c, wait, &o, e);
+	ref = (struct file_ref){ o.name, o.realm, c->params[0] };
 	if (orders_file_get(c->api->orders, &c->who, &ref, &f, e) < 0)
 		return ROUTE_FAILED;
 	return answer_entry(c, 200, &file_jtab, &f);

@@ -155,6 +155,8 @@ void cli_complete(const char *const *words, size_t n, cli_names_fn *names_fn, vo
 		add_verbs(p.arg, NULL, word, out);
 	else if (!p.cmd && !p.is_lost)
 		add_verbs(p.noun, p.verb, word, out);
+	else if (p.cmd && str_eq(p.cmd->arg, "PATH") && !p.arg)
+		strv_add(out, CLI_COMPLETE_FILES);
 	else if (p.cmd && p.cmd->arg && !p.arg)
 		add_names(word, p.cmd->arg_of, names_fn, aux, out);
 	else if (p.cmd)

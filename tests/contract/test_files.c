@@ -948,8 +948,28 @@ static void wait_end(struct waiting *wa, int status)
 	expect(&wa->a, status);
 }
 
+static void test_events(void **state)
+{
+	CLEANUP_STR char *head = xasprintf("GET /v1/events HTTP/1.1\r\nHost: x\r\n"
+					   "Authorization: %s\r\n\r\n",
+		w.alice);
+	CLEANUP_STR char *text = NULL;
+	int fd = dial();
+
+	(void)state;
+	send_all(fd, head, strlen(head));
+	text = receive(fd, "event: reset");
+	publish("bob", "others", "not-for-alice", 1, "00");
+	publish("alice", "users", "for-alice", 1, "00");
+	str_set(&text, receive(fd, "for-alice"));
+	assert_non_null(strstr(text, "event: file\n"));
+	assert_null(strstr(text, "not-for-alice"));
+	close(fd);
+}
+
 static void test_wait_for_the_scan(void **state)
 {
+	char uuid[UUID_STR_SIZE];
 	CLEANUP(answer_done) struct answer a = { 0 };
 	CLEANUP_STR char *old = hex_of("old", 3);
 	CLEANUP_STR char *new = hex_of("new", 3);
@@ -969,6 +989,19 @@ static void test_wait_for_the_scan(void **state)
 	publish("alice", "users", "scan", 3, new);
 	wait_end(&wa, 200);
 	assert_string_equal(member(&wa.a, "sha512"), new);
+	/* By uuid; others wait for nothing that is not theirs. */
+	file_uuid("users", "alice", "scan", uuid);
+	str_set(&late, xasprintf("/v1/files/%s?wait=%s&timeout=0", uuid, new));
+	call(&a, "GET", late, w.alice, NULL);
+	expect(&a, 200);
+	call(&a, "GET", late, w.bob, NULL);
+	expect(&a, 404);
+	str_set(&late,
+		xasprintf("/v1/files/scan?owner=alice@users&wait=%s&timeout=0", new));
+	call(&a, "GET", late, w.admin, NULL);
+	expect(&a, 200);
+	call(&a, "GET", late, w.bob, NULL);
+	expect(&a, 404);
 	answer_done(&wa.a);
 	free(wa.path);
 }
@@ -1184,6 +1217,7 @@ int main(void)
 		cmocka_unit_test(test_delete),
 		cmocka_unit_test(test_too_many_at_once),
 		cmocka_unit_test(test_list_and_show),
+		cmocka_unit_test(test_events),
 		cmocka_unit_test(test_wait_for_the_scan),
 		cmocka_unit_test(test_images),
 		cmocka_unit_test(test_cli),

@@ -71,6 +71,8 @@ static void candidates(void **state)
 		{ "--config ", "@files", "" },
 		{ "--qu", "--quiet", "" },
 		{ "image create --format q", "qcow2", "" },
+		{ "file upload ", "@files", "" },
+		{ "file upload x.img --no-w", "--no-wait", "" },
 		{ "image change x --public ", "yes no", "" },
 		{ "help im", "image image-store", "" },
 		{ "help vm sh", "show", "" },
