@@ -13,6 +13,7 @@
 #define SCHEDULER "scheduler/"
 #define HOST	  "host/"
 #define IMAGE	  "image/"
+#define NETWORK	  "network/"
 
 static int prefix_check(const char *s, struct err *e);
 
@@ -36,7 +37,8 @@ const struct conf_opt keys_opts[] = {
 
 static const char *const fixed_prefixes[] = { KEY_VM_NAME, KEY_PLACEMENT, KEY_ALIVE,
 	KEY_LOCK, KEY_FILE_NAME, KEY_IMAGE_NAME, KEY_IMAGE_PUBLIC, KEY_IMAGE_STORE,
-	KEY_USER, KEY_OTP, KEY_SESSION, KEY_IDEMPOTENCY, KEY_CONSOLE, KEY_PORT };
+	KEY_USER, KEY_OTP, KEY_SESSION, KEY_IDEMPOTENCY, KEY_CONSOLE, KEY_PORT,
+	KEY_NETWORK_NAME, KEY_NETWORK_HOST, KEY_UNDERLAY, KEY_VNI, KEY_PREFIX };
 
 static char **prefix_at(struct keys *k, const struct conf_opt *opt)
 {
@@ -194,6 +196,16 @@ char *key_requests_image(const struct keys *k)
 	return xasprintf("%s" IMAGE, k->request);
 }
 
+char *key_request_network(const struct keys *k, const char *network_uuid)
+{
+	return xasprintf("%s" NETWORK "%s", k->request, UUID(network_uuid));
+}
+
+char *key_requests_network(const struct keys *k)
+{
+	return xasprintf("%s" NETWORK, k->request);
+}
+
 char *key_requests_scheduler(const struct keys *k)
 {
 	return xasprintf("%s" SCHEDULER, k->request);
@@ -300,6 +312,48 @@ char *key_consoles(const char *host)
 char *key_port(const char *network_uuid, const char *mac)
 {
 	return xasprintf(KEY_PORT "%s/%s", UUID(network_uuid), MAC(mac));
+}
+
+char *key_ports(const char *network_uuid)
+{
+	return xasprintf(KEY_PORT "%s/", UUID(network_uuid));
+}
+
+char *key_network_name(const char *realm, const char *owner, const char *name)
+{
+	return xasprintf(
+		KEY_NETWORK_NAME "%s/%s/%s", REALM(realm), OWNER(owner), NAME(name));
+}
+
+char *key_network_names(const char *realm, const char *owner)
+{
+	return xasprintf(KEY_NETWORK_NAME "%s/%s/", REALM(realm), OWNER(owner));
+}
+
+char *key_network_host(const char *network_uuid, const char *host)
+{
+	return xasprintf(KEY_NETWORK_HOST "%s/%s", UUID(network_uuid), HOSTNAME(host));
+}
+
+char *key_network_hosts(const char *network_uuid)
+{
+	return xasprintf(KEY_NETWORK_HOST "%s/", UUID(network_uuid));
+}
+
+char *key_underlay(const char *host)
+{
+	return xasprintf(KEY_UNDERLAY "%s", HOSTNAME(host));
+}
+
+char *key_vni(int64_t vni)
+{
+	assert(vni > 0 && vni < 1 << 24);
+	return xasprintf(KEY_VNI "%jd", (intmax_t)vni);
+}
+
+char *key_prefix(const char *prefix)
+{
+	return xasprintf(KEY_PREFIX "%s", checked(prefix, prefix64_check));
 }
 
 static const char *const request_kinds[] = { "scheduler", "host", "network", "image",

@@ -38,6 +38,8 @@ char *key_request_image(const struct keys *k, const char *image_uuid);
 char *key_requests_scheduler(const struct keys *k);
 char *key_requests_host(const struct keys *k, const char *host);
 char *key_requests_image(const struct keys *k);
+char *key_request_network(const struct keys *k, const char *network_uuid);
+char *key_requests_network(const struct keys *k);
 
 /* Fixed ones. */
 #define KEY_VM_NAME	 "/v1/vm-name/"
@@ -54,6 +56,11 @@ char *key_requests_image(const struct keys *k);
 #define KEY_IDEMPOTENCY	 "/v1/idempotency/"
 #define KEY_CONSOLE	 "/v1/console/"
 #define KEY_PORT	 "/v1/port/"
+#define KEY_NETWORK_NAME "/v1/network-name/"
+#define KEY_NETWORK_HOST "/v1/network-host/"
+#define KEY_UNDERLAY	 "/v1/underlay/"
+#define KEY_VNI		 "/v1/vni/"
+#define KEY_PREFIX	 "/v1/prefix/"
 
 char *key_vm_name(const char *realm, const char *owner, const char *name);
 char *key_vm_names(const char *realm, const char *owner); /* prefix */
@@ -77,6 +84,14 @@ char *key_idempotency(const char *realm, const char *owner, const char *id_sha25
 char *key_console(const char *host, const char *vm_uuid);
 char *key_consoles(const char *host); /* prefix */
 char *key_port(const char *network_uuid, const char *mac);
+char *key_ports(const char *network_uuid); /* prefix */
+char *key_network_name(const char *realm, const char *owner, const char *name);
+char *key_network_names(const char *realm, const char *owner); /* prefix */
+char *key_network_host(const char *network_uuid, const char *host);
+char *key_network_hosts(const char *network_uuid); /* prefix */
+char *key_underlay(const char *host);
+char *key_vni(int64_t vni);
+char *key_prefix(const char *prefix); /* "2001:db8:1:2::/64" */
 
 /* What a request key says. kind: "scheduler", "host", "network", "image". host is "" but for
  * "host". */

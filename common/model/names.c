@@ -293,3 +293,41 @@ void uuid_of_name(const char *name, char out[UUID_STR_SIZE])
 	uuid_generate_sha1(u, name_space, name, strlen(name));
 	uuid_unparse_lower(u, out);
 }
+
+/* "<address>/64" whose last 64 bits are zero. */
+static bool is_prefix64(const char *s)
+{
+	static const unsigned char zero[8];
+	CLEANUP_STR char *address = xstrndup(s, strcspn(s, "/"));
+	struct in6_addr in6;
+
+	return strcmp(s + strlen(address), "/64") == 0 &&
+	       inet_pton(AF_INET6, address, &in6) == 1 &&
+	       memcmp(in6.s6_addr + 8, zero, sizeof(zero)) == 0;
+}
+
+int prefix64_check(const char *s, struct err *e)
+{
+	if (is_prefix64(s))
+		return 0;
+	return err_set(e, ERR_INVALID,
+		"\"%.70s\" is not an IPv6 prefix of 64 bits: use one like "
+		"\"2001:db8:1:2::/64\"",
+		s);
+}
+
+int ingress_check(const char *s, struct err *e)
+{
+	int64_t port;
+
+	if (str_eq(s, "icmpv6"))
+		return 0;
+	if ((str_has_prefix(s, "tcp/") || str_has_prefix(s, "udp/")) &&
+		parse_int64(s + 4, 1, 65535, &port, NULL) == 0)
+		return 0;
+	return err_set(e, ERR_INVALID,
+		"\"%.40s\" is not what packets can be let in by: use \"tcp/22\", "
+		"\"udp/53\" "
+		"or \"icmpv6\"",
+		s);
+}

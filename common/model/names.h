@@ -31,6 +31,10 @@ int rel_path_check(const char *s, struct err *e) MUST_USE;
 int mac_check(const char *s, struct err *e) MUST_USE;
 /* An IPv6 address (RFC 4291 section 2.2), without a prefix length or a zone. */
 int ipv6_check(const char *s, struct err *e) MUST_USE;
+/* "tcp/<port>", "udp/<port>" or "icmpv6". */
+int ingress_check(const char *s, struct err *e) MUST_USE;
+/* "<address>/64" whose last 64 bits are zero. */
+int prefix64_check(const char *s, struct err *e) MUST_USE;
 
 #define UUID_STR_SIZE 37
 void uuid_new(char out[UUID_STR_SIZE]); /* version 4; libuuid */

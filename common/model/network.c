@@ -1,6 +1,8 @@
 #include "common/model/network.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/model/entry.h"
@@ -20,28 +22,6 @@ const char *const network_status_names[] = {
 	[NET_ERROR] = "ERROR",
 	NULL,
 };
-
-/* "<address>/64" whose last 64 bits are zero. */
-static bool is_prefix64(const char *s)
-{
-	static const unsigned char zero[8];
-	CLEANUP_STR char *address = xstrndup(s, strcspn(s, "/"));
-	struct in6_addr in6;
-
-	return strcmp(s + strlen(address), "/64") == 0 &&
-	       inet_pton(AF_INET6, address, &in6) == 1 &&
-	       memcmp(in6.s6_addr + 8, zero, sizeof(zero)) == 0;
-}
-
-static int prefix64_check(const char *s, struct err *e)
-{
-	if (is_prefix64(s))
-		return 0;
-	return err_set(e, ERR_INVALID,
-		"\"%.70s\" is not an IPv6 prefix of 64 bits: use one like "
-		"\"2001:db8:1:2::/64\"",
-		s);
-}
 
 #define AT(member) offsetof(struct network, member)
 
@@ -87,4 +67,176 @@ char *network_format(const struct network *n)
 void network_done(struct network *n)
 {
 	jtab_done(&network_jtab, n);
+}
+
+void *network_parse_item(const char *name, json_t *json, struct err *e)
+{
+	return entry_parse_item(&network_class, name, json, e);
+}
+
+void network_free_item(void *n)
+{
+	entry_free_item(&network_class, n);
+}
+
+/* ---------------------------------------------------------------- what is allocated */
+
+#undef AT
+#define AT(member) offsetof(struct allocation, member)
+
+static const struct jtab_field allocation_fields[] = {
+	{ "network", JT_STR, AT(network), JT_ALWAYS, .check = uuid_check,
+		.help = "uuid of the network that has it; \"\": none any more" },
+	{ "free_at", JT_TIME, AT(free_at), 0, .help = "it rests until then" },
+	{ 0 },
+};
+const struct jtab allocation_jtab = { "allocation", sizeof(struct allocation),
+	allocation_fields, .rest_off = AT(rest), .has_rest = true };
+
+int allocation_parse(const char *json, size_t size, struct allocation *out, struct err *e)
+{
+	return jtab_parse_text(&allocation_jtab, json, size, JTAB_STORED, out, e);
+}
+
+char *allocation_format(const struct allocation *a)
+{
+	return jtab_format_text(&allocation_jtab, a);
+}
+
+void allocation_done(struct allocation *a)
+{
+	jtab_done(&allocation_jtab, a);
+}
+
+/* An entry whose key is not in its value. */
+static void *parse_nameless(const struct jtab *t, json_t *json, struct err *e)
+{
+	void *made = xcalloc(1, t->size);
+
+	if (jtab_parse(t, json, JTAB_STORED, made, e) == 0)
+		return made;
+	jtab_done(t, made);
+	free(made);
+	return NULL;
+}
+
+static void free_nameless(const struct jtab *t, void *entry)
+{
+	if (entry)
+		jtab_done(t, entry);
+	free(entry);
+}
+
+void *allocation_parse_item(const char *name, json_t *json, struct err *e)
+{
+	(void)name;
+	return parse_nameless(&allocation_jtab, json, e);
+}
+
+void allocation_free_item(void *a)
+{
+	free_nameless(&allocation_jtab, a);
+}
+
+/* ---------------------------------------------------------------- where they are */
+
+#undef AT
+#define AT(member) offsetof(struct network_host, member)
+
+static const struct jtab_field network_host_fields[] = {
+	{ "roles", JT_STRV, AT(roles), JT_ALWAYS, .max = 4,
+		.help = "what it is there for: \"host\", \"router\"" },
+	{ "since", JT_TIME, AT(since), 0, .help = "when it became ready there" },
+	{ "problem", JT_STR, AT(problem), 0, .max = 1024,
+		.help = "why it is not ready; missing: it is" },
+	{ 0 },
+};
+const struct jtab network_host_jtab = { "network_host", sizeof(struct network_host),
+	network_host_fields, .rest_off = AT(rest), .has_rest = true };
+
+#undef AT
+#define AT(member) offsetof(struct underlay, member)
+
+static const struct jtab_field underlay_fields[] = {
+	{ "address", JT_STR, AT(address), JT_NEED, .min = 1, .check = ipv6_check,
+		.help = "where its VXLANs are reached" },
+	{ "interface", JT_STR, AT(interface), JT_ALWAYS, .max = 15,
+		.help = "that has the address" },
+	{ "mtu", JT_INT, AT(mtu), 0, .max = 65535, .help = "of the interface" },
+	{ "roles", JT_STRV, AT(roles), JT_ALWAYS, .max = 4,
+		.help = "what it is: \"host\", \"router\"" },
+	{ 0 },
+};
+const struct jtab underlay_jtab = { "underlay", sizeof(struct underlay), underlay_fields,
+	.rest_off = AT(rest), .has_rest = true };
+
+void *underlay_parse_item(const char *name, json_t *json, struct err *e)
+{
+	(void)name;
+	return parse_nameless(&underlay_jtab, json, e);
+}
+
+void underlay_free_item(void *u)
+{
+	free_nameless(&underlay_jtab, u);
+}
+
+/* ---------------------------------------------------------------- names and addresses */
+
+static void interface_name(const char *what, int64_t vni, char out[NETWORK_NAME_SIZE])
+{
+	int n = snprintf(out, NETWORK_NAME_SIZE, "%s%jd", what, (intmax_t)vni);
+
+	assert(vni > 0 && n > 0 && n < NETWORK_NAME_SIZE);
+}
+
+void network_bridge_name(int64_t vni, char out[NETWORK_NAME_SIZE])
+{
+	interface_name("ucb", vni, out);
+}
+
+void network_vxlan_name(int64_t vni, char out[NETWORK_NAME_SIZE])
+{
+	interface_name("ucv", vni, out);
+}
+
+void network_tap_name(const char *mac, char out[NETWORK_NAME_SIZE])
+{
+	size_t n = 3;
+
+	assert(mac_check(mac, NULL) == 0);
+	memcpy(out, "uct", 3);
+	for (const char *c = mac; *c; c++)
+		if (*c != ':')
+			out[n++] = *c;
+	out[n] = '\0';
+}
+
+char *network_group(int64_t vni)
+{
+	struct in6_addr a = { 0 };
+	char text[INET6_ADDRSTRLEN];
+
+	a.s6_addr[0] = 0xff;
+	a.s6_addr[1] = 0x15;
+	/* Its upper 8 bits do not fit behind the last colon, and are rarely used. */
+	a.s6_addr[11] = (unsigned char)(vni >> 16);
+	a.s6_addr[12] = 0x75;
+	a.s6_addr[13] = 0xc1;
+	a.s6_addr[14] = (unsigned char)(vni >> 8);
+	a.s6_addr[15] = (unsigned char)vni;
+	return xstrdup(inet_ntop(AF_INET6, &a, text, sizeof(text)));
+}
+
+char *network_router_address(const char *prefix)
+{
+	CLEANUP_STR char *address =
+		xstrndup(prefix ? prefix : "", strcspn(prefix ? prefix : "", "/"));
+	char text[INET6_ADDRSTRLEN];
+	struct in6_addr a;
+
+	if (inet_pton(AF_INET6, address, &a) != 1)
+		return NULL;
+	a.s6_addr[15] = 1;
+	return xstrdup(inet_ntop(AF_INET6, &a, text, sizeof(text)));
 }

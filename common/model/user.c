@@ -22,6 +22,8 @@ static const struct jtab_field amounts_fields[] = {
 		.help = "snapshots of VMs" },
 	{ "images", JT_INT, AMOUNT(images), JT_ALWAYS, .max = AMOUNT_MAX,
 		.help = "images" },
+	{ "networks", JT_INT, AMOUNT(networks), JT_ALWAYS, .max = AMOUNT_MAX,
+		.help = "networks" },
 	{ "file_gib", JT_INT, AMOUNT(file_gib), JT_ALWAYS, .max = AMOUNT_MAX,
 		.help = "space of uploaded files in GiB" },
 	{ 0 },
@@ -127,6 +129,7 @@ static const struct {
 	{ AMOUNT(disk_gib), "GiB of disk" },
 	{ AMOUNT(snapshots), "snapshots" },
 	{ AMOUNT(images), "images" },
+	{ AMOUNT(networks), "networks" },
 };
 
 static int64_t *amount_at(struct amounts *a, size_t i)

@@ -12,7 +12,7 @@
 /* Files are only limited: what they use is what is uploaded, and is summed up when it is
  * asked for; `use` of the entry has 0. */
 struct amounts {
-	int64_t vms, cpu, ram_mib, disk_gib, snapshots, images, file_gib;
+	int64_t vms, cpu, ram_mib, disk_gib, snapshots, images, file_gib, networks;
 };
 
 struct ssh_key {
@@ -41,7 +41,8 @@ void *user_parse_item(const char *name, json_t *json, struct err *e);
 void user_free_item(void *u);
 
 struct amounts vm_amounts(const struct vm *vm);
-#define IMAGE_AMOUNTS ((struct amounts){ .images = 1 })
+#define NETWORK_AMOUNTS ((struct amounts){ .networks = 1 })
+#define IMAGE_AMOUNTS	((struct amounts){ .images = 1 })
 /* Adds to `use`; ERR_QUOTA names what is used up, how much is left and was asked for. */
 int user_take(struct user *u, const struct amounts *quota, const struct amounts *a,
 	struct err *e) MUST_USE;

@@ -110,6 +110,9 @@ static const struct jtab_field vm_nic_fields[] = {
 		.help = "MAC of the interface" },
 	{ "address", JT_STR, NIC(address), 0, .check = ipv6_check,
 		.help = "IPv6 address; missing: not known" },
+	{ "rate_mbit", JT_INT, NIC(rate_mbit), 0, .max = 1000000,
+		.help = "how much it may send, and get, in Mbit/s; missing: any" },
+	{ "leaving", JT_BOOL, NIC(is_leaving), 0, .help = "is being detached" },
 	{ 0 },
 };
 const struct jtab vm_nic_jtab = { "network", sizeof(struct vm_nic), vm_nic_fields,
@@ -169,6 +172,11 @@ static const struct jtab_field vm_fields[] = {
 		.sub = &vm_snapshot_jtab, .help = "of its disks, oldest first" },
 	{ "networks", JT_LIST, AT(networks), JT_ALWAYS, .max = VM_NICS_MAX,
 		.sub = &vm_nic_jtab, .help = "its interfaces" },
+	{ "ingress", JT_STRV, AT(ingress), 0, .max = 64, .check = ingress_check,
+		.help = "what may begin a connection to it: \"tcp/22\", \"udp/53\", "
+			"\"icmpv6\"" },
+	{ "closed", JT_BOOL, AT(is_closed), 0,
+		.help = "only what ingress names is let in; else all is" },
 	{ "ssh_keys", JT_STRV, AT(ssh_keys), JT_ALWAYS, .max = 64, .check = ssh_key_check,
 		.help = "SSH public keys that may log in" },
 	{ "user_data", JT_STR, AT(user_data), JT_TEXT, .max = 65536,

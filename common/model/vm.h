@@ -78,7 +78,9 @@ struct vm_specs {
 struct vm_nic {
 	char *network; /* uuid */
 	char *mac;
-	char *address; /* IPv6, "" when not known */
+	char *address;	   /* IPv6, "" when not known */
+	int64_t rate_mbit; /* of its frames, either way; 0: as fast as it goes */
+	bool is_leaving;   /* "leaving": to be detached; stays until it is */
 	json_t *rest;
 };
 
@@ -107,6 +109,10 @@ struct vm {
 	char *image_store;	    /* the image's, when it is another one; else "" */
 	struct jtab_list snapshots; /* struct vm_snapshot, oldest first */
 	struct jtab_list networks;  /* struct vm_nic */
+	/* Packets that may begin a connection to it from outside: "tcp/22", "udp/53",
+	 * "icmpv6"; all when is_closed is not set ("closed"). */
+	struct strv ingress;
+	bool is_closed;
 	struct strv ssh_keys;
 	char *user_data;
 	int want;	 /* enum vm_want */

@@ -15,10 +15,10 @@
 	"{\"name\":\"nico\",\"realm\":\"R\","                                            \
 	"\"ssh_keys\":[{\"name\":\"home\",\"key\":\"" KEY "\"}],"                        \
 	"\"quota\":{\"vms\":10,\"cpu\":20,\"ram_mib\":40960,\"disk_gib\":500,"           \
-	"\"snapshots\":5,\"images\":6,\"file_gib\":7},"                                  \
+	"\"snapshots\":5,\"images\":6,\"networks\":8,\"file_gib\":7},"                   \
 	"\"has_own_quota\":true,"                                                        \
 	"\"use\":{\"vms\":2,\"cpu\":4,\"ram_mib\":4096,\"disk_gib\":40,"                 \
-	"\"snapshots\":1,\"images\":1,\"file_gib\":0},"                                  \
+	"\"snapshots\":1,\"images\":1,\"networks\":0,\"file_gib\":0},"                   \
 	"\"created\":\"2001-09-09T01:46:40Z\",\"later\":1}"
 
 static struct user parsed(const char *text)
