@@ -559,6 +559,48 @@ static void a_forgotten_answer_is_given(void **state)
 	site_close(&s);
 }
 
+/* With TLS there is a buffer more in between; and our own client sends. */
+static void over_tls(void **state)
+{
+	CLEANUP_STR char *path = test_path("body");
+	struct http_conf hc = { 0 };
+	CLEANUP(http_resp_done) struct http_resp resp = { 0 };
+	CLEANUP_STR char *url = NULL;
+	struct http_req req = { .method = "PUT" };
+	struct http_upload up = { .from = 1000, .size = 6 * MIB };
+	struct test_cert cert = { 0 };
+	struct http *h;
+	struct site s;
+	struct err e;
+	(void)state;
+
+	test_cert_make("server", "/O=ucloud/CN=server", &cert);
+	hc.ca_file = test_ca_file();
+	site_open(&s, (struct httpd_conf){
+			      .cert_file = cert.cert_file, .key_file = cert.key_file });
+	test_write_file(path, "");
+	assert_int_equal(truncate(path, 7 * MIB), 0);
+	up.fd = open(path, O_RDONLY | O_CLOEXEC);
+	h = http_new(&hc);
+	url = xasprintf("https://[::1]:%u/put/gated", (unsigned)httpd_port(s.d, 0));
+	open_gate(&s);
+	req.url = url;
+	if (http_upload(h, &req, &up, &resp, &e) < 0)
+		fail_msg("%s", e.msg);
+	assert_int_equal(resp.status, 201);
+	assert_string_equal(buf_str(&resp.body), "6291456 bytes, sum 0");
+	str_set(&url,
+		xasprintf("https://[::1]:%u/put/refused", (unsigned)httpd_port(s.d, 0)));
+	req.url = url;
+	if (http_upload(h, &req, &up, &resp, &e) < 0)
+		fail_msg("%s", e.msg);
+	assert_int_equal(resp.status, 401);
+	http_free(h);
+	close(up.fd);
+	site_close(&s);
+	test_cert_done(&cert);
+}
+
 struct closer {
 	struct site *s;
 	pthread_t thread;
@@ -667,6 +709,7 @@ int main(void)
 		cmocka_unit_test(a_sink_may_want_no_more),
 		cmocka_unit_test(their_number_is_bounded),
 		cmocka_unit_test(a_forgotten_answer_is_given),
+		cmocka_unit_test(over_tls),
 		cmocka_unit_test(closing_ends_them_all),
 		cmocka_unit_test(many_at_once),
 	};
