@@ -196,7 +196,7 @@ fuzz: $(FUZZ)
 # ---------------------------------------------------------------- demo
 .PHONY: demo demo-down
 demo:
-	$(Q)scripts/install-deps run
+	$(Q)scripts/install-deps $(if $(filter ceph,$(STORE)),ceph,run)
 	$(Q)+$(MAKE) --no-print-directory all build/guest/guest.img
 	$(Q)B=$(B) IMAGE="$(IMAGE)" STORE="$(STORE)" scripts/demo up
 demo-down:
