@@ -21,7 +21,9 @@ refused 1 'quota|at most|limit' user vm create --name x --image demo-guest --ram
 refused 1 'ram' user vm create --name x --image demo-guest --ram 1MiB
 refused 1 'admin|may' user host list
 refused 1 'host' admin host show no-such-host
-refused 1 'VM' admin image delete demo-guest
+refused 1 'no image' admin image delete demo-guest
+refused 1 '1 VM' admin image delete user@demo:demo-guest
+refused 1 '1 VM' user image delete demo-guest
 refused 2 '' user vm frobnicate
 refused 2 '' user vm create --no-such-option
 refused 3 '' user --api 'http://[::1]:9' vm list
@@ -51,6 +53,12 @@ add_user other | "$cli" configure --config "$DEMO_DIR/other.cli" \
 uuid=$(vm_field taken uuid)
 refused 1 'VM' "$cli" --config "$DEMO_DIR/other.cli" vm show "$uuid"
 refused 1 'VM' "$cli" --config "$DEMO_DIR/other.cli" vm delete "$uuid"
+other() { "$cli" --config "$DEMO_DIR/other.cli" "$@"; }
+refused 1 'image' other image show "$(user image show demo-guest --json | jq -r .uuid)"
+refused 1 'image' other vm create --name x --image demo-guest
+refused 1 'file' other file show "$(user file show guest.img --json | jq -r .uuid)"
+refused 1 'file' other image create --name x --file guest.img
+refused 1 'admin' user image create --name x --file guest.img --public
 [ "$(vm_field taken status)" = RUNNING ] || fail "somebody else deleted the VM"
 
 say "images that are none"
@@ -69,9 +77,54 @@ for i in text backed missing; do
 done
 
 say "the quota is used up"
-admin user quota user@demo --vms 1 || fail "set the quota"
-refused 1 'quota|at most|limit' user vm create --name x --image demo-guest --ram 128MiB
+admin user quota user@demo --vms 1 --images 1 --files 1GiB || fail "set the quota"
+refused 1 'quota' user vm create --name x --image demo-guest --ram 128MiB
+refused 1 'quota.*images' user image create --name x --file guest.img
+refused 1 'quota of files is used up' user file upload "$DEMO_DIR/base.raw" --name more
 admin user quota user@demo --default || fail "reset the quota"
+
+say "uploads that no image can be made of"
+bad=$DEMO_DIR/bad
+mkdir "$bad"
+admin image-store create --name limited --type filesystem --path "$DEMO_DIR/limited" \
+	--max-image 1GiB || fail "create a store"
+mkdir -p "$DEMO_DIR/limited/images"
+qemu-img create -q -f qcow2 -u -b /etc/shadow -F raw "$bad/backed.qcow2" 64M
+qemu-img create -q -f qcow2 -u -F raw -b 'json:{"driver":"file","filename":"/etc/shadow"}' \
+	"$bad/json.qcow2" 64M
+qemu-img create -q -f qcow2 -o data_file="$bad/elsewhere,data_file_raw=on" "$bad/data.qcow2" 64M
+qemu-img create -q -f vmdk -o subformat=monolithicFlat "$bad/flat.vmdk" 64M
+qemu-img create -q -f qcow2 "$bad/large.qcow2" 2G
+qemu-img convert -O qcow2 build/guest/guest.img "$bad/whole"
+head -c 60 "$bad/whole" > "$bad/header.qcow2"
+echo 'not an image' > "$bad/text.raw"
+: > "$bad/empty.raw"
+refuse_upload() { # FILE REASON: it is uploaded and published, and ends as an image in ERROR
+	local name=${1%.*} out status
+	user file upload "$bad/$1" --quiet > /dev/null || fail "upload $1"
+	out=$(user image create --name "$name" --file "$1" --store limited --wait 2>&1)
+	status=$?
+	[ $status = 1 ] || fail "exit status $status for $1: $out"
+	grep -q -- "$2" <<< "$(tail -n 1 <<< "$out")" || fail "the reason for $1 is not '$2': $out"
+	say "$1: $(tail -n 1 <<< "$out")"
+	[ "$(user image show "$name" --json | jq -r .status)" = ERROR ] || fail "$name is no ERROR"
+	user image show "$name" | grep -q -- "$2" || fail "image show lacks the reason for $1"
+	refused 1 "ERROR|$2" user vm create --name x --image "$name"
+	user image delete "$name" --wait || fail "delete $name"
+	user file delete "$1" || fail "delete $1"
+}
+refuse_upload backed.qcow2 'backing file'
+refuse_upload json.qcow2 'backing file'
+refuse_upload data.qcow2 'another file'
+refuse_upload flat.vmdk 'other files'
+refuse_upload large.qcow2 'at most 1 GiB'
+refuse_upload header.qcow2 'header is damaged: the file ends in the middle of it'
+refuse_upload text.raw 'whole number of sectors'
+refuse_upload empty.raw 'it is empty'
+[ -z "$(find "$DEMO_DIR/limited" -type f)" ] || fail "left: $(find "$DEMO_DIR/limited" -type f)"
+admin image-store delete limited || fail "delete the store"
+user file list --quiet | grep -qx guest.img || fail "the good file is gone"
+[ "$(user file list --quiet | wc -l)" = 1 ] || fail "files are left: $(user file list)"
 
 say "the disk is full: the VM says so, and comes up when there is room"
 qemu-img create -q -f qcow2 "$small/images/blank.qcow2" 64M

@@ -46,7 +46,7 @@ seed_of_new_user() {
 }
 seed_of_new_user tls | "$cli" configure --config "$DEMO_DIR/tls.cli" --api "$https" \
 	--ca "$DEMO_DIR/tls.pem" --name tls --realm demo --seed - || fail "configure with TLS"
-"$cli" --config "$DEMO_DIR/tls.cli" image list | grep -q demo-guest || fail "no list over TLS"
+"$cli" --config "$DEMO_DIR/tls.cli" user show | grep -q tls || fail "no answer over TLS"
 refused 3 'certificate' user --api "$https" image list
 refused 3 '' user --api "http://[::1]:$tls_port" image list
 
