@@ -96,6 +96,10 @@ qemu-img create -q -f qcow2 -o data_file="$bad/elsewhere,data_file_raw=on" "$bad
 qemu-img create -q -f vmdk -o subformat=monolithicFlat "$bad/flat.vmdk" 64M
 qemu-img create -q -f qcow2 "$bad/large.qcow2" 2G
 qemu-img convert -O qcow2 build/guest/guest.img "$bad/whole"
+half() { head -c "$(($(stat -c %s "$1") / 2))" "$1"; }
+half "$bad/whole" > "$bad/truncated.qcow2"
+qemu-img convert -O vmdk build/guest/guest.img "$bad/whole.vmdk"
+half "$bad/whole.vmdk" > "$bad/truncated.vmdk"
 head -c 60 "$bad/whole" > "$bad/header.qcow2"
 echo 'not an image' > "$bad/text.raw"
 : > "$bad/empty.raw"
@@ -118,6 +122,8 @@ refuse_upload json.qcow2 'backing file'
 refuse_upload data.qcow2 'another file'
 refuse_upload flat.vmdk 'other files'
 refuse_upload large.qcow2 'at most 1 GiB'
+refuse_upload truncated.qcow2 'not copied to the end'
+refuse_upload truncated.vmdk 'not copied to the end'
 refuse_upload header.qcow2 'header is damaged: the file ends in the middle of it'
 refuse_upload text.raw 'whole number of sectors'
 refuse_upload empty.raw 'it is empty'
