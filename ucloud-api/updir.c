@@ -23,13 +23,16 @@
 int updir_open(const char *base_dir, const char *default_realm, struct updir **out,
 	struct err *e)
 {
-	int fd = open(base_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct updir *d;
+	struct stat st;
 
-	if (fd < 0)
+	if (stat(base_dir, &st) < 0)
 		return err_errno(e, errno, "the directory of uploads %s", base_dir);
+	if (!S_ISDIR(st.st_mode))
+		return err_set(e, ERR_INVALID,
+			"the directory of uploads %s is no directory", base_dir);
 	d = xcalloc(1, sizeof(*d));
-	d->fd = fd;
+	d->base_dir = xstrdup(base_dir);
 	d->default_realm = xstrdup(default_realm);
 	*out = d;
 	return 0;
@@ -39,9 +42,23 @@ void updir_close(struct updir *d)
 {
 	if (!d)
 		return;
-	close(d->fd);
+	free(d->base_dir);
 	free(d->default_realm);
 	free(d);
+}
+
+int updir_open_base(const struct updir *d, struct err *e)
+{
+	int fd = open(d->base_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd >= 0 && fstatat(fd, FILE_MARKER, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return err_set(e, ERR_UNAVAILABLE,
+		"the files are not there just now: the upload machine does not have its "
+		"file system mounted (" FILE_MARKER " is missing in base_dir)");
 }
 
 /* ---------------------------------------------------------------- directories */
@@ -106,13 +123,6 @@ int updir_open_parent(int user_fd, const char *filename, bool make, const char *
 	}
 	*last = filename;
 	return fd;
-}
-
-int updir_open_user(struct updir *d, const char *owner, const char *realm, bool make)
-{
-	CLEANUP_STR char *name = file_dir(owner, realm, d->default_realm);
-
-	return step(d->fd, name, make);
 }
 
 /* ---------------------------------------------------------------- parts */
@@ -181,9 +191,17 @@ static int try_open(struct updir_part *p, bool make, struct err *e)
 static int open_dirs(struct updir_part *p, const char *owner, const char *realm,
 	bool make, struct err *e)
 {
-	p->user_fd = updir_open_user(p->dir, owner, realm, make);
+	CLEANUP_STR char *name = file_dir(owner, realm, p->dir->default_realm);
+	int base = updir_open_base(p->dir, e), errnum;
+
+	if (base < 0)
+		return -1;
+	p->user_fd = step(base, name, make);
 	if (p->user_fd >= 0)
 		p->own_fd = step(p->user_fd, UPDIR_OWN, make);
+	errnum = errno;
+	close(base);
+	errno = errnum;
 	if (p->own_fd >= 0 || (errno == ENOENT && !make))
 		return 0;
 	return err_errno(e, errno, "the directory of %s's uploads", owner);

@@ -12,12 +12,13 @@
 #define UPDIR_SUFFIX ".part"
 
 struct updir {
-	int fd;
+	char *base_dir;
 	char *default_realm;
 };
 
-/* The user's directory: a descriptor, or -1 with errno. */
-int updir_open_user(struct updir *d, const char *owner, const char *realm, bool make);
+/* base_dir, a descriptor that is the caller's; -1: ERR_UNAVAILABLE, it is not mounted now. */
+int updir_open_base(const struct updir *d, struct err *e);
+
 /* The directory that holds a file; *last is the file's name in it, borrowed from filename.
  * -1 with errno. */
 int updir_open_parent(int user_fd, const char *filename, bool make, const char **last);

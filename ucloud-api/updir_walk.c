@@ -274,10 +274,12 @@ static unsigned sweep_user(int own_fd, int64_t before)
 
 int updir_sweep(struct updir *d, int64_t before, unsigned *n, struct err *e)
 {
-	int fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = updir_open_base(d, e);
 	DIR *dir = dir_of(fd);
 	const struct dirent *de;
 
+	if (fd < 0)
+		return -1;
 	if (!dir)
 		return err_errno(e, errno, "the directory of uploads");
 	*n = 0;
@@ -287,7 +289,7 @@ int updir_sweep(struct updir *d, int64_t before, unsigned *n, struct err *e)
 
 		if (de->d_name[0] != '.')
 			*n += sweep_user(
-				open_beneath_with(d->fd, own, O_DIRECTORY, 0), before);
+				open_beneath_with(fd, own, O_DIRECTORY, 0), before);
 	}
 	closedir(dir);
 	return 0;

@@ -9,6 +9,7 @@
 static const struct cli_field image_columns[] = {
 	{ "NAME", "name", VIEW_TEXT },
 	{ "STATUS", "status", VIEW_STATUS },
+	{ "PROGRESS", "progress", VIEW_PROGRESS },
 	{ "SIZE", "virtual_bytes", VIEW_BYTES },
 	{ "FORMAT", "format", VIEW_TEXT },
 	{ "STORE", "store", VIEW_TEXT },
@@ -30,7 +31,7 @@ static const struct cli_field image_lines[] = {
 	{ "path", "path", VIEW_TEXT },
 	{ "format", "format", VIEW_TEXT },
 	{ "public", "public", VIEW_BOOL },
-	{ "progress", "progress", VIEW_PERCENT },
+	{ "progress", "progress", VIEW_PROGRESS },
 	{ "size for VMs", "virtual_bytes", VIEW_BYTES },
 	{ "size in the store", "size_bytes", VIEW_BYTES },
 	{ "made of", "filename", VIEW_TEXT },

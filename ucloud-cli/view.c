@@ -217,6 +217,12 @@ static void add_number(enum cli_view_kind kind, int64_t n, struct buf *out)
 		buf_addf(out, kind == VIEW_PERCENT ? "%lld %%" : "%lld", (long long)n);
 }
 
+static void add_progress(const json_t *entry, const json_t *v, struct buf *out)
+{
+	if (str_eq(cli_json_text(entry, "status"), "TO_BE_CREATED"))
+		buf_addf(out, "%lld %%", (long long)json_integer_value(v));
+}
+
 char *cli_view_text(const json_t *entry, const struct cli_field *f)
 {
 	const json_t *v = cli_json_at(entry, f->path);
@@ -224,6 +230,8 @@ char *cli_view_text(const json_t *entry, const struct cli_field *f)
 
 	if (f->kind == VIEW_OWNER)
 		add_owner(entry, &out);
+	else if (f->kind == VIEW_PROGRESS)
+		add_progress(entry, v, &out);
 	else if (f->kind == VIEW_LABELS)
 		add_labels(v, &out);
 	else if (f->kind == VIEW_DISKS)

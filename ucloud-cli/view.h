@@ -19,11 +19,12 @@ enum cli_view_kind {
 	VIEW_GIB,    /* -1 is "unknown" */
 	VIEW_BYTES,  /* "1.5 GiB"; 0 is left out */
 	VIEW_PERCENT,
-	VIEW_YES,    /* "yes"; nothing for false */
-	VIEW_BOOL,   /* "yes" or "no" */
-	VIEW_LABELS, /* "a=b, c=d" */
-	VIEW_OWNER,  /* "name@realm", of the members owner and owner_realm */
-	VIEW_DISKS,  /* "0: 20 GiB, 1: 100 GiB hdd" */
+	VIEW_PROGRESS, /* "37 %", while an image is being made */
+	VIEW_YES,      /* "yes"; nothing for false */
+	VIEW_BOOL,     /* "yes" or "no" */
+	VIEW_LABELS,   /* "a=b, c=d" */
+	VIEW_OWNER,    /* "name@realm", of the members owner and owner_realm */
+	VIEW_DISKS,    /* "0: 20 GiB, 1: 100 GiB hdd" */
 	VIEW_DISK_SUM,
 	VIEW_SNAPSHOTS, /* "before, after (creating)" */
 	VIEW_NICS,	/* addresses, or MACs where there is none */

@@ -7,11 +7,12 @@
 
 #include <sys/types.h>
 
+#include "common/model/file.h"
 #include "ucloud-filescan/tree.h"
 
 /* In base_dir, made by setup: says that it is the right directory, and that its file system
  * is mounted. */
-#define BASE_MARKER ".ucloud-filescan"
+#define BASE_MARKER FILE_MARKER
 
 /* Which directory is it? */
 struct base_id {

@@ -5,7 +5,8 @@
  *
  * Below base_dir each user has a directory: `<name>` in the first realm that is allowed,
  * `<name>@<realm>` in others. In it, names that begin with FILE_OWN_PREFIX are ucloud's:
- * uploads that are not complete. They are not published.
+ * uploads that are not complete. They are not published. base_dir itself has FILE_MARKER in it:
+ * without that its file system is not mounted, and nothing is to be read or written there.
  */
 #ifndef UCLOUD_FILE_ENTRY_H
 #define UCLOUD_FILE_ENTRY_H
@@ -16,6 +17,7 @@
 #include "common/model/names.h"
 
 #define FILE_OWN_PREFIX ".ucloud-"
+#define FILE_MARKER	FILE_OWN_PREFIX "filescan"
 
 struct file {
 	char *uuid; /* file_uuid() */

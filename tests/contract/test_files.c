@@ -183,9 +183,20 @@ static char *log_in(const char *user)
 	return xasprintf("Bearer %s", member(&a, "token"));
 }
 
+static void set_marker(bool is_there)
+{
+	CLEANUP_STR char *path = xasprintf("%s/" FILE_MARKER, w.base);
+
+	if (is_there)
+		test_write_file(path, "");
+	else
+		assert_int_equal(unlink(path), 0);
+}
+
 static int start_world(void **state)
 {
 	(void)state;
+	set_marker(true);
 	w.etcd = test_etcd_start(NULL);
 	w.kv = test_etcd_open(w.etcd);
 	start_otp();
@@ -854,6 +865,23 @@ static void test_delete(void **state)
 	expect(&a, 204);
 }
 
+static void test_not_mounted(void **state)
+{
+	CLEANUP(answer_done) struct answer a = { 0 };
+
+	(void)state;
+	set_marker(false);
+	put(&a, w.alice, "nowhere", NULL, "x", 1);
+	expect(&a, 503);
+	assert_non_null(strstr(member(&a, "detail"), "mounted"));
+	call(&a, "DELETE", "/v1/files/a.img", w.alice, NULL);
+	expect(&a, 503);
+	set_marker(true);
+	assert_false(exists("alice/nowhere"));
+	put(&a, w.alice, "nowhere", NULL, "x", 1);
+	expect(&a, 201);
+}
+
 static void test_too_many_at_once(void **state)
 {
 	CLEANUP(answer_done) struct answer a = { 0 };
@@ -1215,6 +1243,7 @@ int main(void)
 		cmocka_unit_test(test_redirect),
 		cmocka_unit_test(test_nowhere),
 		cmocka_unit_test(test_delete),
+		cmocka_unit_test(test_not_mounted),
 		cmocka_unit_test(test_too_many_at_once),
 		cmocka_unit_test(test_list_and_show),
 		cmocka_unit_test(test_events),
