@@ -4,19 +4,23 @@
 
 #include "common/base/buf.h"
 #include "common/disk/disk.h"
+#include "common/disk/images.h"
 #include "common/model/names.h"
 
 /* Conflicts with others that change the same entry. */
 #define TRIES 5
 
+/* Opening alone does not ask a cluster for anything. */
 static int check_reached(const struct image_store *s, struct err *e)
 {
+	CLEANUP(strv_done) struct strv images = { 0 };
 	struct disk_store *disks = NULL;
+	int rc = disk_store_open(s, &disks, e);
 
-	if (disk_store_open(s, &disks, e) < 0)
-		return err_wrap(e, "the store cannot be used from this machine");
+	if (rc == 0)
+		rc = image_list(disks, &images, e);
 	disk_store_close(disks);
-	return 0;
+	return rc < 0 ? err_wrap(e, "the store cannot be used from this machine") : 0;
 }
 
 /* Whether the lost answer was a yes. */

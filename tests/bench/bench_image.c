@@ -261,7 +261,7 @@ int main(void)
 	b.upload = test_path("up/alice/disk");
 	b.store_dir = test_path("store");
 	b.mib = is_short ? 64 : 1024;
-	b.rounds = is_short ? 2 : 4;
+	b.rounds = is_short ? 2 : 6;
 	b.n_threads = threads ? (unsigned)threads[0] - '0' : 4;
 	test_mkdir(b.base);
 	test_mkdir(alice);

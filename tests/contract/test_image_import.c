@@ -517,12 +517,12 @@ static const char *own_path;
 
 static char *reader_named(const char *name)
 {
-	char *path = test_path("%s", name);
-
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 	print_message("what sanitizers need does not fit into the reader's sandbox\n");
 	skip();
 #endif
+	char *path = test_path("%s", name);
+
 	RUN("cp", own_path, path);
 	return path;
 }
