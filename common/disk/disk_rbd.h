@@ -23,10 +23,8 @@
 #define DISK_RBD_SNAPSHOT "ucloud" /* of an image: what disks are cloned from */
 #define DISK_RBD_MADE_AS  "ucloud.made_as"
 
-/*
- * Without deep-flatten, snapshots of a disk would keep hold of its image after
- * disk_flatten(), and restoring one of them would lose what came from the image.
- */
+/* Without deep-flatten, a disk's snapshots would keep hold of its image after
+ * disk_flatten(). */
 #define DISK_RBD_FEATURES                                                                \
 	(RBD_FEATURE_LAYERING | RBD_FEATURE_EXCLUSIVE_LOCK | RBD_FEATURE_OBJECT_MAP |    \
 		RBD_FEATURE_FAST_DIFF | RBD_FEATURE_DEEP_FLATTEN)
