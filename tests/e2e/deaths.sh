@@ -4,6 +4,7 @@
 # shellcheck source=lib.bash
 . "$(dirname "$0")/lib.bash"
 
+export DEMO_FILESCAN_OPTIONS="--lease_ttl 3" DEMO_IMAGE_OPTIONS="--lease_ttl 3"
 cloud up services || fail "the cloud did not come up"
 say "etcd is not there when daemons start: they wait and go on when it comes"
 for s in ucloud-api ucloud-scheduler ucloud-host ucloud-otp ucloud-filescan ucloud-image; do cloud stop $s; done
@@ -65,6 +66,55 @@ for s in ucloud-host ucloud-scheduler ucloud-api ucloud-otp; do
 	check_invariants
 done
 [ "$(qemu_pid)" = "$first_pid" ] || fail "a daemon's death restarted the guest"
+
+say "kill -9 in the middle of an upload, of its publishing, of an import: all are completed"
+big=$DEMO_DIR/big.raw
+head -c 300M /dev/urandom > "$big"
+big_sha=$(sha512sum < "$big" | cut -d' ' -f1)
+part_grows() { find "$DEMO_DIR/upload" -name '*.part' -size +1M | grep -q .; }
+is_uploaded() { [ -e "$DEMO_DIR/upload/user/big-$1" ]; }
+is_being_made() { find "$DEMO_DIR/store/images" -name '.*.tmp' -size +0 | grep -q .; }
+has_ended() { ! kill -0 "$1" 2> /dev/null; }
+# die_when SERVICE PID CONDITION...: kills it once that is so, unless the order has ended.
+die_when() {
+	local s=$1 order=$2 end=$((SECONDS + 60))
+	shift 2
+	until "$@" || has_ended "$order"; do
+		[ $SECONDS -lt $end ] || fail "never: $*"
+	done
+	! has_ended "$order" || say "(too late for $s: it was done)"
+	cloud kill "$s"
+	cloud start "$s"
+}
+for s in ucloud-api ucloud-filescan; do
+	user file upload "$big" --name "big-$s" --quiet > "$DEMO_DIR/upload.out" 2>&1 &
+	order=$!
+	case $s in
+	ucloud-api) die_when $s $order part_grows ;;
+	ucloud-filescan) die_when $s $order is_uploaded $s ;;
+	esac
+	wait $order || fail "the upload did not survive $s: $(cat "$DEMO_DIR/upload.out")"
+	[ "$(user file show "big-$s" --json | jq -r .sha512)" = "$big_sha" ] ||
+		fail "big-$s has another content"
+done
+for n in 1 2; do
+	user image create --name "big-$n" --file big-ucloud-api --wait --quiet > "$DEMO_DIR/image.out" 2>&1 &
+	order=$!
+	die_when ucloud-image $order is_being_made
+	wait $order || fail "the image did not survive: $(cat "$DEMO_DIR/image.out")"
+	cmp "$big" "$DEMO_DIR/store/images/$(user image show "big-$n" --json | jq -r .path)" ||
+		fail "big-$n has another content"
+	[ "$(user image show "big-$n" --json | jq -r '.status + " " + .sha512')" = "CREATED $big_sha" ] ||
+		fail "big-$n is not as it should be"
+	user image delete "big-$n" > /dev/null || fail "delete big-$n"
+	cloud kill ucloud-image
+	cloud start ucloud-image
+done
+no_big_images() { ! user image list --quiet | grep -q '^big-'; }
+wait_until 60 "the images are gone" no_big_images
+for s in ucloud-api ucloud-filescan; do user file delete "big-$s" || fail "delete big-$s"; done
+rm "$big"
+check_invariants
 
 say "libvirtd dies and comes back: the guest is adopted"
 kill -KILL "$(cat "$DEMO_DIR/libvirt/libvirtd-own.pid")"

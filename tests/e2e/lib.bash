@@ -148,15 +148,29 @@ check_invariants() {
 	[ "$(find "$DEMO_DIR/store/vms" -name '*.qcow2' 2> /dev/null | wc -l)" = "$disks" ] ||
 		fail "disks do not match the $disks of $vms VMs: $(find "$DEMO_DIR/store/vms")"
 	[ -z "$(find "$DEMO_DIR/store" -name '*.tmp')" ] || fail "a temporary file is left"
+	check_images
 	check_quota
 }
 
-# Use of quota = sum over the user's VMs.
+# Images that were made: what is in the store is what is CREATED, and each has its name.
+check_images() {
+	local left
+	left=$(diff <(find "$DEMO_DIR/store/images" -type f -printf '%f\n' | grep -E '^[0-9a-f]{8}-' | sort) \
+		<(etcdctl3 get --prefix /v1/image/ --print-value-only |
+			jq -r 'select(.made and .store == "demo" and .status == "CREATED") | .path' | sort)) ||
+		fail "store and images differ: $left"
+	[ "$(n_keys /v1/image-name/)" = "$(n_keys /v1/image/)" ] || fail "image-name keys do not match"
+	left=$(find "$DEMO_DIR/upload" -name '*.part' | head -n 3)
+	[ -z "$left" ] || fail "a part of an upload is left: $left"
+}
+
+# Use of quota = sum over the user's VMs and images.
 check_quota() {
-	local sum use
-	sum=$(etcdctl3 get --prefix /v1/vm/ --print-value-only | jq -s -c \
-		'[length, ([.[].specs.cpu] | add // 0), ([.[].specs.ram_mib] | add // 0), ([.[].specs.disks[].size_gib] | add // 0), ([.[] | .snapshots // [] | length] | add // 0)]')
+	local sum use images
+	images=$(etcdctl3 get --prefix /v1/image/ --print-value-only | jq -s '[.[] | select(.owner == "user")] | length')
+	sum=$(etcdctl3 get --prefix /v1/vm/ --print-value-only | jq -s -c --argjson images "$images" \
+		'[length, ([.[].specs.cpu] | add // 0), ([.[].specs.ram_mib] | add // 0), ([.[].specs.disks[].size_gib] | add // 0), ([.[] | .snapshots // [] | length] | add // 0), $images]')
 	use=$(etcdctl3 get /v1/user/demo/user --print-value-only | jq -c \
-		'[.use.vms // 0, .use.cpu // 0, .use.ram_mib // 0, .use.disk_gib // 0, .use.snapshots // 0]')
-	[ "$sum" = "${use:-[0,0,0,0,0]}" ] || fail "quota use $use, sum over VMs $sum"
+		'[.use.vms // 0, .use.cpu // 0, .use.ram_mib // 0, .use.disk_gib // 0, .use.snapshots // 0, .use.images // 0]')
+	[ "$sum" = "${use:-[0,0,0,0,0,0]}" ] || fail "quota use $use, sum over VMs and images $sum"
 }
