@@ -83,7 +83,8 @@ struct look {
 	struct request req;
 	struct vmlook l;
 	struct vmread read;
-	struct memo memo; /* a copy; stored again by memo_put() */
+	struct memo memo;  /* a copy; stored again by memo_put() */
+	bool is_dom_known; /* libvirt has answered */
 };
 
 static void look_done(struct look *k)
@@ -219,6 +220,7 @@ static int read_libvirt(struct look *k, struct err *e)
 		return -1;
 	if (k->l.dom.state != VIRT_ABSENT && strcmp(k->l.dom.host, env->host) != 0)
 		k->l.dom.is_foreign = true;
+	k->is_dom_known = true;
 	return 0;
 }
 
@@ -424,7 +426,9 @@ static enum wq_result failed(struct look *k, int64_t *after_msec, struct err *e)
 	case VMFAIL_RECORD:
 		return record(k, &why, after_msec, e);
 	case VMFAIL_UNDO:
-		return undo_change(k, &why, after_msec, e);
+		/* What is there decides what is undone. */
+		return k->is_dom_known ? undo_change(k, &why, after_msec, e)
+				       : record(k, &why, after_msec, e);
 	case VMFAIL_TELL:
 		return tell(k, &why, after_msec, e);
 	default:

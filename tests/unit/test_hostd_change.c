@@ -612,6 +612,27 @@ static void test_passing(void **state)
 	assert_use(w, 10, 0);
 }
 
+/* Nothing is undone by somebody who does not know what is there: that a snapshot is under way,
+ * of disks that are open, would not be seen. */
+static void test_libvirt_down(void **state)
+{
+	struct fake_hyper_fault fault = { .is_down = true };
+	const struct fake_hyper_fault none = { 0 };
+	struct world *w = *state;
+
+	run_vm(w);
+	fake_hyper_set_fault(w->hyper, &fault);
+	order_snapshot(w, SNAPSHOT_CREATING);
+	pass(w, (REQUEST_CHANGE_SEC + 100) * 1000);
+	assert_open(w);
+	assert_log(w, "\"state\":\"creating\"");
+	fake_hyper_set_fault(w->hyper, &none);
+	pass(w, 100000);
+	assert_done(w);
+	assert_log(w, "\"state\":\"ready\"");
+	assert_true(has_snapshot(0));
+}
+
 static void test_no_snapshot(void **state)
 {
 	struct world *w = *state;
@@ -650,6 +671,7 @@ int main(void)
 		TEST(test_stop_between),
 		TEST(test_stopped),
 		TEST(test_passing),
+		TEST(test_libvirt_down),
 		TEST(test_no_snapshot),
 	};
 
