@@ -94,6 +94,7 @@ static int write_change(struct change *c, struct draft *d, struct slots *s,
 
 	if (is_now)
 		apply_now(vm);
+	vm->is_changing = !is_now;
 	r = vm_order_use(&c->base, d, before, &user, e);
 	if (r != 0)
 		return r;

@@ -354,6 +354,8 @@ void vmchange_done(struct vm *vm, bool is_quiesced, int64_t now)
 {
 	bool is_told = disks_done(vm, now);
 
+	vm->is_changing = false;
+
 	is_told |= snapshots_done(vm, is_quiesced, now);
 	if (!is_told)
 		vm_log(vm, now, "its disks are as ordered");
@@ -416,6 +418,7 @@ static void undo_snapshot(struct vm *vm, struct vm_snapshot *s,
 void vmchange_undone(
 	struct vm *vm, const struct vmchange_world *w, const char *why, int64_t now)
 {
+	vm->is_changing = false;
 	for (size_t i = vm->specs.disks.len; i-- > 0;) {
 		struct vm_disk *d = jtab_list_at(&vm_disk_jtab, &vm->specs.disks, i);
 

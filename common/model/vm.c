@@ -193,6 +193,8 @@ static const struct jtab_field vm_fields[] = {
 	{ "was_placed", JT_BOOL, AT(was_placed), 0,
 		.help = "was it given a host once? Then there may be disks of it" },
 	{ "in_migration", JT_BOOL, AT(in_migration), 0, .help = "moves to another host" },
+	{ "changing", JT_BOOL, AT(is_changing), 0,
+		.help = "its disks or snapshots are being changed" },
 	{ "created", JT_TIME, AT(created), 0, .help = "when it was ordered" },
 	{ "boot", JT_INT, AT(boot), 0, .max = INT64_MAX,
 		.help = "how many boots were ordered" },
@@ -494,7 +496,7 @@ bool vm_has_changes(const struct vm *vm)
 	for (size_t i = 0; i < vm->snapshots.len; i++)
 		if (snapshot[i].state != SNAPSHOT_READY)
 			return true;
-	return false;
+	return vm->is_changing;
 }
 
 bool vm_was_placed(const struct vm *vm)

@@ -121,6 +121,7 @@ struct vm {
 	char *disk_host; /* the host that holds its disks when the store is local */
 	bool was_placed; /* it was given a host once: there may be disks of it */
 	bool in_migration;
+	bool is_changing; /* "changing": ChangeVM was ordered, and is not done */
 	int64_t created;
 	/* How many boots were ordered: a reboot adds one, and a start on the host that the VM
 	 * still has. The domain that runs carries the number it was booted for, so that a
@@ -164,8 +165,8 @@ struct vm_snapshot *vm_find_snapshot(const struct vm *vm, const char *name);
 struct vm_disk *vm_add_disk(struct vm *vm);
 void vm_drop_disk(struct vm *vm, int64_t index);
 void vm_drop_snapshot(struct vm *vm, const char *name);
-/* Is there something that ChangeVM has to do: a disk leaving or to be flattened, a snapshot
- * that is not ready? (Sizes and new disks do not show in the entry.) */
+/* Is there something that ChangeVM has to do: was it ordered and is not done, is a disk leaving
+ * or to be flattened, a snapshot not ready? */
 bool vm_has_changes(const struct vm *vm);
 /* It has, or once had, a host: there may be disks of it. */
 bool vm_was_placed(const struct vm *vm);

@@ -10,6 +10,7 @@
 # WHAT is a daemon (host scheduler api otp filescan image), "upload" (the API again, while it
 # takes files), or "stop", the scheduler that is stopped.
 # short tries a few points of each, other ones each day of the year.
+# SWEEP_ONLY=REGEX tries only points whose name matches.
 # shellcheck source=../e2e/lib.bash
 . "$(dirname "$0")/../e2e/lib.bash"
 
@@ -319,6 +320,7 @@ sweep() { # SERVICE LIFE [WHAT]
 	count_points "$s" "$2"
 	choose_points "${3:-$1}"
 	for ((i = first; i <= n; i += step)); do
+		sed -n "${i}p" "$points" | grep -qE "${SWEEP_ONLY:-}" || continue
 		watched "$s" UCLOUD_CRASH_AT="$i" UCLOUD_CRASH_FILE="$crashed"
 		wait_until 30 "the API answers" user vm list
 		$2

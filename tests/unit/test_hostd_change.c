@@ -259,6 +259,7 @@ static void assert_use(struct world *w, int64_t disk_gib, int64_t snapshots)
 
 static void order(struct world *w, struct vm *vm)
 {
+	vm->is_changing = true;
 	put(w, key_vm(&w->keys, VM), vm_format(vm));
 	put_request(w, REQ_CHANGE_VM, clock_unix_sec() + REQUEST_CHANGE_SEC);
 	vm_done(vm);
@@ -559,6 +560,25 @@ static void test_stop_between(void **state)
 	assert_use(w, 10, 0);
 }
 
+/* The same of what does not show in the entry. */
+static void test_stop_before_growing(void **state)
+{
+	struct fake_hyper_fault fault = { .on_call = die_at, .aux = "resize" };
+	struct world *w = *state;
+
+	run_vm(w);
+	fake_hyper_set_fault(w->hyper, &fault);
+	order_size(w, 0, 20);
+	settle(w);
+	assert_open(w);
+	edit_vm(w, VM_REQUESTED_SHUTDOWN, VM_WANT_STOPPED);
+	put_request(w, REQ_STOP_VM, 0);
+	pass(w, 2000);
+	assert_done(w);
+	assert_status(w, VM_STOPPED);
+	assert_int_equal(disk_fake_size("local", VM, 0), GIB(20));
+}
+
 /* ------------------------------------------------------------------ it is stopped */
 
 static void test_stopped(void **state)
@@ -669,6 +689,7 @@ int main(void)
 		TEST(test_guest_off),
 		TEST(test_machine_restart),
 		TEST(test_stop_between),
+		TEST(test_stop_before_growing),
 		TEST(test_stopped),
 		TEST(test_passing),
 		TEST(test_libvirt_down),
