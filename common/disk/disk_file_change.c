@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/base/crash.h"
@@ -17,6 +18,9 @@
  * there): 100 and on for what it does, 200 and on for what others may not. */
 #define QEMU_LOCK_START 100
 #define QEMU_LOCK_LEN	200
+
+/* 10 ms each. */
+#define UNUSED_TRIES 100
 
 /* A disk that is being changed. */
 struct changed {
@@ -54,7 +58,7 @@ static int refuse_in_use(const struct changed *c, struct err *e)
 		c->vm_uuid, c->f->name);
 }
 
-static int check_unused(const struct changed *c, struct err *e)
+static int is_in_use(const struct changed *c, bool *out, struct err *e)
 {
 	struct flock lock = { .l_type = F_WRLCK,
 		.l_whence = SEEK_SET,
@@ -65,7 +69,24 @@ static int check_unused(const struct changed *c, struct err *e)
 		err_errno(e, errno, "its locks");
 		return disk_error(c, e);
 	}
-	return lock.l_type == F_UNLCK ? 0 : refuse_in_use(c, e);
+	*out = lock.l_type != F_UNLCK;
+	return 0;
+}
+
+/* Waits a moment: the qemu-img of a process that was killed ends a little later than that. */
+static int check_unused(const struct changed *c, struct err *e)
+{
+	const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
+	bool is_used = true;
+
+	for (int i = 0; i < UNUSED_TRIES; i++) {
+		if (is_in_use(c, &is_used, e) != 0)
+			return -1;
+		if (!is_used)
+			return 0;
+		nanosleep(&pause, NULL);
+	}
+	return refuse_in_use(c, e);
 }
 
 static int read_header(struct changed *c, struct err *e)
