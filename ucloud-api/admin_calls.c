@@ -253,9 +253,12 @@ static int request_after_check(const char *s, struct err *e)
 /* Of one's own, it is list_requests_of()'s. */
 static int own_request_after_check(const char *s, struct err *e)
 {
-	if (!str_has_prefix(s, LIST_IMAGE_AFTER))
+	if (str_has_prefix(s, LIST_IMAGE_AFTER))
+		s += strlen(LIST_IMAGE_AFTER);
+	else if (str_has_prefix(s, LIST_NETWORK_AFTER))
+		s += strlen(LIST_NETWORK_AFTER);
+	else
 		return name_check(s, e);
-	s += strlen(LIST_IMAGE_AFTER);
 	return *s == '\0' ? 0 : name_check(s, e);
 }
 
@@ -308,11 +311,17 @@ enum route_result call_request_abort(struct call *c, struct err *e)
 {
 	CLEANUP(vm_done) struct vm vm = { 0 };
 	CLEANUP(image_done) struct image im = { 0 };
+	CLEANUP(network_done) struct network net = { 0 };
 
 	if (orders_request_abort(
 		    c->api->orders, &c->who, c->params[0], c->now, &vm, &im, e) < 0)
 		return ROUTE_FAILED;
 	if (im.uuid)
 		return answer_entry(c, 200, &image_jtab, &im);
+	if (!vm.uuid &&
+		orders_network_get(c->api->orders, &c->who, c->params[0], &net, e) < 0)
+		return ROUTE_FAILED;
+	if (net.uuid)
+		return answer_entry(c, 200, &network_jtab, &net);
 	return answer_json(c, 200, vm_json(&vm));
 }

@@ -59,6 +59,8 @@ static const struct conf_opt opts[] = {
 		.help = "snapshots of VMs, likewise", .min = 0, .max = 1000000 },
 	{ "quota_images", CONF_INT, AT(quota.images), 0, .def = "50", .meta = "N",
 		.help = "images, likewise", .min = 0, .max = 1000000 },
+	{ "quota_networks", CONF_INT, AT(quota.networks), 0, .def = "20", .meta = "N",
+		.help = "networks, likewise", .min = 0, .max = 1000000 },
 	{ "quota_file_gib", CONF_INT, AT(quota.file_gib), 0, .def = "200", .meta = "GIB",
 		.help = "space of uploaded files in GiB, likewise", .min = 0,
 		.max = 1000000000 },

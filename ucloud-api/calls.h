@@ -17,6 +17,10 @@ route_fn call_disk_attach, call_disk_list, call_disk_patch, call_disk_detach;
 route_fn call_snapshot_create, call_snapshot_list, call_snapshot_restore,
 	call_snapshot_delete;
 
+/* network_calls.c */
+route_fn call_network_create, call_network_list, call_network_show, call_network_patch,
+	call_network_delete;
+
 /* file_calls.c */
 route_fn call_file_put, call_file_list, call_file_show, call_file_delete;
 
@@ -49,7 +53,7 @@ int call_timeout(struct call *c, int64_t *sec, struct err *e) MUST_USE;
 int call_user_ref(struct call *c, const char *param, const char *value, char **name,
 	char **realm, struct err *e) MUST_USE;
 
-/* The VM of the path, in ?owner='s name space when that is there. The caller's. */
+/* The VM or network of the path, in ?owner='s name space when that is there. The caller's. */
 char *call_vm_ref(struct call *c);
 
 /* Each answers and ends the call. */

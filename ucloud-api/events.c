@@ -10,9 +10,10 @@
 #include "common/model/file.h"
 #include "common/model/host.h"
 #include "common/model/image.h"
+#include "common/model/network.h"
 #include "common/store/watch.h"
 
-enum { N_FEEDS = 4 };
+enum { N_FEEDS = 5 };
 
 struct stream {
 	struct httpd_stream *http;
@@ -105,11 +106,24 @@ static int parse_file(const struct kv_pair *p, struct entry *out)
 	return 0;
 }
 
+static int parse_network(const struct kv_pair *p, struct entry *out)
+{
+	CLEANUP(network_done) struct network n = { 0 };
+
+	if (network_parse(p->value, p->value_size, &n, NULL) < 0)
+		return -1;
+	out->json = jtab_format_public(&network_jtab, &n);
+	out->owner = MOVE(n.owner);
+	out->realm = MOVE(n.owner_realm);
+	return 0;
+}
+
 static const struct kind kinds[N_FEEDS] = {
 	{ "vm", "uuid", true, parse_vm },
 	{ "image", "uuid", true, parse_image },
 	{ "host", "hostname", false, parse_host },
 	{ "file", "uuid", true, parse_file },
+	{ "network", "uuid", true, parse_network },
 };
 
 static void entry_done(struct entry *en)
@@ -257,7 +271,8 @@ static double read_n_streams(void *aux)
 struct events *events_new(struct kv *kv, const struct keys *keys, struct waits *waits)
 {
 	struct events *ev = xcalloc(1, sizeof(*ev));
-	const char *prefixes[N_FEEDS] = { keys->vm, keys->image, keys->host, keys->file };
+	const char *prefixes[N_FEEDS] = { keys->vm, keys->image, keys->host, keys->file,
+		keys->network };
 
 	ev->waits = waits;
 	pthread_mutex_init(&ev->lock, NULL);

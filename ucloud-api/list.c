@@ -8,6 +8,7 @@
 #include "common/model/host.h"
 #include "common/model/image.h"
 #include "common/model/names.h"
+#include "common/model/network.h"
 #include "common/model/request.h"
 #include "common/model/vm.h"
 
@@ -362,22 +363,53 @@ static int add_image_requests(struct index_list *l, const char *const *uuids, si
 	return add_requests_at(l, &keys, items, e);
 }
 
-/* Appends to what is in *out; after is behind LIST_IMAGE_AFTER. */
-static int list_image_requests(struct index_list *l, const char *owner, const char *realm,
-	size_t limit, const char *after, struct list_page *out, struct err *e)
+static int add_network_requests(struct index_list *l, const char *const *uuids, size_t n,
+	json_t *items, struct err *e)
 {
-	CLEANUP_STR char *prefix = key_image_names(realm, owner);
+	CLEANUP(strv_done) struct strv keys = { 0 };
+
+	for (size_t i = 0; i < n; i++)
+		strv_add_take(&keys, key_request_network(l->keys, uuids[i]));
+	return add_requests_at(l, &keys, items, e);
+}
+
+/* What requests are for, in the order of lists. */
+static const struct request_kind {
+	const char *mark; /* before the name in `after` */
+	char *(*names)(const char *realm, const char *owner);
+	int (*add)(struct index_list *l, const char *const *uuids, size_t n,
+		json_t *items, struct err *e);
+} request_kinds[] = {
+	{ "", key_vm_names, add_requests },
+	{ LIST_IMAGE_AFTER, key_image_names, add_image_requests },
+	{ LIST_NETWORK_AFTER, key_network_names, add_network_requests },
+};
+
+/* Of which kind the list goes on. */
+static size_t request_kind_of(const char *after)
+{
+	size_t i = ARRAY_LEN(request_kinds) - 1;
+
+	while (i > 0 && !(after && str_has_prefix(after, request_kinds[i].mark)))
+		i--;
+	return i;
+}
+
+/* Appends to what is in *out. */
+static int list_request_kind(struct index_list *l, const struct request_kind *kind,
+	const char *owner, const char *realm, const struct list_range *r,
+	struct list_page *out, struct err *e)
+{
+	CLEANUP_STR char *prefix = kind->names(realm, owner);
 	CLEANUP(list_page_done) struct list_page page = { 0 };
-	struct list_range range = { .limit = limit - json_array_size(out->items),
-		.after = str_is_empty(after) ? NULL : after };
 
 	l->prefix = prefix;
-	l->add = add_image_requests;
-	if (list_index(l, prefix, &range, true, &page, e) < 0)
+	l->add = kind->add;
+	if (list_index(l, prefix, r, true, &page, e) < 0)
 		return -1;
 	json_array_extend(out->items, page.items);
 	if (page.next)
-		str_set(&out->next, xasprintf(LIST_IMAGE_AFTER "%s", page.next));
+		str_set(&out->next, xasprintf("%s%s", kind->mark, page.next));
 	return 0;
 }
 
@@ -386,23 +418,21 @@ int list_requests_of(struct kv *kv, const struct keys *keys, const char *owner,
 	struct err *e)
 {
 	CLEANUP(list_page_done) struct list_page page = { .items = json_array() };
-	CLEANUP_STR char *prefix = key_vm_names(realm, owner);
-	struct index_list l = {
-		.kv = kv, .keys = keys, .prefix = prefix, .add = add_requests
-	};
-	bool is_at_images = r->after && str_has_prefix(r->after, LIST_IMAGE_AFTER);
-	const char *after = is_at_images ? r->after + strlen(LIST_IMAGE_AFTER) : NULL;
+	struct index_list l = { .kv = kv, .keys = keys };
+	size_t i = request_kind_of(r->after);
+	const char *after = r->after ? r->after + strlen(request_kinds[i].mark) : NULL;
 
-	if (!is_at_images) {
-		list_page_done(&page);
-		if (list_index(&l, prefix, r, true, &page, e) < 0)
+	for (; i < ARRAY_LEN(request_kinds) && !page.next; i++) {
+		const struct list_range range = { r->limit - json_array_size(page.items),
+			str_is_empty(after) ? NULL : after };
+
+		if (range.limit == 0)
+			page.next = xstrdup(request_kinds[i].mark);
+		else if (list_request_kind(&l, &request_kinds[i], owner, realm, &range,
+				 &page, e) < 0)
 			return -1;
+		after = NULL;
 	}
-	if (!page.next && json_array_size(page.items) >= r->limit)
-		page.next = xstrdup(LIST_IMAGE_AFTER);
-	else if (!page.next &&
-		 list_image_requests(&l, owner, realm, r->limit, after, &page, e) < 0)
-		return -1;
 	*out = page;
 	page = (struct list_page){ 0 };
 	return 0;
@@ -479,6 +509,52 @@ int list_images(struct kv *kv, const struct keys *keys, const struct who *who,
 {
 	return list_entries(kv, keys->image, after_key(keys->image, r), r->limit,
 		!who->is_admin, image_item, (void *)(uintptr_t)who, out, e);
+}
+
+static json_t *network_item(void *aux, const struct kv_pair *pair)
+{
+	CLEANUP(network_done) struct network n = { 0 };
+	struct err e;
+
+	(void)aux;
+	if (network_parse(pair->value, pair->value_size, &n, &e) == 0)
+		return jtab_format_public(&network_jtab, &n);
+	skip_unreadable(pair->key, &e);
+	return NULL;
+}
+
+static int add_networks(struct index_list *l, const char *const *uuids, size_t n,
+	json_t *items, struct err *e)
+{
+	CLEANUP(kv_list_done) struct kv_list got = { 0 };
+	CLEANUP(strv_done) struct strv keys = { 0 };
+
+	for (size_t i = 0; i < n; i++)
+		strv_add_take(&keys, key_network(l->keys, uuids[i]));
+	if (kv_get_many(l->kv, (const char *const *)keys.v, n, &got, e) < 0)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		json_t *item = got.v[i].key ? network_item(NULL, &got.v[i]) : NULL;
+
+		if (item)
+			json_array_append_new(items, item);
+	}
+	return 0;
+}
+
+int list_networks(struct kv *kv, const struct keys *keys, const char *owner,
+	const char *realm, const struct list_range *r, struct list_page *out,
+	struct err *e)
+{
+	CLEANUP_STR char *prefix = owner ? key_network_names(realm, owner) : NULL;
+	struct index_list l = {
+		.kv = kv, .keys = keys, .prefix = prefix, .add = add_networks
+	};
+
+	if (owner)
+		return list_index(&l, prefix, r, false, out, e);
+	return list_entries(kv, keys->network, after_key(keys->network, r), r->limit,
+		false, network_item, NULL, out, e);
 }
 
 static json_t *store_item(void *aux, const struct kv_pair *pair)

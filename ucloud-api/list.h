@@ -54,6 +54,10 @@ int list_files(struct kv *kv, const struct keys *keys, const char *owner,
 /* Those that who may see; `after` is a uuid. */
 int list_images(struct kv *kv, const struct keys *keys, const struct who *who,
 	const struct list_range *r, struct list_page *out, struct err *e) MUST_USE;
+/* One owner's, `after` is a name; or (owner NULL) everybody's, `after` is a uuid. */
+int list_networks(struct kv *kv, const struct keys *keys, const char *owner,
+	const char *realm, const struct list_range *r, struct list_page *out,
+	struct err *e) MUST_USE;
 int list_stores(struct kv *kv, const struct list_range *r, struct list_page *out,
 	struct err *e) MUST_USE;
 int list_hosts(struct kv *kv, const struct keys *keys, const struct list_range *r,
@@ -64,9 +68,10 @@ int list_users(struct kv *kv, const struct amounts *quota, const struct list_ran
 /* All open requests; `after` is the key behind the prefix. */
 int list_requests(struct kv *kv, const struct keys *keys, const struct list_range *r,
 	struct list_page *out, struct err *e) MUST_USE;
-/* Those for one owner's VMs, then for their images; `after` is a VM's name, or an image's (or
- * nothing) behind LIST_IMAGE_AFTER. */
-#define LIST_IMAGE_AFTER "image:"
+/* Those for one owner's VMs, then for their images, then for their networks; `after` is a VM's
+ * name, or an image's or network's (or nothing) behind one of these. */
+#define LIST_IMAGE_AFTER   "image:"
+#define LIST_NETWORK_AFTER "network:"
 int list_requests_of(struct kv *kv, const struct keys *keys, const char *owner,
 	const char *realm, const struct list_range *r, struct list_page *out,
 	struct err *e) MUST_USE;

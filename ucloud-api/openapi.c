@@ -38,12 +38,32 @@ static json_t *summary_ref(json_t *schemas, const struct jtab *t, const char *le
 	return ref("schemas", name);
 }
 
+/* The schema of a table with members of another one, as "<name>_details". */
+static json_t *details_ref(json_t *schemas, const struct jtab *t, const struct jtab *more)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s_details", t->name);
+	if (!json_object_get(schemas, name)) {
+		json_t *schema = jtab_schema(t, JTAB_STORED);
+		json_t *other = jtab_schema(more, JTAB_STORED);
+
+		json_object_update(json_object_get(schema, "properties"),
+			json_object_get(other, "properties"));
+		json_object_set_new(schemas, name, schema);
+		json_decref(other);
+	}
+	return ref("schemas", name);
+}
+
 static json_t *out_schema(json_t *schemas, const struct route *r)
 {
 	json_t *item;
 
 	if (!r->out)
 		return json_pack("{s:s}", "type", r->out_type ? "string" : "object");
+	if (r->out_more)
+		return details_ref(schemas, r->out, r->out_more);
 	item = r->out_leaves ? summary_ref(schemas, r->out, r->out_leaves)
 			     : schema_ref(schemas, r->out, JTAB_STORED);
 	if (!r->out_list)

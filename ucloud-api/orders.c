@@ -244,6 +244,58 @@ int find_image(const struct orders *o, struct draft *d, const struct who *who,
 	return 0;
 }
 
+static int network_key_of(const struct orders *o, struct draft *d, const struct who *who,
+	const char *ref, char **key, struct err *e)
+{
+	CLEANUP_STR char *owner = NULL;
+	CLEANUP_STR char *realm = NULL;
+	CLEANUP_STR char *index_key = NULL;
+	const char *name = NULL;
+	struct seen index;
+	int r;
+
+	if (ref_owner(who, ref, &owner, &realm, &name, e) < 0)
+		return -1;
+	if (uuid_check(name, NULL) == 0) {
+		*key = key_network(o->keys, name);
+		return 0;
+	}
+	if (name_check(name, e) < 0)
+		return -1;
+	index_key = key_network_name(realm, owner, name);
+	r = follow_name(d, index_key, "network", ref, &index, e);
+	if (r == 0)
+		*key = key_network(o->keys, index.value);
+	return r;
+}
+
+int find_network(const struct orders *o, struct draft *d, const struct who *who,
+	const char *ref, struct network *out, struct err *e)
+{
+	CLEANUP_STR char *key = NULL;
+	CLEANUP(network_done) struct network network = { 0 };
+	struct seen seen;
+	int r;
+
+	r = network_key_of(o, d, who, ref, &key, e);
+	if (r != 0)
+		return r;
+	if (!draft_see(d, key, &seen))
+		return DRAFT_MORE;
+	if (!seen.value)
+		return no_such("network", ref, e);
+	if (network_parse(seen.value, seen.size, &network, e) < 0)
+		return who->is_admin ? unreadable("network", ref, e)
+				     : no_such("network", ref, e);
+	if (!who->is_admin && (!str_eq(network.owner, who->name) ||
+				      !str_eq(network.owner_realm, who->realm)))
+		return no_such("network", ref, e);
+	network_done(out);
+	*out = network;
+	network = (struct network){ 0 };
+	return 0;
+}
+
 int find_host(const struct orders *o, struct draft *d, const char *name, struct host *out,
 	char **key, struct err *e)
 {

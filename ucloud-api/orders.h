@@ -7,7 +7,7 @@
  * the first two cases *out is filled with the entry as it is now and is the caller's; it must be zeroed or
  * valid before.
  *
- * `ref` names a VM, or an image: its uuid, its name (the asker's own), or, for admins,
+ * `ref` names a VM, an image or a network: its uuid, its name (the asker's own), or, for admins,
  * "owner@realm:name". What belongs to somebody else is not found. `now` is Unix time.
  *
  * Any thread; blocks on the store only.
@@ -21,6 +21,7 @@
 #include "common/model/host.h"
 #include "common/model/image.h"
 #include "common/model/keys.h"
+#include "common/model/network.h"
 #include "common/model/request.h"
 #include "common/model/user.h"
 #include "common/model/vm.h"
@@ -134,6 +135,22 @@ int orders_image_delete(struct orders *o, const struct who *who, const char *ref
 	int64_t now, struct image *out, struct err *e) MUST_USE;
 extern const struct jtab image_input_jtab, image_patch_jtab, image_store_input_jtab;
 
+/* ---- Networks. */
+/* body {"name", "ipam", "dns"}: REQUESTED_NEW, until ucloud-network has made it. */
+int orders_network_create(struct orders *o, const struct who *who, json_t *body,
+	const char *idempotency_key, int64_t now, struct network *out,
+	struct err *e) MUST_USE;
+int orders_network_get(struct orders *o, const struct who *who, const char *ref,
+	struct network *out, struct err *e) MUST_USE;
+/* dns */
+int orders_network_patch(struct orders *o, const struct who *who, const char *ref,
+	json_t *body, struct network *out, struct err *e) MUST_USE;
+/* Refused while VMs use it, with their names. New VMs cannot use it from the beginning of this
+ * call on. ucloud-network removes it, and its entry. */
+int orders_network_delete(struct orders *o, const struct who *who, const char *ref,
+	int64_t now, struct network *out, struct err *e) MUST_USE;
+extern const struct jtab network_input_jtab, network_patch_jtab;
+
 /* ---- Files. Others' are for admins; for others they are not found. */
 struct file_ref {
 	const char *owner, *realm; /* NULL: the asker's own */
@@ -156,14 +173,14 @@ int orders_ssh_key_del(struct orders *o, const struct who *who, const char *name
 	struct err *e) MUST_USE;
 extern const struct jtab quota_input_jtab;
 
-/* ---- Requests: by the uuid of their subject, a VM or an image. */
+/* ---- Requests: by the uuid of their subject: a VM, an image or a network. */
 int orders_request_get(struct orders *o, const struct who *who, const char *uuid,
 	struct request *out, struct err *e) MUST_USE;
 /* Admins only: tried again at once. */
 int orders_request_retry(struct orders *o, const struct who *who, const char *uuid,
 	struct request *out, struct err *e) MUST_USE;
-/* Admins only: the VM or the image becomes ERROR, the request goes. The one that it was is
- * filled in, the other one's uuid stays NULL. */
+/* Admins only: the VM, the image or the network becomes ERROR, the request goes. The VM or
+ * image that it was is filled in; others' uuids stay NULL, both when it was a network's. */
 int orders_request_abort(struct orders *o, const struct who *who, const char *uuid,
 	int64_t now, struct vm *vm, struct image *image, struct err *e) MUST_USE;
 

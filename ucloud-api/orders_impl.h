@@ -41,6 +41,9 @@ int find_image(const struct orders *o, struct draft *d, const struct who *who,
 /* One that the asker may change: ERR_DENIED for others' public ones. */
 int find_own_image(const struct orders *o, struct draft *d, const struct who *who,
 	const char *ref, struct image *out, struct err *e) MUST_USE;
+/* By uuid or name; others' are not found, but by admins. */
+int find_network(const struct orders *o, struct draft *d, const struct who *who,
+	const char *ref, struct network *out, struct err *e) MUST_USE;
 /* As orders_file_get(). */
 int find_file(const struct orders *o, struct draft *d, const struct who *who,
 	const struct file_ref *ref, struct file *out, char **key, struct err *e) MUST_USE;

@@ -2,36 +2,37 @@
  * Orders for requests: look, try again, give up.
  */
 #include "common/base/buf.h"
-#include "ucloud-api/orders_impl.h"
+#include "ucloud-api/network_order.h"
 
 struct request_order {
 	struct orders *o;
 	const struct who *who;
-	const char *uuid; /* of the VM or the image */
+	const char *uuid; /* of the VM, the image or the network */
 	int64_t now;
 	/* Of the last run. */
 	struct request request;
-	bool is_image;
+	enum { OF_VM, OF_IMAGE, OF_NETWORK } of;
 	struct vm vm;
 	struct image image;
+	struct network network;
 };
 
 /* Where the request is open. */
 struct place {
 	struct slots slots; /* of a VM */
 	struct slot *open;
-	char *image_key; /* of an image */
+	char *other_key; /* of an image or a network */
 };
 
 static void place_done(struct place *p)
 {
 	slots_done(&p->slots);
-	free(p->image_key);
+	free(p->other_key);
 }
 
 static const char *place_key(const struct place *p)
 {
-	return p->image_key ? p->image_key : p->open->key;
+	return p->other_key ? p->other_key : p->open->key;
 }
 
 static void request_order_done(struct request_order *c)
@@ -39,6 +40,7 @@ static void request_order_done(struct request_order *c)
 	request_done(&c->request);
 	vm_done(&c->vm);
 	image_done(&c->image);
+	network_done(&c->network);
 }
 
 static int no_request(const struct request_order *c, struct err *e)
@@ -60,7 +62,7 @@ static int find_of_vm(
 	return 0;
 }
 
-/* The VM or the image, and where its request is open. */
+/* The VM, image or network, and where its request is open. */
 static int find_open(
 	struct request_order *c, struct draft *d, struct place *p, struct err *e)
 {
@@ -68,15 +70,21 @@ static int find_open(
 
 	if (uuid_check(c->uuid, e) < 0)
 		return -1;
-	c->is_image = false;
+	image_done(&c->image);
+	c->of = OF_VM;
 	r = find_vm(c->o, d, c->who, c->uuid, &c->vm, NULL, e);
 	if (r == 0)
 		return find_of_vm(c, d, p, e);
 	if (r > 0 || e->kind != ERR_NOT_FOUND)
 		return r;
-	c->is_image = true;
-	return find_image_request(
-		c->o, d, c->who, c->uuid, &c->image, &c->request, &p->image_key, e);
+	c->of = OF_IMAGE;
+	r = find_image_request(
+		c->o, d, c->who, c->uuid, &c->image, &c->request, &p->other_key, e);
+	if (r >= 0 || e->kind != ERR_NOT_FOUND || c->image.uuid)
+		return r;
+	c->of = OF_NETWORK;
+	return find_network_request(
+		c->o, d, c->who, c->uuid, &c->network, &c->request, &p->other_key, e);
 }
 
 static int get_fn(void *aux, struct draft *d, struct err *e)
@@ -105,15 +113,22 @@ static int retry_fn(void *aux, struct draft *d, struct err *e)
 	return 0;
 }
 
-static int abort_image(struct request_order *c, struct draft *d, const struct place *p)
+static int abort_other(struct request_order *c, struct draft *d, const struct place *p)
 {
+	char *reason = xasprintf("%s aborted by %s@%s",
+		request_type_names[c->request.type], c->who->name, c->who->realm);
+
+	draft_same(d, p->other_key);
+	draft_del(d, p->other_key);
+	if (c->of == OF_NETWORK) {
+		c->network.status = NET_ERROR;
+		str_set(&c->network.reason, reason);
+		put_network(c->o, d, &c->network);
+		return 0;
+	}
 	c->image.status = IMAGE_ERROR;
 	c->image.progress = 0;
-	str_set(&c->image.reason,
-		xasprintf("%s aborted by %s@%s", request_type_names[c->request.type],
-			c->who->name, c->who->realm));
-	draft_same(d, p->image_key);
-	draft_del(d, p->image_key);
+	str_set(&c->image.reason, reason);
 	put_image(c->o, d, &c->image);
 	return 0;
 }
@@ -121,8 +136,14 @@ static int abort_image(struct request_order *c, struct draft *d, const struct pl
 /* The outcome of an earlier try is not known: did it do it? */
 static bool is_aborted(const struct request_order *c)
 {
-	return c->is_image ? c->image.uuid && c->image.status == IMAGE_ERROR
-			   : c->vm.uuid && c->vm.status == VM_ERROR;
+	switch (c->of) {
+	case OF_VM:
+		return c->vm.uuid && c->vm.status == VM_ERROR;
+	case OF_IMAGE:
+		return c->image.uuid && c->image.status == IMAGE_ERROR;
+	default:
+		return c->network.uuid && c->network.status == NET_ERROR;
+	}
 }
 
 /* Its host has looked into the VM's disks already: it is the one that can undo what is not
@@ -156,12 +177,13 @@ static int abort_fn(void *aux, struct draft *d, struct err *e)
 		return DRAFT_AS_IT_IS;
 	if (r != 0)
 		return r;
-	if (c->request.type == REQ_DELETE_VM || c->request.type == REQ_DELETE_IMAGE)
+	if (c->request.type == REQ_DELETE_VM || c->request.type == REQ_DELETE_IMAGE ||
+		c->request.type == REQ_DELETE_NETWORK)
 		return err_set(e, ERR_CONFLICT,
 			"%s cannot be aborted: what it has removed would be missed",
 			request_type_names[c->request.type]);
-	if (c->is_image)
-		return abort_image(c, d, &p);
+	if (c->of != OF_VM)
+		return abort_other(c, d, &p);
 	if (c->request.type == REQ_CHANGE_VM)
 		return abort_change(c, d, p.open, e);
 	vm_log(&c->vm, c->now, "%s aborted by %s@%s", request_type_names[c->request.type],
@@ -181,12 +203,12 @@ static int run(struct request_order *c, order_fn *fn, struct request *out,
 		*out = c->request;
 		c->request = (struct request){ 0 };
 	}
-	if (r >= 0 && vm_out && !c->is_image) {
+	if (r >= 0 && vm_out && c->of == OF_VM) {
 		vm_done(vm_out);
 		*vm_out = c->vm;
 		c->vm = (struct vm){ 0 };
 	}
-	if (r >= 0 && image_out && c->is_image) {
+	if (r >= 0 && image_out && c->of == OF_IMAGE) {
 		image_done(image_out);
 		*image_out = c->image;
 		c->image = (struct image){ 0 };

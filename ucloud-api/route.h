@@ -56,10 +56,11 @@ struct route {
 	const char *help;
 	enum route_body body_kind;
 	const struct jtab *in;
-	const struct jtab *out; /* NULL: see out_schema */
-	const char *out_list;	/* out are the elements of this member */
-	const char *out_leaves; /* members of out that are left out, blank between */
-	int status;		/* when it worked; 202: 200 when nothing was to do */
+	const struct jtab *out;	     /* NULL: see out_schema */
+	const char *out_list;	     /* out are the elements of this member */
+	const char *out_leaves;	     /* members of out that are left out, blank between */
+	const struct jtab *out_more; /* members that out has besides */
+	int status;		     /* when it worked; 202: 200 when nothing was to do */
 	const struct route_query *query; /* ends with a zeroed one; NULL none */
 	bool is_create;			 /* takes an Idempotency-Key */
 	const char *out_type;		 /* content type, NULL: application/json */

@@ -1,9 +1,11 @@
 #include "common/model/host.h"
 #include "common/model/image.h"
+#include "common/model/network.h"
 #include "common/model/request.h"
 #include "common/model/user.h"
 #include "common/model/vm.h"
 #include "ucloud-api/calls.h"
+#include "ucloud-api/network_use.h"
 #include "ucloud-api/orders.h"
 #include "ucloud-api/upload.h"
 
@@ -36,6 +38,19 @@ static const struct route_query image_show_query[] = {
 		  "(DELETED); at once when it is in ERROR; 504 when the time is up" },
 	{ "timeout", "seconds to wait, 0 to 300 (default 60)" }, { 0 }
 };
+static const struct route_query network_list_query[] = { LIMIT_AFTER,
+	{ "owner", "name@realm: admins list others' networks with it" },
+	{ "all", "yes: everybody's (admins)" }, { 0 } };
+static const struct route_query network_query[] = {
+	{ "owner", "name@realm: admins reach others' networks by name with it" }, { 0 }
+};
+static const struct route_query network_show_query[] = {
+	{ "owner", "name@realm: admins reach others' networks by name with it" },
+	{ "wait", "answer when the network has this status (ACTIVE), or is gone "
+		  "(DELETED), with its entry only; at once when it is in ERROR; 504 when "
+		  "the time is up" },
+	{ "timeout", "seconds to wait, 0 to 300 (default 60)" }, { 0 }
+};
 static const struct route_query file_query[] = { LIMIT_AFTER,
 	{ "owner", "name@realm: admins list others' files with it" }, { 0 } };
 static const struct route_query file_show_query[] = {
@@ -55,6 +70,8 @@ static const struct route_query file_show_query[] = {
 #define HOST	  HOSTS "/{host}"
 #define IMAGES	  "/v1/images"
 #define IMAGE	  IMAGES "/{image}"
+#define NETWORKS  "/v1/networks"
+#define NETWORK	  NETWORKS "/{network}"
 #define FILES	  "/v1/files"
 #define FILE_	  FILES "/{name...}"
 #define STORES	  "/v1/image_stores"
@@ -188,6 +205,29 @@ const struct route api_routes[] = {
 		"removed, then its entry; of one that was registered only the entry, at "
 		"once (204).",
 		.out = &image_jtab, .status = 202 },
+	{ "POST", NETWORKS, call_network_create, ROUTE_USER, "Order a network",
+		"Accepted when it answers; `GET /v1/networks/{network}?wait=ACTIVE` "
+		"tells when it can be used.",
+		ROUTE_BODY, &network_input_jtab, &network_jtab, .status = 202,
+		.is_create = true },
+	{ "GET", NETWORKS, call_network_list, ROUTE_USER, "List networks",
+		"One's own; admins may ask for others'. Ordered by name (by uuid when "
+		"they are of several owners).",
+		.out = &network_jtab, .out_list = "networks", .status = 200,
+		.query = network_list_query },
+	{ "GET", NETWORK, call_network_show, ROUTE_USER, "Show a network",
+		"By name or uuid; also which VMs use it, and where it is up. With ?wait= "
+		"the answer is held until the network gets there.",
+		.out = &network_jtab, .out_more = &network_use_jtab, .status = 200,
+		.query = network_show_query },
+	{ "PATCH", NETWORK, call_network_patch, ROUTE_USER, "Change a network",
+		.body_kind = ROUTE_BODY, .in = &network_patch_jtab, .out = &network_jtab,
+		.status = 200, .query = network_query },
+	{ "DELETE", NETWORK, call_network_delete, ROUTE_USER, "Delete a network",
+		"Refused while VMs use it, with their names. 200 when it is being "
+		"deleted already.",
+		.out = &network_jtab, .status = 202, .query = network_query },
+
 	{ "POST", STORES, call_store_create, ROUTE_ADMIN, "Register an image store",
 		.body_kind = ROUTE_BODY, .in = &image_store_input_jtab,
 		.out = &image_store_jtab, .status = 201, .is_create = true },
@@ -200,17 +240,17 @@ const struct route api_routes[] = {
 		"Refused while images are in it.", .status = 204 },
 
 	{ "GET", REQUESTS, call_request_list, ROUTE_USER, "List open requests",
-		"Those for one's own VMs and images; admins get all.",
+		"Those for one's own VMs, images and networks; admins get all.",
 		.out = &request_jtab, .out_list = "requests", .status = 200,
 		.query = request_query },
 	{ "GET", REQUEST, call_request_show, ROUTE_USER,
-		"Show the open request for a VM or an image", "By its uuid.",
+		"Show the open request for a VM, an image or a network", "By its uuid.",
 		.out = &request_jtab, .status = 200 },
 	{ "POST", REQUEST "/retry", call_request_retry, ROUTE_ADMIN,
 		"Try a request again at once", .out = &request_jtab, .status = 200 },
 	{ "POST", REQUEST "/abort", call_request_abort, ROUTE_ADMIN, "Give up a request",
-		"Its VM (or image, which is then answered) becomes ERROR. DeleteVM and "
-		"DeleteImage cannot be aborted.",
+		"Its VM (or image or network, which is then answered) becomes ERROR. "
+		"DeleteVM, DeleteImage and DeleteNetwork cannot be aborted.",
 		.out = &vm_jtab, .status = 200 },
 
 	{ "POST", HOSTS, call_host_create, ROUTE_ADMIN, "Register a host",
@@ -246,7 +286,7 @@ const struct route api_routes[] = {
 		"Written name@realm. Others' than one's own: admins.", .status = 204 },
 
 	{ "GET", "/v1/events", call_events, ROUTE_USER, "Follow what happens",
-		"Server-sent events: `vm`, `image`, `file`, `host` with "
+		"Server-sent events: `vm`, `image`, `network`, `file`, `host` with "
 		"{\"change\":\"put\"|\"delete\", ...} as data; `reset` when something "
 		"may have been missed: list again.",
 		.status = 200, .out_type = "text/event-stream" },

@@ -155,26 +155,40 @@ static int look_own_store(
 	return r;
 }
 
+static int network_usable_check(const struct network *net, struct err *e)
+{
+	switch (net->status) {
+	case NET_ACTIVE:
+		return 0;
+	case NET_REQUESTED_NEW:
+		return err_set_field(e, ERR_CONFLICT, "networks",
+			"the network \"%s\" is still being made", net->name);
+	case NET_ERROR:
+		return err_set_field(e, ERR_CONFLICT, "networks",
+			"the network \"%s\" could not be made: %.300s", net->name,
+			net->reason ? net->reason : "");
+	default:
+		return err_set_field(e, ERR_CONFLICT, "networks",
+			"the network \"%s\" is being deleted", net->name);
+	}
+}
+
 static int look_network(
 	struct vm_create *c, struct draft *d, struct found *f, size_t i, struct err *e)
 {
 	const struct nic_input *nic = (const struct nic_input *)c->in.networks.v + i;
+	/* The asker's own, also when an admin asks. */
+	const struct who who = { c->who->name, c->who->realm, false };
 	struct network *net = &f->networks[i];
-	struct seen seen;
+	int r = find_network(c->o, d, &who, nic->network, net, e);
 
-	f->network_keys[i] = key_network(c->o->keys, nic->network);
-	if (!draft_see(d, f->network_keys[i], &seen))
-		return DRAFT_MORE;
-	if (!seen.value || network_parse(seen.value, seen.size, net, e) < 0 ||
-		!str_eq(net->owner, c->who->name) ||
-		!str_eq(net->owner_realm, c->who->realm))
+	if (r < 0 && e->kind == ERR_NOT_FOUND)
 		return err_set_field(e, ERR_NOT_FOUND, "networks",
-			"you have no network %s", nic->network);
-	if (net->status != NET_ACTIVE)
-		return err_set_field(e, ERR_CONFLICT, "networks",
-			"the network \"%s\" cannot be used yet: its status is %s",
-			net->name, network_status_names[net->status]);
-	return 0;
+			"you have no network \"%s\"", nic->network);
+	if (r != 0)
+		return r;
+	f->network_keys[i] = key_network(c->o->keys, net->uuid);
+	return network_usable_check(net, e);
 }
 
 /* Everything that the order refers to. All that is missing is asked for in one go. */

@@ -32,7 +32,10 @@ static int key_ref_check(const char *s, struct err *e)
 
 static const struct jtab_field nic_fields[] = {
 	{ "network", JT_STR, offsetof(struct nic_input, network), JT_NEED,
-		.check = uuid_check, .help = "uuid of the network" },
+		.check = name_check, .help = "uuid or name of a network of the owner's" },
+	{ "rate_mbit", JT_INT, offsetof(struct nic_input, rate_mbit), .min = 1,
+		.max = 1000000,
+		.help = "how much it may send, and get, in Mbit/s (default: any)" },
 	{ 0 },
 };
 static const struct jtab nic_input_jtab = { "nic_order", sizeof(struct nic_input),
@@ -64,6 +67,10 @@ static const struct jtab_field fields[] = {
 		.sub = &vm_affinity_jtab, .help = "where it may be placed" },
 	{ "networks", JT_LIST, offsetof(struct vm_input, networks), .max = VM_NICS_MAX,
 		.sub = &nic_input_jtab, .help = "one interface for each" },
+	{ "ingress", JT_STRV, offsetof(struct vm_input, ingress), .max = 64,
+		.check = ingress_check,
+		.help = "only this may begin a connection to it: \"tcp/22\", "
+			"\"udp/53\", \"icmpv6\" (default: anything)" },
 	{ "ssh_keys", JT_STRV, offsetof(struct vm_input, ssh_keys), .max = SSH_KEYS_MAX,
 		.check = key_ref_check,
 		.help = "names of stored keys, or whole public keys (default: all stored "
@@ -135,6 +142,7 @@ int vm_input_parse(
 		return -1;
 	}
 	in.has_ssh_keys = json_is_array(json_object_get(body, "ssh_keys"));
+	in.has_ingress = json_is_array(json_object_get(body, "ingress"));
 	*out = in;
 	return 0;
 }
@@ -249,11 +257,14 @@ static void build_nics(
 
 	for (size_t i = 0; i < in->networks.len; i++) {
 		const struct network *net = &parts->networks[i];
+		const struct nic_input *want =
+			jtab_list_at(&nic_input_jtab, &in->networks, i);
 		struct vm_nic *nic = jtab_list_add(&vm_nic_jtab, &vm->networks);
 
 		vm_mac(parts->uuid, i, mac);
 		nic->network = xstrdup(net->uuid);
 		nic->mac = xstrdup(mac);
+		nic->rate_mbit = want->rate_mbit;
 		nic->address = net->ipam == IPAM_AUTO && net->prefix
 				       ? eui64_address(net->prefix, mac)
 				       : NULL;
@@ -279,6 +290,8 @@ static void build_plain(const struct vm_input *in, const struct vm_parts *parts,
 	vm->store = xstrdup(str_is_empty(in->store) ? parts->image->store : in->store);
 	vm->image_store = xstrdup(
 		str_eq(vm->store, parts->image->store) ? "" : parts->image->store);
+	strv_copy(&vm->ingress, &in->ingress);
+	vm->is_closed = in->has_ingress;
 	vm->user_data = xstrdup(in->user_data);
 	vm->want = in->want;
 	vm->status = in->want == VM_WANT_RUNNING ? VM_REQUESTED_NEW : VM_STOPPED;

@@ -20,7 +20,8 @@ struct vm_limits {
 };
 
 struct nic_input {
-	char *network; /* uuid */
+	char *network;	   /* uuid or name, of the owner's */
+	int64_t rate_mbit; /* 0: any */
 };
 
 struct vm_input {
@@ -33,8 +34,10 @@ struct vm_input {
 	json_t *labels;
 	struct vm_affinity affinity;
 	struct jtab_list networks; /* struct nic_input */
-	struct strv ssh_keys;	   /* names of stored keys, or keys */
-	bool has_ssh_keys;	   /* the member was there: else all stored keys */
+	struct strv ingress;
+	bool has_ingress;     /* the member was there: else all is let in */
+	struct strv ssh_keys; /* names of stored keys, or keys */
+	bool has_ssh_keys;    /* the member was there: else all stored keys */
 	char *user_data;
 	int want; /* enum vm_want */
 };

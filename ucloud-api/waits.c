@@ -27,7 +27,7 @@ struct waiter {
 	struct httpd_req *req;
 	char uuid[64];
 	char who[WHO_SIZE];
-	int want;		      /* status of a VM or image */
+	int want;		      /* status of a VM, image or network */
 	char sha512[SHA512_HEX_SIZE]; /* of a file */
 	int64_t deadline_msec;
 	int64_t retry_msec; /* the store did not answer: not before */
@@ -50,7 +50,7 @@ struct waits {
 
 static double read_n_waiting(void *aux);
 static struct metric n_waiting = { METRIC_GAUGE, "ucloud_api_waiting",
-	"Requests that are held until a VM, image or file gets somewhere.",
+	"Requests that are held until a VM, image, network or file gets somewhere.",
 	.read = read_n_waiting };
 
 int wait_parse(const char *s, int *want, struct err *e)
@@ -74,6 +74,18 @@ int wait_parse_image(const char *s, int *want, struct err *e)
 	if (status < 0)
 		return err_set_field(e, ERR_INVALID, "wait",
 			"wait must be the name of a status, like CREATED, or DELETED");
+	*want = status;
+	return 0;
+}
+
+int wait_parse_network(const char *s, int *want, struct err *e)
+{
+	int status = strcmp(s, "DELETED") == 0 ? (int)WAIT_NETWORK_DELETED
+					       : names_find(network_status_names, s);
+
+	if (status < 0)
+		return err_set_field(e, ERR_INVALID, "wait",
+			"wait must be the name of a status, like ACTIVE, or DELETED");
 	*want = status;
 	return 0;
 }
@@ -172,6 +184,39 @@ static bool settle_image(struct waiter *w, const struct kv_pair *pair, bool is_l
 	return true;
 }
 
+static void answer_late_network(struct waiter *w, const struct network *n)
+{
+	struct err e;
+
+	err_set(&e, ERR_TIMEOUT, "the time is up: the network's status is %s, not %s yet",
+		network_status_names[n->status],
+		w->want == (int)WAIT_NETWORK_DELETED ? "DELETED"
+						     : network_status_names[w->want]);
+	httpd_answer_err(w->req, &e);
+}
+
+static bool settle_network(struct waiter *w, const struct kv_pair *pair, bool is_late)
+{
+	CLEANUP(network_done) struct network n = { 0 };
+	struct err e;
+
+	if (!pair->key && w->want == (int)WAIT_NETWORK_DELETED) {
+		httpd_answer_json(w->req, 200, json_pack("{s:s}", "status", "DELETED"));
+	} else if (!pair->key) {
+		err_set(&e, ERR_NOT_FOUND, "the network was deleted while you waited");
+		httpd_answer_err(w->req, &e);
+	} else if (network_parse(pair->value, pair->value_size, &n, &e) < 0) {
+		httpd_answer_err(w->req, &e);
+	} else if (n.status == w->want || n.status == NET_ERROR) {
+		httpd_answer_json(w->req, 200, jtab_format_public(&network_jtab, &n));
+	} else if (is_late) {
+		answer_late_network(w, &n);
+	} else {
+		return false;
+	}
+	return true;
+}
+
 /* ucloud-filescan may not have seen it yet, or may still have an older one. */
 static bool settle_file(struct waiter *w, const struct kv_pair *pair, bool is_late)
 {
@@ -195,6 +240,7 @@ static bool settle_file(struct waiter *w, const struct kv_pair *pair, bool is_la
 
 static const struct wait_class class_vm = { key_vm, settle_vm },
 			       class_image = { key_image, settle_image },
+			       class_network = { key_network, settle_network },
 			       class_file = { key_file, settle_file };
 
 /* The store did not answer. True when that was answered. */
@@ -465,6 +511,15 @@ int waits_park_image(struct waits *ws, struct httpd_req *req, const struct who *
 	const char *uuid, int want, int64_t limit_sec, struct err *e)
 {
 	struct waiter *w = waiter_new(&class_image, req, who, uuid, limit_sec);
+
+	w->want = want;
+	return park(ws, w, e);
+}
+
+int waits_park_network(struct waits *ws, struct httpd_req *req, const struct who *who,
+	const char *uuid, int want, int64_t limit_sec, struct err *e)
+{
+	struct waiter *w = waiter_new(&class_network, req, who, uuid, limit_sec);
 
 	w->want = want;
 	return park(ws, w, e);

@@ -1,6 +1,6 @@
 /*
  * `GET /v1/vms/{vm}?wait=STATUS`: requests that are held until their VM gets there; likewise
- * for images (`?wait=CREATED`) and files (`?wait=SHA512`). Each costs
+ * for images (`?wait=CREATED`), networks (`?wait=ACTIVE`) and files (`?wait=SHA512`). Each costs
  * a socket; one thread serves them all. It is woken by the watch of events.h, and then reads
  * the entry linearizably. A request is looked at once after it was parked, so nothing is lost
  * between reading and watching.
@@ -12,6 +12,7 @@
 #include "common/base/sha512.h"
 #include "common/model/image.h"
 #include "common/model/keys.h"
+#include "common/model/network.h"
 #include "common/model/vm.h"
 #include "common/store/kv.h"
 #include "ucloud-api/who.h"
@@ -48,10 +49,15 @@ int waits_park(struct waits *w, struct httpd_req *req, const struct who *who,
 int wait_parse_image(const char *s, int *want, struct err *e) MUST_USE;
 int waits_park_image(struct waits *w, struct httpd_req *req, const struct who *who,
 	const char *uuid, int want, int64_t limit_sec, struct err *e) MUST_USE;
+/* The same for a network (enum network_status, or WAIT_NETWORK_DELETED). */
+#define WAIT_NETWORK_DELETED (NET_ERROR + 1)
+int wait_parse_network(const char *s, int *want, struct err *e) MUST_USE;
+int waits_park_network(struct waits *w, struct httpd_req *req, const struct who *who,
+	const char *uuid, int want, int64_t limit_sec, struct err *e) MUST_USE;
 /* Until a file is published with this content; it need not be there yet. */
 int waits_park_file(struct waits *w, struct httpd_req *req, const struct who *who,
 	const char *uuid, const char *sha512, int64_t limit_sec, struct err *e) MUST_USE;
-/* Something happened to this VM, image or file, or (NULL) perhaps to all. */
+/* Something happened to this VM, image, network or file, or (NULL) perhaps to all. */
 void waits_poke(struct waits *w, const char *uuid);
 
 /* The entry as users see it; a new object. */

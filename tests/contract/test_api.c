@@ -173,7 +173,8 @@ static void configure(void)
 	strv_add(&w.conf.listen, "[::1]:0");
 	strv_add(&w.conf.realm_allowed, "users");
 	strv_copy(&w.conf.etcd.url, &etcd->url);
-	w.conf.quota = (struct amounts){ 1000, 1000, 1000000, 10000, .images = 1000 };
+	w.conf.quota = (struct amounts){ 1000, 1000, 1000000, 10000, .images = 1000,
+		.networks = 5 };
 	if (api_conf_check(&w.conf, &e) < 0)
 		fail_msg("%s", e.msg);
 }
@@ -699,6 +700,153 @@ static void test_waits(void **state)
 	expect(&a, 400);
 }
 
+/* What ucloud-network would do: made, or (status < 0) gone. */
+static void set_network(const char *uuid, int status)
+{
+	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	CLEANUP(network_done) struct network n = { 0 };
+	CLEANUP_STR char *key = key_network(&w.conf.keys, uuid);
+	CLEANUP_STR char *request = key_request_network(&w.conf.keys, uuid);
+	CLEANUP_STR char *text = NULL;
+	struct err e;
+
+	assert_int_equal(kv_get(w.kv, key, &pair, NULL, &e), 0);
+	assert_int_equal(network_parse(pair.value, pair.value_size, &n, &e), 0);
+	n.status = status < 0 ? NET_REQUESTED_DELETE : status;
+	n.vni = 7;
+	n.mtu = 1430;
+	str_set(&n.prefix, xstrdup("2001:db8:1:2::/64"));
+	text = network_format(&n);
+	if (status < 0)
+		kv_txn_del(t, key);
+	else
+		kv_txn_put(t, key, text);
+	kv_txn_del(t, request);
+	assert_int_equal(kv_txn_commit(w.kv, t, NULL, &e), 0);
+}
+
+static void put_text(char *key, const char *text)
+{
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	struct err e;
+
+	kv_txn_put(t, key, text);
+	assert_int_equal(kv_txn_commit(w.kv, t, NULL, &e), 0);
+	free(key);
+}
+
+static void refuse_networks(void)
+{
+	CLEANUP(answer_done) struct answer a = { 0 };
+
+	call(&a, "POST", "/v1/networks", w.alice, "{\"name\":\"lan\"}");
+	expect(&a, 409);
+	assert_string_equal(member(a.json, "field"), "name");
+	call(&a, "POST", "/v1/networks", w.alice, "{\"name\":\"a\",\"ipam\":\"dhcp\"}");
+	expect(&a, 400);
+	call(&a, "GET", "/v1/networks?all=yes", w.alice, NULL);
+	expect(&a, 403);
+	call(&a, "GET", "/v1/networks?owner=alice@users", w.bob, NULL);
+	expect(&a, 403);
+	call(&a, "GET", "/v1/networks/lan", w.bob, NULL);
+	expect(&a, 404);
+	call(&a, "GET", "/v1/networks/lan", w.admin, NULL);
+	expect(&a, 404);
+	call(&a, "GET", "/v1/networks/lan?wait=UP", w.alice, NULL);
+	expect(&a, 400);
+	call(&a, "POST", "/v1/vms", w.alice,
+		"{\"name\":\"early\",\"image\":\"debian\",\"networks\":[{\"network\":"
+		"\"lan\"}]}");
+	expect(&a, 409);
+	assert_non_null(strstr(member(a.json, "detail"), "still being made"));
+}
+
+static void look_at_networks(const char *uuid)
+{
+	CLEANUP(answer_done) struct answer a = { 0 };
+
+	put_text(key_network_host(uuid, "h1"), "{\"roles\":[\"host\"]}");
+	call(&a, "GET", "/v1/networks/lan", w.alice, NULL);
+	expect(&a, 200);
+	assert_string_equal(member(a.json, "group"), "ff15::75c1:7");
+	assert_string_equal(member(a.json, "router"), "2001:db8:1:2::1");
+	assert_string_equal(
+		member(json_array_get(json_object_get(a.json, "vms"), 0), "name"),
+		"inside");
+	assert_string_equal(
+		member(json_array_get(json_object_get(a.json, "hosts"), 0), "hostname"),
+		"h1");
+	call(&a, "GET", "/v1/networks/lan?owner=alice@users", w.admin, NULL);
+	expect(&a, 200);
+	call(&a, "GET", "/v1/networks?owner=alice@users", w.admin, NULL);
+	assert_int_equal(json_array_size(json_object_get(a.json, "networks")), 1);
+	call(&a, "GET", "/v1/networks?all=yes", w.admin, NULL);
+	assert_int_equal(json_array_size(json_object_get(a.json, "networks")), 1);
+	call(&a, "GET", "/v1/networks", w.bob, NULL);
+	assert_int_equal(json_array_size(json_object_get(a.json, "networks")), 0);
+	call(&a, "PATCH", "/v1/networks/lan", w.alice, "{\"dns\":[\"2001:db8::53\"]}");
+	expect(&a, 200);
+	call(&a, "DELETE", "/v1/networks/lan", w.alice, NULL);
+	expect(&a, 409);
+	assert_non_null(strstr(member(a.json, "detail"), "inside"));
+}
+
+/* A VM in it, which then goes, and its port. */
+static char *create_inside(void)
+{
+	CLEANUP(answer_done) struct answer a = { 0 };
+	json_t *nic;
+
+	call(&a, "POST", "/v1/vms", w.alice,
+		"{\"name\":\"inside\",\"image\":\"debian\",\"networks\":[{\"network\":"
+		"\"lan\",\"rate_mbit\":50}],\"ingress\":[\"tcp/22\"]}");
+	expect(&a, 202);
+	assert_true(json_is_true(json_object_get(a.json, "closed")));
+	nic = json_array_get(json_object_get(a.json, "networks"), 0);
+	assert_true(str_has_prefix(member(nic, "address"), "2001:db8:1:2:"));
+	return xstrdup(member(nic, "mac"));
+}
+
+static void test_networks(void **state)
+{
+	CLEANUP(answer_done) struct answer a = { 0 };
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	CLEANUP_STR char *uuid = NULL;
+	CLEANUP_STR char *mac = NULL;
+	CLEANUP_STR char *port = NULL;
+	CLEANUP_STR char *request = NULL;
+	struct waiting wait;
+	struct err e;
+
+	(void)state;
+	call(&a, "POST", "/v1/networks", w.alice, "{\"name\":\"lan\"}");
+	expect(&a, 202);
+	assert_string_equal(member(a.json, "ipam"), "auto");
+	uuid = xstrdup(member(a.json, "uuid"));
+	request = xasprintf("/v1/requests/%s", uuid);
+	call(&a, "GET", request, w.alice, NULL);
+	expect(&a, 200);
+	assert_string_equal(member(a.json, "type"), "CreateNetwork");
+	refuse_networks();
+	begin_wait(&wait, xstrdup("/v1/networks/lan?wait=ACTIVE&timeout=60"));
+	set_network(uuid, NET_ACTIVE);
+	end_wait(&wait, 200, "ACTIVE");
+	mac = create_inside();
+	look_at_networks(uuid);
+	port = key_port(uuid, mac);
+	kv_txn_del(t, port);
+	assert_int_equal(kv_txn_commit(w.kv, t, NULL, &e), 0);
+	call(&a, "DELETE", "/v1/networks/lan", w.alice, NULL);
+	expect(&a, 202);
+	assert_string_equal(member(a.json, "status"), "REQUESTED_DELETE");
+	call(&a, "DELETE", "/v1/networks/lan", w.alice, NULL);
+	expect(&a, 200);
+	begin_wait(&wait, xasprintf("/v1/networks/%s?wait=DELETED&timeout=60", uuid));
+	set_network(uuid, -1);
+	end_wait(&wait, 200, "DELETED");
+}
+
 struct follower {
 	pthread_t thread;
 	pthread_mutex_t lock;
@@ -795,6 +943,11 @@ static void test_events(void **state)
 	call(&a, "POST", "/v1/vms", w.bob, "{\"name\":\"bobs\",\"image\":\"debian\"}");
 	expect_event(&others, "bobs");
 	expect_event(&all, "bobs");
+	call(&a, "POST", "/v1/networks", w.bob, "{\"name\":\"bobs-lan\"}");
+	expect(&a, 202);
+	expect_event(&others, "event: network");
+	expect_event(&others, "bobs-lan");
+	expect_event(&all, "bobs-lan");
 	assert_null(strstr(buf_str(&others.got), uuid));
 	assert_null(strstr(buf_str(&mine.got), "bobs"));
 	assert_null(strstr(buf_str(&mine.got), "event: host"));
@@ -1123,6 +1276,7 @@ int main(void)
 		cmocka_unit_test(test_admin_calls),
 		cmocka_unit_test(test_waits),
 		cmocka_unit_test(test_waits_are_bounded),
+		cmocka_unit_test(test_networks),
 		cmocka_unit_test(test_events),
 		cmocka_unit_test(test_events_end_with_session),
 		cmocka_unit_test(test_streams_are_bounded),

@@ -62,7 +62,7 @@ static void test_parse(void **state)
 		"disks[1].size_gib");
 	refuse("{\"name\":\"a\",\"image\":\"b\",\"disks\":[{\"size_gib\":1,\"x\":1}]}",
 		"disks[0].x");
-	refuse("{\"name\":\"a\",\"image\":\"b\",\"networks\":[{\"network\":\"n\"}]}",
+	refuse("{\"name\":\"a\",\"image\":\"b\",\"networks\":[{\"network\":\"N\"}]}",
 		"networks[0].network");
 	refuse("{\"name\":\"a\",\"image\":\"b\",\"want\":\"maybe\"}", "want");
 	refuse("{\"name\":\"a\",\"image\":\"b\",\"ssh_keys\":[\"not a key\"]}",
