@@ -235,6 +235,16 @@ static int ask(struct upload *up, const struct upload_order *order, int64_t *off
 	return up->part.fd >= 0 && *offset == up->in.total ? 0 : UPLOAD_HAS;
 }
 
+/* Of what is refused before anything has come, nothing is kept. */
+static int reserve(struct upload *up, int64_t quota_bytes, int64_t *left, struct err *e)
+{
+	if (updir_part_reserve(&up->part, up->in.total, quota_bytes, left, e) == 0)
+		return 0;
+	if (up->part.size == 0)
+		(void)!updir_part_drop(&up->part, NULL);
+	return -1;
+}
+
 static int open_part(struct upload *up, const struct upload_order *order, int64_t *offset,
 	struct err *e)
 {
@@ -248,7 +258,7 @@ static int open_part(struct upload *up, const struct upload_order *order, int64_
 		return UPLOAD_MISFIT;
 	if (up->in.from == 0 && updir_part_restart(&up->part, up->in.sha512, e) < 0)
 		return -1;
-	if (updir_part_reserve(&up->part, up->in.total, order->quota_bytes, &left, e) < 0)
+	if (reserve(up, order->quota_bytes, &left, e) < 0)
 		return -1;
 	up->limit = up->in.size < 0 ? left : up->in.from + up->in.size;
 	up->is_hashed = up->in.sha512[0] && up->in.from == 0;

@@ -630,7 +630,7 @@ static void test_quota(void **state)
 	CLEANUP_STR char *big = xasprintf("%s/carol/big", w.base);
 	CLEANUP_STR char *carol = log_in("carol@users");
 	static char bytes[2 * MIB];
-	CLEANUP_STR char *text = NULL;
+	CLEANUP_STR char *text = NULL, *left = NULL;
 	int fd;
 
 	(void)state;
@@ -647,6 +647,8 @@ static void test_quota(void **state)
 	expect(&a, 201);
 	put(&a, carol, "more", NULL, bytes, 1);
 	expect(&a, 403);
+	left = part_path("carol", "users", "more");
+	assert_false(exists(left)); /* nothing has come */
 	/* What is replaced does not count twice. */
 	put(&a, carol, "big", NULL, bytes, 2 * MIB);
 	expect(&a, 201);
