@@ -130,6 +130,16 @@ curl_status() {
 
 n_keys() { etcdctl3 get --prefix "$1" --keys-only | grep -c . || true; }
 
+# What is in the store "demo", one name a line.
+on_ceph() { [ "${STORE:-}" = ceph ]; }
+rbd() { command rbd -c "$DEMO_DIR/ceph/ceph.conf" --id admin "$@"; }
+stored_images() {
+	if on_ceph; then rbd ls images; else find "$DEMO_DIR/store/images" -type f -printf '%f\n'; fi
+}
+stored_disks() {
+	if on_ceph; then rbd ls uservms; else find "$DEMO_DIR/store/vms" -name '*.qcow2' 2> /dev/null; fi
+}
+
 # What must hold whenever nothing is under way.
 check_invariants() {
 	local vms domains uuid disks
@@ -145,8 +155,8 @@ check_invariants() {
 	[ "$(n_keys /v1/placement/)" = "$domains" ] ||
 		fail "placements do not match $domains domains"
 	[ "$(vsh list --all --uuid | sort | uniq -d | grep -c .)" = 0 ] || fail "a domain twice"
-	[ "$(find "$DEMO_DIR/store/vms" -name '*.qcow2' 2> /dev/null | wc -l)" = "$disks" ] ||
-		fail "disks do not match the $disks of $vms VMs: $(find "$DEMO_DIR/store/vms")"
+	[ "$(stored_disks | wc -l)" = "$disks" ] ||
+		fail "disks do not match the $disks of $vms VMs: $(stored_disks)"
 	[ -z "$(find "$DEMO_DIR/store" -name '*.tmp')" ] || fail "a temporary file is left"
 	check_images
 	check_quota
@@ -155,7 +165,7 @@ check_invariants() {
 # Images that were made: what is in the store is what is CREATED, and each has its name.
 check_images() {
 	local left
-	left=$(diff <(find "$DEMO_DIR/store/images" -type f -printf '%f\n' | grep -E '^[0-9a-f]{8}-' | sort) \
+	left=$(diff <(stored_images | grep -E '^\.?[0-9a-f]{8}-' | sort) \
 		<(etcdctl3 get --prefix /v1/image/ --print-value-only |
 			jq -r 'select(.made and .store == "demo" and .status == "CREATED") | .path' | sort)) ||
 		fail "store and images differ: $left"

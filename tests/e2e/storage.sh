@@ -12,7 +12,6 @@ if [ "$STORE" = ceph ]; then
 	done
 fi
 
-rbd() { command rbd -c "$DEMO_DIR/ceph/ceph.conf" --id admin "$@"; }
 # What is in the store: images and disks, one a line.
 in_store() {
 	if [ "$STORE" = ceph ]; then

@@ -5,7 +5,7 @@
 # nothing is left behind. A leading scheduler is also stopped at each point past its lease, and
 # continued when another one leads. Real etcd, real libvirt and QEMU.
 #
-#	B=build/crash tests/sweep/crash-sweep.sh [all|short] [WHAT]...
+#	[STORE=ceph] B=build/crash tests/sweep/crash-sweep.sh [all|short] [WHAT]...
 #
 # WHAT is a daemon (host scheduler api otp filescan image), "upload" (the API again, while it
 # takes files), or "stop", the scheduler that is stopped.
@@ -47,7 +47,7 @@ runs_anew() { # OLD-PID
 	local now
 	now=$(qemu_pid) && [ -n "$now" ] && [ "$now" != "$1" ] && status_is life RUNNING
 }
-create_vm() { user vm create --name "$1" --image "$2" --ram 64MiB; }
+create_vm() { user vm create --name "$1" --image "$2" --ram 64MiB --disk 1GiB; }
 is_there() { user vm show "$1"; }
 
 change_is_done() { wait_until 60 "life is as ordered ($(user vm show life 2>&1))" no_requests; }
@@ -58,7 +58,11 @@ snapshot_is() { # STATE
 	user vm snapshot list life --json | jq -e ".snapshots[] | select(.name == \"s\").state == \"$1\""
 }
 snapshots_in_store() {
-	qemu-img snapshot -U -l "$DEMO_DIR/store/vms/$uuid/$1.qcow2" | grep -c ' s '
+	if on_ceph; then
+		rbd snap ls "uservms/$uuid$([ "$1" = 0 ] || echo ".$1")"
+	else
+		qemu-img snapshot -U -l "$DEMO_DIR/store/vms/$uuid/$1.qcow2"
+	fi | grep -c ' s '
 }
 # While it runs.
 live_changes() {
@@ -83,7 +87,7 @@ offline_changes() {
 	change_is_done
 	order '! snapshot_is ready' user vm snapshot delete life s
 	change_is_done
-	[ -z "$(find "$DEMO_DIR/store/vms" -name 1.qcow2)" ] || fail "the disk is left"
+	! stored_disks | grep -E '/1\.qcow2$|\.1$' || fail "the disk is left"
 	[ "$(snapshots_in_store 0)" = 0 ] || fail "the snapshot is left"
 }
 
@@ -237,8 +241,9 @@ image_life() {
 	order 'user image show bad' user image create --name bad --file sweep.bad --store demo
 	wait_until 60 "good is made" image_is good CREATED
 	wait_until 60 "bad is refused" image_is bad ERROR
-	path=$DEMO_DIR/store/images/$(user image show good --json | jq -r .path)
-	cmp -n "$(stat -c %s build/guest/guest.img)" build/guest/guest.img "$path" || fail "good has another content"
+	path=$(user image show good --json | jq -r .path)
+	{ if on_ceph; then rbd export --no-progress "images/$path" -; else cat "$DEMO_DIR/store/images/$path"; fi; } |
+		cmp -n "$(stat -c %s build/guest/guest.img)" build/guest/guest.img - || fail "good has another content"
 	order '! user image show good || image_is good TO_BE_DELETED' user image delete good
 	order '! user image show bad || image_is bad TO_BE_DELETED' user image delete bad
 	wait_until 60 "the images are gone" sh -c \
@@ -279,7 +284,7 @@ all_keys() {
 check_nothing_left() {
 	check_invariants
 	all_keys | diff "$DEMO_DIR/keys" - || fail "keys are left or missing"
-	[ -z "$(ls -A "$DEMO_DIR/store/vms")" ] || fail "a disk is left"
+	[ -z "$(stored_disks)$(ls -A "$DEMO_DIR/store/vms" 2> /dev/null)" ] || fail "a disk is left: $(stored_disks)"
 	[ -z "$(ls -A "$DEMO_DIR/host/console")" ] || fail "a console log is left"
 }
 
