@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/base/parse.h"
+#include "common/model/names.h"
 
 #define MIB ((int64_t)1 << 20)
 #define GIB ((int64_t)1 << 30)
@@ -47,6 +48,74 @@ int cli_label_parse(const char *s, char **name, char **value, struct err *e)
 	*name = xstrndup(s, (size_t)(eq - s));
 	*value = xstrdup(eq + 1);
 	return 0;
+}
+
+/* "100Mbit", "1Gbit" */
+static int rate_parse(const char *s, int64_t *mbit, struct err *e)
+{
+	size_t n = strspn(s, "0123456789");
+	CLEANUP_STR char *number = xstrndup(s, n);
+	bool is_gbit = strcasecmp(s + n, "Gbit") == 0;
+	int64_t value = 0;
+
+	if ((!is_gbit && strcasecmp(s + n, "Mbit") != 0) ||
+		parse_int64(number, 1, is_gbit ? 1000 : 1000000, &value, e) < 0)
+		return err_set(e, ERR_INVALID,
+			"\"%.40s\" is no rate; write it like 100Mbit or 1Gbit", s);
+	*mbit = is_gbit ? 1000 * value : value;
+	return 0;
+}
+
+int cli_network_parse(const char *s, char **name, int64_t *rate_mbit, struct err *e)
+{
+	const char *comma = strchr(s, ',');
+	size_t len = comma ? (size_t)(comma - s) : strlen(s);
+	int64_t mbit = 0;
+
+	if (len == 0)
+		return err_set(e, ERR_INVALID, "which network? Write its name or uuid");
+	if (comma && !str_has_prefix(comma + 1, "rate="))
+		return err_set(e, ERR_INVALID,
+			"\"%.80s\": only a rate may follow, like %.*s,rate=100Mbit", s,
+			(int)(len < 80 ? len : 80), s);
+	if (comma && rate_parse(comma + strlen(",rate="), &mbit, e) < 0)
+		return -1;
+	*name = xstrndup(s, len);
+	*rate_mbit = mbit;
+	return 0;
+}
+
+int cli_ingress_parse(const char *s, struct strv *out, struct err *e)
+{
+	CLEANUP(strv_done) struct strv parts = { 0 };
+
+	if (str_eq(s, "none"))
+		return 0;
+	strv_split(&parts, s, ',');
+	if (parts.len == 0)
+		return err_set(e, ERR_INVALID,
+			"what is to be let in? Write it like tcp/22,icmpv6, or none");
+	for (size_t i = 0; i < parts.len; i++) {
+		if (ingress_check(parts.v[i], e) < 0)
+			return -1;
+		strv_add(out, parts.v[i]);
+	}
+	return 0;
+}
+
+static int check_network(const char *s, struct err *e)
+{
+	CLEANUP_STR char *name = NULL;
+	int64_t rate_mbit;
+
+	return cli_network_parse(s, &name, &rate_mbit, e);
+}
+
+static int check_ingress(const char *s, struct err *e)
+{
+	CLEANUP(strv_done) struct strv parts = { 0 };
+
+	return cli_ingress_parse(s, &parts, e);
 }
 
 static int check_choice(const struct cli_opt *opt, const char *s, struct err *e)
@@ -99,10 +168,13 @@ static int check_value(const struct cli_opt *opt, const char *s, struct err *e)
 	case CLI_BOOL:
 	case CLI_CHOICE:
 		return check_choice(opt, s, e);
+	case CLI_NETWORK:
+		return check_network(s, e);
+	case CLI_INGRESS:
+		return check_ingress(s, e);
 	case CLI_PATH:
 	case CLI_FILE:
 	case CLI_OR_FILE:
-	case CLI_NETWORK:
 		return *s ? 0 : err_set(e, ERR_INVALID, "it may not be empty");
 	default:
 		return 0;

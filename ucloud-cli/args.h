@@ -41,6 +41,11 @@ int cli_disk_parse(
 	const char *s, int64_t *size_gib, char **class, struct err *e) MUST_USE;
 /* "name=value"; both are the caller's. */
 int cli_label_parse(const char *s, char **name, char **value, struct err *e) MUST_USE;
+/* "lan,rate=100Mbit"; *name is the caller's, *rate_mbit 0 when there is none. */
+int cli_network_parse(
+	const char *s, char **name, int64_t *rate_mbit, struct err *e) MUST_USE;
+/* "tcp/22,icmpv6", or "none": what each is (names.h); added to out. */
+int cli_ingress_parse(const char *s, struct strv *out, struct err *e) MUST_USE;
 /* A size in units of unit_bytes; it must be a whole number of them. */
 int cli_size_parse(const char *s, int64_t unit_bytes, const char *unit, int64_t *n,
 	struct err *e) MUST_USE;

@@ -137,6 +137,33 @@ static int make_label(const char *s, json_t **out, struct err *e)
 	return err_set(e, ERR_INVALID, "it is not valid UTF-8");
 }
 
+static int make_network(const char *s, json_t **out, struct err *e)
+{
+	CLEANUP_STR char *name = NULL;
+	int64_t rate_mbit;
+
+	if (cli_network_parse(s, &name, &rate_mbit, e) < 0)
+		return -1;
+	*out = json_pack("{s:s}", "network", name);
+	if (!*out)
+		return err_set(e, ERR_INVALID, "it is not valid UTF-8");
+	if (rate_mbit > 0)
+		json_object_set_new(*out, "rate_mbit", json_integer(rate_mbit));
+	return 0;
+}
+
+static int make_ingress(const char *s, json_t **out, struct err *e)
+{
+	CLEANUP(strv_done) struct strv parts = { 0 };
+
+	if (cli_ingress_parse(s, &parts, e) < 0)
+		return -1;
+	*out = json_array();
+	for (size_t i = 0; i < parts.len; i++)
+		json_array_append_new(*out, json_string(parts.v[i]));
+	return 0;
+}
+
 static int make_number(const struct cli_given *g, json_t **out, struct err *e)
 {
 	int64_t n = 0;
@@ -190,8 +217,9 @@ static int make_value(
 	case CLI_OR_FILE:
 		return make_or_file(g->value, read_fn, out, e);
 	case CLI_NETWORK:
-		*out = json_pack("{s:s}", "network", g->value);
-		return *out ? 0 : err_set(e, ERR_INVALID, "it is not valid UTF-8");
+		return make_network(g->value, out, e);
+	case CLI_INGRESS:
+		return make_ingress(g->value, out, e);
 	default:
 		return set_text(out, g->value, e);
 	}
@@ -235,7 +263,10 @@ static void put_value(json_t *body, const struct cli_opt *opt, json_t *value)
 	} else if (opt->kind == CLI_LABEL && json_is_object(old)) {
 		json_object_update(old, value);
 		json_decref(value);
-	} else if (opt->kind == CLI_LABEL) {
+	} else if (opt->kind == CLI_INGRESS && json_is_array(old)) {
+		json_array_extend(old, value);
+		json_decref(value);
+	} else if (opt->kind == CLI_LABEL || opt->kind == CLI_INGRESS) {
 		json_object_set_new(at, name, value);
 	} else {
 		if (!json_is_array(old)) {

@@ -50,6 +50,8 @@ int cli_list(struct cli *c, const struct cli_args *a, const char *collection,
 	bool has_pages, const struct cli_field *columns, struct err *e) MUST_USE;
 int cli_show(struct cli *c, const struct cli_args *a, const char *path,
 	const struct cli_field *lines, struct err *e) MUST_USE;
+/* An entry as cli_show() prints it: JSON, or lines. */
+void cli_print_entry(const struct cli *c, json_t *entry, const struct cli_field *lines);
 /* POST of the body made from the options. What is printed of the answer is its member
  * `id`. *out (may be NULL) is the answer, the caller's. */
 int cli_create(struct cli *c, const struct cli_args *a, const char *collection,
@@ -95,6 +97,11 @@ CLI_RUN(cli_image_list);
 CLI_RUN(cli_image_show);
 CLI_RUN(cli_image_change);
 CLI_RUN(cli_image_delete);
+CLI_RUN(cli_network_create);
+CLI_RUN(cli_network_list);
+CLI_RUN(cli_network_show);
+CLI_RUN(cli_network_change);
+CLI_RUN(cli_network_delete);
 CLI_RUN(cli_store_create);
 CLI_RUN(cli_store_list);
 CLI_RUN(cli_store_show);

@@ -138,20 +138,26 @@ int cli_list(struct cli *c, const struct cli_args *a, const char *collection,
 	return 0;
 }
 
-int cli_show(struct cli *c, const struct cli_args *a, const char *path,
-	const struct cli_field *lines, struct err *e)
+void cli_print_entry(const struct cli *c, json_t *entry, const struct cli_field *lines)
 {
 	struct buf out = { 0 };
-	json_t *entry;
 
-	if (cli_need_client(c, a, e) < 0 || cli_get(c->client, path, &entry, e) < 0)
-		return -1;
 	if (c->is_json) {
 		cli_print_json(entry);
 	} else {
 		cli_view_entry(entry, lines, c->has_color, &out);
 		print_buf(&out);
 	}
+}
+
+int cli_show(struct cli *c, const struct cli_args *a, const char *path,
+	const struct cli_field *lines, struct err *e)
+{
+	json_t *entry;
+
+	if (cli_need_client(c, a, e) < 0 || cli_get(c->client, path, &entry, e) < 0)
+		return -1;
+	cli_print_entry(c, entry, lines);
 	json_decref(entry);
 	return 0;
 }

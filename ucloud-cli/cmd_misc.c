@@ -72,13 +72,15 @@ static int request_path(struct cli *c, const struct cli_args *a, const char *tai
 		*out = cli_path("/v1/requests", a->arg, tail);
 		return 0;
 	}
-	/* A VM's name, else an image's. */
+	/* A VM's name, else an image's, else a network's. */
 	if (cli_get(c->client, vm_path, &entry, e) < 0) {
 		CLEANUP_STR char *image_path = cli_path("/v1/images", a->arg, "");
+		CLEANUP_STR char *network_path = cli_arg_path(a, "/v1/networks", "");
 		struct err ignored;
 
 		if (e->kind != ERR_NOT_FOUND ||
-			cli_get(c->client, image_path, &entry, &ignored) < 0)
+			(cli_get(c->client, image_path, &entry, &ignored) < 0 &&
+				cli_get(c->client, network_path, &entry, &ignored) < 0))
 			return -1;
 	}
 	*out = cli_path("/v1/requests", cli_json_text(entry, "uuid"), tail);
@@ -140,6 +142,7 @@ static const struct cli_field amount_fields[] = {
 	{ "disk", "disk_gib", VIEW_GIB },
 	{ "snapshots", "snapshots", VIEW_NUMBER },
 	{ "images", "images", VIEW_NUMBER },
+	{ "networks", "networks", VIEW_NUMBER },
 	{ 0 },
 };
 

@@ -38,7 +38,8 @@ static const struct cli_field vm_lines[] = {
 	{ "image", "image_uuid", VIEW_TEXT },
 	{ "image store", "store", VIEW_TEXT },
 	{ "image copied from", "image_store", VIEW_TEXT },
-	{ "addresses", "networks", VIEW_NICS },
+	{ "interfaces", "networks", VIEW_NIC_LINES },
+	{ "lets in only", "ingress", VIEW_INGRESS },
 	{ "labels", "labels", VIEW_LABELS },
 	{ "near", "affinity.near", VIEW_LABELS },
 	{ "apart", "affinity.apart", VIEW_LABELS },
@@ -57,11 +58,39 @@ int cli_vm_list(struct cli *c, const struct cli_args *a, struct err *e)
 	return cli_list(c, a, "/v1/vms", true, vm_columns, e);
 }
 
+/* How the networks of its interfaces are called. One that cannot be looked up keeps its uuid. */
+static void name_networks(struct cli *c, const json_t *vm)
+{
+	const json_t *nics = json_object_get(vm, "networks");
+	json_t *nic;
+	size_t i;
+
+	json_array_foreach (nics, i, nic) {
+		CLEANUP_STR char *path =
+			cli_path("/v1/networks", cli_json_text(nic, "network"), "");
+		json_t *network = NULL;
+		struct err ignored;
+
+		if (cli_get(c->client, path, &network, &ignored) < 0)
+			continue;
+		json_object_set_new(nic, CLI_NETWORK_NAME,
+			json_string(cli_json_text(network, "name")));
+		json_decref(network);
+	}
+}
+
 int cli_vm_show(struct cli *c, const struct cli_args *a, struct err *e)
 {
 	CLEANUP_STR char *path = cli_arg_path(a, "/v1/vms", "");
+	json_t *vm;
 
-	return cli_show(c, a, path, vm_lines, e);
+	if (cli_need_client(c, a, e) < 0 || cli_get(c->client, path, &vm, e) < 0)
+		return -1;
+	if (!c->is_json)
+		name_networks(c, vm);
+	cli_print_entry(c, vm, vm_lines);
+	json_decref(vm);
+	return 0;
 }
 
 /* What became of an order; vm is NULL when the VM is gone. */

@@ -10,6 +10,7 @@ const struct cli_noun cli_nouns[] = {
 	{ "file", "your uploaded files, which images are made of" },
 	{ "image", "images that VMs are made from" },
 	{ "image-store", "where images and disks are kept" },
+	{ "network", "networks that VMs are in" },
 	{ "ssh-key", "your SSH keys, which new VMs get" },
 	{ "host", "the machines that VMs run on (admins)" },
 	{ "request", "orders that are still being carried out" },
@@ -26,6 +27,7 @@ const struct cli_noun cli_nouns[] = {
 static const char *const want_names[] = { "running", "stopped", NULL };
 static const char *const format_names[] = { "raw", "qcow2", NULL };
 static const char *const store_types[] = { "filesystem", "ceph", NULL };
+static const char *const ipam_names[] = { "auto", "manual", "none", NULL };
 static const char *const yes_no[] = { "yes", "no", NULL };
 
 const struct cli_opt cli_global_opts[] = {
@@ -94,8 +96,14 @@ static const struct cli_opt vm_create_opts[] = {
 		"ssh_keys", .of = "ssh-keys" },
 	{ "user-data", CLI_FILE, 0, "FILE", "text for cloud-init; - is standard input",
 		"user_data" },
-	{ "network", CLI_NETWORK, CLI_MANY, "UUID", "a network it is connected to",
-		"networks" },
+	{ "network", CLI_NETWORK, CLI_MANY, "NETWORK[,rate=RATE]",
+		"a network of yours that it gets an interface in, in this order; a rate, "
+		"like 100Mbit, limits what it sends and gets there",
+		"networks", .of = "networks" },
+	{ "ingress", CLI_INGRESS, CLI_MANY, "LIST",
+		"let nothing in but this and answers, like tcp/22,tcp/443,icmpv6; none: "
+		"nothing (all is let in unless given)",
+		"ingress" },
 	{ "want", CLI_CHOICE, 0, "running|stopped",
 		"start it (running), or only make the order (stopped)", "want",
 		want_names },
@@ -281,6 +289,40 @@ static const struct cli_opt image_change_opts[] = {
 	{ 0 },
 };
 
+static const struct cli_opt network_create_opts[] = {
+	{ "name", CLI_TEXT, CLI_NEED, "NAME", "its name: a-z, 0-9 and -, at most 63",
+		"name" },
+	{ "ipam", CLI_CHOICE, 0, "auto|manual|none",
+		"who gives addresses: its router announces a prefix, and VMs make theirs "
+		"of it (auto); the prefix is routed, and addresses are up to you "
+		"(manual); there is no router, and any traffic passes (none). auto "
+		"unless given",
+		"ipam", ipam_names },
+	{ "dns", CLI_TEXT, CLI_MANY, "ADDRESS",
+		"IPv6 address of a DNS server that its VMs are told of", "dns" },
+	{ 0 },
+};
+
+static const struct cli_opt network_change_opts[] = {
+	{ "no-dns", CLI_NULL, 0, NULL, "no DNS servers", "dns" },
+	{ "dns", CLI_TEXT, CLI_MANY, "ADDRESS", "its DNS servers, instead of all it has",
+		"dns" },
+	{ 0 },
+};
+
+static const struct cli_opt network_list_opts[] = {
+	{ "owner", CLI_TEXT, CLI_QUERY, "NAME@REALM", "this user's (admins)", "owner" },
+	{ "all", CLI_FLAG, CLI_QUERY, NULL, "everybody's (admins)", "all" },
+	{ 0 },
+};
+
+/* Names of networks are unique for their owner only. */
+static const struct cli_opt network_owner_opts[] = {
+	{ "owner", CLI_TEXT, CLI_QUERY, "NAME@REALM",
+		"whose network it is, when it is named by its name (admins)", "owner" },
+	{ 0 },
+};
+
 static const struct cli_opt store_create_opts[] = {
 	{ "name", CLI_TEXT, CLI_NEED, "NAME", "its name", "name" },
 	{ "type", CLI_CHOICE, CLI_NEED, "filesystem|ceph", "what it is", "type",
@@ -312,6 +354,7 @@ static const struct cli_opt quota_opts[] = {
 	{ "disk", CLI_GIB, 0, "SIZE", "disk space", "quota.disk_gib" },
 	{ "snapshots", CLI_INT, 0, "NUMBER", "snapshots of VMs", "quota.snapshots" },
 	{ "images", CLI_INT, 0, "NUMBER", "images", "quota.images" },
+	{ "networks", CLI_INT, 0, "NUMBER", "networks", "quota.networks" },
 	{ "files", CLI_GIB, 0, "SIZE", "space of uploaded files", "quota.file_gib" },
 	{ "default", CLI_NULL, 0, NULL, "the default quota again", "quota" },
 	{ 0 },
@@ -436,6 +479,20 @@ const struct cli_cmd cli_cmds[] = {
 	{ "image-store", "delete", "STORE", "image_stores",
 		.help = "Delete an image store that has no images (admins)",
 		.run = cli_store_delete },
+	{ "network", "create", .opts = { network_create_opts, wait_opts, idem_opts },
+		.help = "Order a new network", .more = CREATE_MORE,
+		.run = cli_network_create },
+	{ "network", "list", .opts = { network_list_opts }, .help = "List your networks",
+		.run = cli_network_list },
+	{ "network", "show", "NETWORK", "networks", .opts = { network_owner_opts },
+		.help = "Show a network, which VMs use it, and where it is up",
+		.run = cli_network_show },
+	{ "network", "change", "NETWORK", "networks",
+		.opts = { network_change_opts, network_owner_opts },
+		.help = "Change a network", .run = cli_network_change },
+	{ "network", "delete", "NETWORK", "networks",
+		.opts = { wait_opts, network_owner_opts },
+		.help = "Delete a network that no VM uses", .run = cli_network_delete },
 	{ "ssh-key", "add", .opts = { key_add_opts },
 		.help = "Store a public key, which VMs created later get",
 		.run = cli_key_add },
@@ -457,17 +514,18 @@ const struct cli_cmd cli_cmds[] = {
 	{ "host", "delete", "HOST", "hosts", .help = "Delete a host that has no VMs",
 		.run = cli_host_delete },
 	{ "request", "list", .opts = { request_list_opts },
-		.help = "List the open requests for your VMs and images (admins: all)",
+		.help = "List the open requests for your VMs, images and networks "
+			"(admins: all)",
 		.run = cli_request_list },
 	{ "request", "show", "VM", "vms", .opts = { owner_opts },
-		.help = "Show the open request for a VM or an image",
+		.help = "Show the open request for a VM, an image or a network",
 		.run = cli_request_show },
 	{ "request", "retry", "VM", "vms", .opts = { owner_opts },
 		.help = "Try a request again at once (admins)",
 		.run = cli_request_retry },
 	{ "request", "abort", "VM", "vms", .opts = { owner_opts },
-		.help = "Give a request up; its VM or image gets the status ERROR "
-			"(admins)",
+		.help = "Give a request up; its VM, image or network gets the status "
+			"ERROR (admins)",
 		.run = cli_request_abort },
 	{ "user", "show", "NAME@REALM", .is_arg_optional = true,
 		.help = "Show your quota and what you use of it (admins: anybody's)",

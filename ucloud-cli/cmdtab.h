@@ -30,7 +30,8 @@ enum cli_kind {
 	CLI_PATH,      /* of a file or directory */
 	CLI_FILE,      /* path of a file whose text is the value; "-" is standard input */
 	CLI_OR_FILE,   /* the value, or "@FILE", or "-" for standard input */
-	CLI_NETWORK,   /* uuid of a network */
+	CLI_NETWORK,   /* "lan" or "lan,rate=100Mbit" */
+	CLI_INGRESS,   /* "tcp/22,icmpv6": its member is an array, also of several */
 	CLI_CHOICE     /* one of choices */
 };
 

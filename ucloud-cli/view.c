@@ -22,7 +22,8 @@ const char *cli_json_text(const json_t *json, const char *path)
 
 enum cli_color cli_status_color(const char *status)
 {
-	static const char *const green[] = { "RUNNING", "ALIVE", "CREATED", NULL };
+	static const char *const green[] = { "RUNNING", "ALIVE", "CREATED", "ACTIVE",
+		NULL };
 	static const char *const red[] = { "ERROR", "KILLED", "DEAD", NULL };
 
 	for (size_t i = 0; green[i]; i++)
@@ -158,6 +159,26 @@ static void add_nics(const json_t *v, struct buf *out)
 	}
 }
 
+static void add_strings(const json_t *v, struct buf *out)
+{
+	size_t i;
+	json_t *s;
+
+	json_array_foreach (v, i, s) {
+		buf_add_str(out, i ? ", " : "");
+		add_scalar(s, out);
+	}
+}
+
+static void add_ingress(const json_t *entry, const json_t *v, struct buf *out)
+{
+	if (!json_is_true(json_object_get(entry, "closed")))
+		return;
+	if (json_array_size(v) == 0)
+		buf_add_str(out, "nothing");
+	add_strings(v, out);
+}
+
 static void add_stores(const json_t *v, struct buf *out)
 {
 	size_t i;
@@ -242,6 +263,10 @@ char *cli_view_text(const json_t *entry, const struct cli_field *f)
 		add_snapshots(v, &out);
 	else if (f->kind == VIEW_NICS)
 		add_nics(v, &out);
+	else if (f->kind == VIEW_STRINGS)
+		add_strings(v, &out);
+	else if (f->kind == VIEW_INGRESS)
+		add_ingress(entry, v, &out);
 	else if (f->kind == VIEW_STORES)
 		add_stores(v, &out);
 	else if (f->kind == VIEW_KEYS)
@@ -307,19 +332,32 @@ void cli_view_log(const json_t *log, const char *indent, struct buf *out)
 	}
 }
 
+static bool is_lines(enum cli_view_kind kind)
+{
+	return kind == VIEW_LOG || kind == VIEW_NIC_LINES || kind == VIEW_NET_USERS ||
+	       kind == VIEW_NET_PLACES;
+}
+
+static void add_lines(const struct cli_field *f, const json_t *list, struct buf *out)
+{
+	if (json_array_size(list) == 0)
+		return;
+	buf_addf(out, "%s:\n", f->title);
+	if (f->kind == VIEW_LOG)
+		cli_view_log(list, "  ", out);
+	else
+		cli_view_network_lines(f->kind, list, out);
+}
+
 void cli_view_entry(const json_t *entry, const struct cli_field *lines, bool has_color,
 	struct buf *out)
 {
 	for (const struct cli_field *f = lines; f->title; f++) {
-		const json_t *log = cli_json_at(entry, f->path);
 		CLEANUP_STR char *text = NULL;
 		enum cli_color color;
 
-		if (f->kind == VIEW_LOG) {
-			if (json_array_size(log) == 0)
-				continue;
-			buf_addf(out, "%s:\n", f->title);
-			cli_view_log(log, "  ", out);
+		if (is_lines(f->kind)) {
+			add_lines(f, cli_json_at(entry, f->path), out);
 			continue;
 		}
 		text = cli_view_text(entry, f);

@@ -28,9 +28,15 @@ enum cli_view_kind {
 	VIEW_DISK_SUM,
 	VIEW_SNAPSHOTS, /* "before, after (creating)" */
 	VIEW_NICS,	/* addresses, or MACs where there is none */
+	VIEW_STRINGS,	/* "a, b" */
+	VIEW_INGRESS,	/* of a VM that is closed: what is let in */
 	VIEW_STORES,	/* "demo (free 10 of 20 GiB)" */
 	VIEW_KEYS,	/* how many, and their comments */
-	VIEW_LOG	/* a line each; only in `show` */
+	/* A line each; only in `show`: */
+	VIEW_LOG,
+	VIEW_NIC_LINES,
+	VIEW_NET_USERS, /* VMs in a network */
+	VIEW_NET_PLACES /* hosts it is on */
 };
 
 struct cli_field {
@@ -56,5 +62,11 @@ void cli_view_entry(const json_t *entry, const struct cli_field *lines, bool has
 	struct buf *out);
 /* Log lines, oldest first, each behind indent. */
 void cli_view_log(const json_t *log, const char *indent, struct buf *out);
+
+/* Interfaces, VMs in a network or hosts it is on, each on a line behind two blanks. kind is one of
+ * VIEW_NIC_LINES, VIEW_NET_USERS, VIEW_NET_PLACES. */
+void cli_view_network_lines(enum cli_view_kind kind, const json_t *list, struct buf *out);
+/* Member of an interface that says how its network is called; the API does not have it. */
+#define CLI_NETWORK_NAME "network_name"
 
 #endif

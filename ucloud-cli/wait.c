@@ -84,14 +84,22 @@ static char *image_news(const json_t *im)
 		       : xstrdup("");
 }
 
-static char *image_reason(const json_t *im)
+static char *stored_reason(const json_t *im)
 {
 	return xstrdup(cli_json_text(im, "reason"));
 }
 
+static char *no_news(const json_t *entry)
+{
+	(void)entry;
+	return xstrdup("");
+}
+
 static const struct cli_wait_class wait_vms = { "/v1/vms", "VM", vm_news, vm_reason };
 const struct cli_wait_class cli_wait_images = { "/v1/images", "image", image_news,
-	image_reason };
+	stored_reason };
+const struct cli_wait_class cli_wait_networks = { "/v1/networks", "network", no_news,
+	stored_reason };
 
 static const struct cli_wait_class *class_of(const struct waiter *wr)
 {

@@ -1,5 +1,5 @@
 /*
- * `--wait`: follows a VM or an image until it is what was ordered, with a line of progress for people.
+ * `--wait`: follows a VM, an image or a network until it is what was ordered, with a line of progress for people.
  * Long polls of the API; an API that does not answer for a while is waited for too.
  */
 #ifndef UCLOUD_CLI_WAIT_H
@@ -16,7 +16,7 @@ struct cli_wait_class {
 	char *(*reason)(const json_t *entry);
 };
 
-extern const struct cli_wait_class cli_wait_images;
+extern const struct cli_wait_class cli_wait_images, cli_wait_networks;
 
 struct cli_wait {
 	const struct cli_wait_class *class; /* NULL: VMs */

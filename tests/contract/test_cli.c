@@ -109,6 +109,11 @@ static void answer_vm(struct site *s, struct httpd_req *req, const char *name)
 		name = json_string_value(json_object_get(s->body, "name"));
 	if (str_eq(name, "missing"))
 		refuse(req, ERR_NOT_FOUND, "", "there is no VM \"missing\" of yours");
+	else if (str_eq(name, "inside"))
+		httpd_answer_json(req, 200,
+			json_pack("{s:s, s:[{s:s, s:s, s:s}]}", "name", name, "networks",
+				"mac", "02:00:00:00:00:01", "network", "lan", "address",
+				"2001:db8::1"));
 	else if (str_eq(name, "etcd-gone"))
 		refuse(req, ERR_UNAVAILABLE, "", "etcd does not answer");
 	else if (str_eq(name, "evil"))
@@ -164,6 +169,43 @@ static void answer_delete(struct site *s, struct httpd_req *req)
 	httpd_answer_json(req, 202, vm_json("gone", "REQUESTED_DELETE", "going"));
 }
 
+static json_t *network_json(const char *name, const char *status)
+{
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:s}", "name", name, "uuid",
+		UUID, "status", status, "ipam", "auto", "prefix", "2001:db8:1:2::/64",
+		"vni", 7, "reason", str_eq(status, "ERROR") ? "no prefix is left" : "");
+}
+
+/* Its name says what happens to it. */
+static void answer_network(struct site *s, struct httpd_req *req)
+{
+	const char *method = httpd_method(req), *path = httpd_path(req);
+	const char *name = str_eq(path, "/v1/networks") ? "" : path + 13;
+	bool is_wait = httpd_query(req, "wait") != NULL;
+
+	if (str_eq(method, "POST") || str_eq(method, "PATCH"))
+		take_body(s, req);
+	if (str_eq(name, UUID) || !*name)
+		name = json_string_value(json_object_get(s->body, "name"));
+	if (str_eq(method, "POST"))
+		httpd_answer_json(req, 202, network_json(name, "REQUESTED_NEW"));
+	else if (str_eq(path, "/v1/networks"))
+		httpd_answer_json(req, 200,
+			json_pack("{s:[o]}", "networks", network_json("lan", "ACTIVE")));
+	else if (str_eq(method, "DELETE") && str_eq(name, "used"))
+		refuse(req, ERR_CONFLICT, "", "in use by VMs: delete them first: web");
+	else if (str_eq(method, "DELETE"))
+		httpd_answer_json(req, 202, network_json(name, "REQUESTED_DELETE"));
+	else if (str_eq(httpd_query(req, "wait"), "DELETED"))
+		httpd_answer_json(req, 200, json_pack("{s:s}", "status", "DELETED"));
+	else if (is_wait && str_eq(name, "full"))
+		httpd_answer_json(req, 200, network_json(name, "ERROR"));
+	else
+		httpd_answer_json(req, 200,
+			network_json(name && !str_eq(method, "PATCH") ? name : "lan",
+				"ACTIVE"));
+}
+
 static void end_session(struct site *s, struct httpd_req *req)
 {
 	s->token[0] = '\0';
@@ -190,6 +232,8 @@ static void answer(struct site *s, struct httpd_req *req)
 		httpd_answer_json(req, 200,
 			json_pack("{s:s, s:b}", "text", "\x1b[1mboot\x1b[0m\r\n",
 				"is_cut", 0));
+	else if (str_has_prefix(path, "/v1/networks"))
+		answer_network(s, req);
 	else if (str_has_prefix(path, "/v1/vms/") && str_eq(method, "DELETE"))
 		answer_delete(s, req);
 	else if (str_has_prefix(path, "/v1/vms/"))
@@ -358,6 +402,45 @@ static void waiting(void **state)
 		"VM gone: REQUESTED_DELETE: going\n");
 	check(s, "vm create --name web --image i --wait --json", 0,
 		"\"status\": \"RUNNING\"", "VM web: ");
+}
+
+static json_t *take_member(struct site *s, const char *name)
+{
+	json_t *got;
+
+	pthread_mutex_lock(&s->lock);
+	got = json_incref(json_object_get(s->body, name));
+	pthread_mutex_unlock(&s->lock);
+	return got;
+}
+
+static void networks(void **state)
+{
+	struct site *s = *state;
+	json_t *dns;
+
+	check(s, "network create --name lan --dns 2001:db8::53 --wait", 0,
+		"network lan is ACTIVE, prefix 2001:db8:1:2::/64\n",
+		"network lan: REQUESTED_NEW\n");
+	dns = take_member(s, "dns");
+	assert_string_equal(json_string_value(json_array_get(dns, 0)), "2001:db8::53");
+	json_decref(dns);
+	check(s, "network create --name lan", 0, "network lan is REQUESTED_NEW", "");
+	check(s, "network create --name lan --quiet", 0, "lan\n", "");
+	check(s, "network create --name full --wait", 1, "",
+		"ucloud-cli: network full is in ERROR: no prefix is left\n");
+	check(s, "network list", 0, "lan   ACTIVE  auto  2001:db8:1:2::/64  7", "");
+	check(s, "network list --json", 0, "\"vni\": 7", "");
+	check(s, "network show lan", 0, "prefix: 2001:db8:1:2::/64\n", "");
+	check(s, "network show lan --json", 0, "\"prefix\": \"2001:db8:1:2::/64\"", "");
+	check(s, "network change lan --no-dns", 0, "network lan is changed\n", "");
+	check(s, "network change lan", 1, "", "nothing is to be changed");
+	check(s, "network delete used", 1, "", "delete them first: web");
+	check(s, "network delete lan --wait", 0, "network lan is deleted\n",
+		"network lan: REQUESTED_DELETE\n");
+	check(s, "vm show inside", 0, "  0:  02:00:00:00:00:01  lan  2001:db8::1\n", "");
+	check(s, "vm create --name a --image i --network lan,rate=1", 2, "",
+		"--network: \"1\" is no rate");
 }
 
 /* The key of the last create, the caller's. */
@@ -549,6 +632,7 @@ int main(void)
 		TEST(configuring),
 		TEST(statuses_of_exit),
 		TEST(waiting),
+		TEST(networks),
 		TEST(creates_are_idempotent),
 		TEST(lists_follow_pages),
 		TEST(sessions_are_shared),

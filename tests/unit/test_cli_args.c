@@ -190,6 +190,14 @@ static void wrong_usage_is_explained(void **state)
 		{ "disk grow a one 5GiB", "INDEX: \"one\" is not a whole number" },
 		{ "disk attach a 1KiB", "SIZE[:CLASS]: " },
 		{ "image create --format vmdk", "\"vmdk\" is none of raw, qcow2" },
+		{ "network create --ipam dhcp", "is none of auto, manual, none" },
+		{ "vm create --network ,rate=1Mbit", "which network?" },
+		{ "vm create --network a,rate=fast", "\"fast\" is no rate" },
+		{ "vm create --network a,rate=0Mbit", "\"0Mbit\" is no rate" },
+		{ "vm create --network a,rate=1001Gbit", "\"1001Gbit\" is no rate" },
+		{ "vm create --network a,b", "only a rate may follow, like a,rate=" },
+		{ "vm create --ingress tcp/22,ssh", "\"ssh\" is not what" },
+		{ "vm create --ingress ,", "what is to be let in?" },
 		{ "image change x --public maybe", "\"maybe\" is none of yes, no" },
 	};
 
@@ -284,6 +292,20 @@ static void bodies(void **state)
 		"{\"name\":\"a\",\"image\":\"b\",\"ssh_keys\":[\"home\","
 		"\"ssh-ed25519 AAAA me\"],\"user_data\":\"#cloud-config\\n\","
 		"\"want\":\"stopped\",\"networks\":[{\"network\":\"u\"}]}");
+	check_body("vm create --name a --image b --network lan,rate=100Mbit --network w "
+		   "--network x,rate=2gbit --ingress tcp/22,icmpv6 --ingress udp/53",
+		"{\"name\":\"a\",\"image\":\"b\",\"networks\":[{\"network\":\"lan\","
+		"\"rate_mbit\":100},{\"network\":\"w\"},{\"network\":\"x\","
+		"\"rate_mbit\":2000}],\"ingress\":[\"tcp/22\",\"icmpv6\",\"udp/53\"]}");
+	check_body("vm create --name a --image b --ingress none",
+		"{\"name\":\"a\",\"image\":\"b\",\"ingress\":[]}");
+	check_body("network create --name n --ipam manual --dns 2001:db8::1 --dns "
+		   "2001:db8::2 --wait",
+		"{\"name\":\"n\",\"ipam\":\"manual\",\"dns\":[\"2001:db8::1\","
+		"\"2001:db8::2\"]}");
+	check_body("network change n --no-dns", "{\"dns\":null}");
+	check_body("network change n --dns 2001:db8::1", "{\"dns\":[\"2001:db8::1\"]}");
+	check_body("user quota a@b --networks 4", "{\"quota\":{\"networks\":4}}");
 	check_body("vm change a --no-labels --no-near --owner me@home",
 		"{\"labels\":{},\"affinity\":{\"near\":{}}}");
 	check_body("vm stop a --force", "{\"force\":true}");

@@ -15,6 +15,8 @@ static void fake_names(void *aux, const char *collection, struct strv *out)
 		strv_add(out, "db");
 	} else if (str_eq(collection, "images")) {
 		strv_add(out, "debian-12");
+	} else if (str_eq(collection, "networks")) {
+		strv_add(out, "lan");
 	}
 }
 
@@ -71,6 +73,10 @@ static void candidates(void **state)
 		{ "--config ", "@files", "" },
 		{ "--qu", "--quiet", "" },
 		{ "image create --format q", "qcow2", "" },
+		{ "network create --ipam m", "manual", "" },
+		{ "network ", "create list show change delete", "" },
+		{ "network show l", "lan", "networks " },
+		{ "vm create --network ", "lan", "networks " },
 		{ "file upload ", "@files", "" },
 		{ "file upload x.img --no-w", "--no-wait", "" },
 		{ "image change x --public ", "yes no", "" },

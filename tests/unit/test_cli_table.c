@@ -127,7 +127,9 @@ static const char vm_text[] =
 	"\"snapshots\":[{\"name\":\"a\",\"state\":\"ready\"},{\"name\":\"b\","
 	"\"state\":\"creating\"}],\"labels\":{\"app\":\"db\",\"x\":\"1\"},"
 	"\"networks\":[{\"mac\":\"02:00:00:00:00:01\",\"address\":\"2001:db8::1\"},"
-	"{\"mac\":\"02:00:00:00:00:02\"}],\"ssh_keys\":[\"ssh-ed25519 AAAA me@home\","
+	"{\"mac\":\"02:00:00:00:00:02\",\"network_name\":\"lan\",\"rate_mbit\":1000}],"
+	"\"closed\":true,\"ingress\":[\"tcp/22\",\"icmpv6\"],\"ssh_keys\":[\"ssh-ed25519 "
+	"AAAA me@home\","
 	"\"ssh-rsa BBBB\"],\"in_migration\":false,\"log\":[{\"time\":"
 	"\"2026-11-23T04:00:00Z\",\"text\":\"ordered\\u001b[2J\"}],\"virtual_bytes\":"
 	"1610612736,\"stores\":[{\"name\":\"a\",\"total_gib\":-1,\"free_gib\":-1},"
@@ -149,6 +151,9 @@ static void members_are_written_for_people(void **state)
 		{ { "", "specs.disks", VIEW_DISK_SUM }, "120 GiB" },
 		{ { "", "labels", VIEW_LABELS }, "app=db, x=1" },
 		{ { "", "networks", VIEW_NICS }, "2001:db8::1, 02:00:00:00:00:02" },
+		{ { "", "ingress", VIEW_INGRESS }, "tcp/22, icmpv6" },
+		{ { "", "no_ingress", VIEW_INGRESS }, "nothing" },
+		{ { "", "ingress", VIEW_STRINGS }, "tcp/22, icmpv6" },
 		{ { "", "ssh_keys", VIEW_KEYS }, "ssh-ed25519 me@home, ssh-rsa" },
 		{ { "", "in_migration", VIEW_YES }, "" },
 		{ { "", "in_migration", VIEW_BOOL }, "no" },
@@ -194,6 +199,48 @@ static void entries_are_lines(void **state)
 	assert_string_equal(buf_str(&got), "name  status  host  log\n");
 	buf_done(&got);
 	json_decref(list);
+	json_decref(vm);
+}
+
+static void networks_are_lines(void **state)
+{
+	static const struct cli_field lines[] = {
+		{ "interfaces", "networks", VIEW_NIC_LINES },
+		{ "used by", "vms", VIEW_NET_USERS },
+		{ "up on", "hosts", VIEW_NET_PLACES },
+		{ "others", "none", VIEW_NET_PLACES },
+		{ 0 },
+	};
+	static const char network_text[] =
+		"{\"vms\":[{\"name\":\"web\",\"uuid\":\"u1\",\"index\":1,\"mac\":"
+		"\"02:00:00:00:00:01\",\"address\":\"2001:db8::1\"},{\"name\":\"\","
+		"\"uuid\":"
+		"\"u2\",\"mac\":\"m\"}],\"hosts\":[{\"hostname\":\"h1\",\"roles\":["
+		"\"host\"]},"
+		"{\"hostname\":\"r1\",\"roles\":[\"host\",\"router\"],\"problem\":"
+		"\"radvd\\u001b died\"},{\"roles\":[7]},7]}";
+	json_t *vm = json_loads(vm_text, 0, NULL);
+	json_t *network = json_loads(network_text, 0, NULL);
+	struct buf got = { 0 };
+
+	(void)state;
+	assert_non_null(network);
+	cli_view_entry(vm, lines, false, &got);
+	assert_string_equal(buf_str(&got), "interfaces:\n"
+					   "  0:  02:00:00:00:00:01  2001:db8::1\n"
+					   "  1:  02:00:00:00:00:02  lan  1 Gbit/s\n");
+	buf_done(&got);
+	cli_view_entry(network, lines, false, &got);
+	assert_string_equal(buf_str(&got),
+		"used by:\n"
+		"  web  interface 1  02:00:00:00:00:01  2001:db8::1\n"
+		"  u2  interface 0  m\n"
+		"up on:\n"
+		"  h1  host\n"
+		"  r1  host  router  problem: radvd\\x1b died\n"
+		"\n\n");
+	buf_done(&got);
+	json_decref(network);
 	json_decref(vm);
 }
 
@@ -392,6 +439,7 @@ int main(void)
 		cmocka_unit_test(columns_line_up),
 		cmocka_unit_test(members_are_written_for_people),
 		cmocka_unit_test(entries_are_lines),
+		cmocka_unit_test(networks_are_lines),
 		cmocka_unit_test(new_console_output),
 		cmocka_unit_test(events_in_pieces),
 		cmocka_unit_test(events_can_be_ended),
