@@ -610,6 +610,17 @@ int64_t session_create_rev(struct session *s)
 	return rev;
 }
 
+int64_t session_lease(struct session *s)
+{
+	int64_t lease = 0;
+
+	lock(s);
+	if (s->state == HELD && clock_mono_msec() < s->deadline_msec)
+		lease = s->lease;
+	unlock(s);
+	return lease;
+}
+
 void session_free(struct session *s, bool is_release)
 {
 	if (!s)

@@ -40,6 +40,8 @@ void session_start(struct session *s);
 bool session_step(struct session *s);
 /* The key's create revision while HELD, else 0. Any thread. */
 int64_t session_create_rev(struct session *s);
+/* The lease while HELD, for further keys that go with it; else 0. Any thread. */
+int64_t session_lease(struct session *s);
 const char *session_key(const struct session *s);
 /* is_release: revokes the lease, so that the key goes at once. */
 void session_free(struct session *s, bool is_release);

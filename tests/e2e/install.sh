@@ -9,11 +9,13 @@ dest=$DEMO_DIR/dest
 make -s install B="$B" DESTDIR="$dest" PREFIX=/usr > "$DEMO_DIR/install.out" 2>&1 ||
 	fail "make install: $(cat "$DEMO_DIR/install.out")"
 daemons="ucloud-api ucloud-scheduler ucloud-host ucloud-otp ucloud-filescan ucloud-image"
+# It changes the network of the machine, so it is not started here.
+installed="$daemons ucloud-network"
 is_file() { # PATH MODE
 	[ -f "$dest$1" ] || fail "$1 is missing"
 	[ "$(stat -c %a "$dest$1")" = "$2" ] || fail "$1 has the mode $(stat -c %a "$dest$1")"
 }
-for d in $daemons; do
+for d in $installed; do
 	is_file "/usr/sbin/$d" 755
 	is_file "/lib/systemd/system/$d.service" 644
 	is_file "/etc/init.d/$d" 755
@@ -31,7 +33,7 @@ odd=$(find "$dest" -type f | grep -vE '/(usr/s?bin/ucloud-|lib/systemd/system/uc
 
 say "elsewhere: the units call what was installed there"
 make -s install B="$B" DESTDIR="$DEMO_DIR/local" PREFIX=/opt/ucloud > /dev/null || fail "make install"
-for d in $daemons; do
+for d in $installed; do
 	[ -x "$DEMO_DIR/local/opt/ucloud/sbin/$d" ] || fail "$d is not below PREFIX"
 	grep -rqF "/opt/ucloud/sbin/$d" "$DEMO_DIR/local/opt/ucloud/lib/systemd/system/$d.service" ||
 		fail "the unit of $d does not call it"
@@ -49,7 +51,7 @@ if command -v systemd-analyze > /dev/null; then
 			"$([ "${unit##*.}" = target ] || printf '[Service]\nExecStart=/usr/bin/ucloud-cli\n')" \
 			> "$dest/lib/systemd/system/$unit"
 	done
-	for d in $daemons; do
+	for d in $installed; do
 		systemd-analyze verify --root="$dest" --man=no "$d.service" > "$DEMO_DIR/verify" 2>&1 ||
 			fail "systemd-analyze verify: $(cat "$DEMO_DIR/verify")"
 		! grep -F "$d" "$DEMO_DIR/verify" || fail "systemd-analyze finds fault with $d"
@@ -57,11 +59,11 @@ if command -v systemd-analyze > /dev/null; then
 else
 	say "no systemd-analyze here: units not verified"
 fi
-for d in $daemons; do sh -n "$dest/etc/init.d/$d" || fail "$dest/etc/init.d/$d"; done
+for d in $installed; do sh -n "$dest/etc/init.d/$d" || fail "$dest/etc/init.d/$d"; done
 
 say "--help, --version, and wrong usage"
 version=$(sed -n 's/^VERSION := //p' Makefile)
-for p in $daemons ucloud-cli; do
+for p in $installed ucloud-cli; do
 	prog=$(echo "$dest"/usr/*bin/"$p")
 	"$prog" --help > "$DEMO_DIR/out" 2> "$DEMO_DIR/err" || fail "$p --help"
 	grep -qi "usage: $p" "$DEMO_DIR/out" || fail "$p --help says: $(cat "$DEMO_DIR/out")"
@@ -69,7 +71,7 @@ for p in $daemons ucloud-cli; do
 	[ "$("$prog" --version)" = "$p $version" ] || fail "$p --version: $("$prog" --version)"
 	refused 2 'no-such-option' "$prog" --no-such-option
 done
-for d in $daemons; do
+for d in $installed; do
 	refused 1 'nowhere.conf' "$dest/usr/sbin/$d" --config "$DEMO_DIR/nowhere.conf"
 done
 refused 1 'etcd' "$dest/usr/sbin/ucloud-scheduler" setup --path "$DEMO_DIR" --etcd_url '[::1]:9'

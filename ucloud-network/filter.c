@@ -1,0 +1,252 @@
+#include "ucloud-network/filter.h"
+
+#include <jansson.h>
+
+#include "common/base/jtab.h"
+
+const char *const filter_reason_names[] = {
+	[FILTER_NO_PORT] = "no_port",
+	[FILTER_MAC] = "mac",
+	[FILTER_PROTOCOL] = "protocol",
+	[FILTER_SOURCE] = "source",
+	[FILTER_TAKEN] = "taken",
+	[FILTER_ROUTER] = "router",
+	[FILTER_NEIGHBOUR] = "neighbour",
+	[FILTER_DHCP] = "dhcp",
+	[FILTER_VXLAN] = "vxlan",
+	[FILTER_TO_MACHINE] = "to_machine",
+	NULL,
+};
+
+/* ---------------------------------------------------------------- sets */
+
+static void set_begin(struct buf *out, const char *name, const char *type)
+{
+	buf_addf(out, "\tset %s {\n\t\t%s\n", name, type);
+}
+
+/* *n counts the elements so far. */
+static void element(struct buf *out, size_t *n)
+{
+	buf_add_str(out, (*n)++ == 0 ? "\t\telements = {\n\t\t\t" : ",\n\t\t\t");
+}
+
+static void set_end(struct buf *out, size_t n)
+{
+	buf_add_str(out, n > 0 ? "\n\t\t}\n\t}\n" : "\t}\n");
+}
+
+/* The first `size` bytes as the number that nft compares raw payload with. */
+static void add_number(struct buf *out, const struct in6_addr *a, size_t size)
+{
+	buf_add_str(out, "0x");
+	for (size_t i = 0; i < size; i++)
+		buf_addf(out, "%02x", a->s6_addr[i]);
+}
+
+static void add_macs(const struct wanted *w, struct buf *out)
+{
+	size_t n = 0;
+
+	set_begin(out, "macs", "type ifname . ether_addr");
+	for (size_t i = 0; i < w->n_ports; i++) {
+		const unsigned char *m = w->ports[i].mac;
+
+		element(out, &n);
+		buf_addf(out, "\"%s\" . %02x:%02x:%02x:%02x:%02x:%02x", w->ports[i].tap,
+			m[0], m[1], m[2], m[3], m[4], m[5]);
+	}
+	set_end(out, n);
+}
+
+static void add_taps(
+	const struct wanted *w, struct buf *out, const char *name, bool is_open)
+{
+	size_t n = 0;
+
+	set_begin(out, name, "type ifname");
+	for (size_t i = 0; i < w->n_ports; i++) {
+		if (is_open && !w->ports[i].is_open)
+			continue;
+		element(out, &n);
+		buf_addf(out, "\"%s\"", w->ports[i].tap);
+	}
+	set_end(out, n);
+}
+
+static void add_prefixes(
+	const struct wanted *w, struct buf *out, const char *name, bool is_target)
+{
+	size_t n = 0;
+
+	set_begin(out, name, "typeof iifname . @nh,64,64");
+	for (size_t i = 0; i < w->n_ports; i++) {
+		const struct want_port *p = &w->ports[i];
+		size_t len = is_target ? p->n_targets : p->n_prefixes;
+
+		for (size_t k = 0; !p->is_open && k < len; k++) {
+			element(out, &n);
+			buf_addf(out, "\"%s\" . ", p->tap);
+			add_number(out, &p->prefixes[k], 8);
+		}
+	}
+	set_end(out, n);
+}
+
+static void add_own(const struct wanted *w, struct buf *out)
+{
+	size_t n = 0;
+
+	set_begin(out, "own", "typeof iifname . @nh,64,128");
+	for (size_t i = 0; i < w->n_ports; i++) {
+		const struct want_port *p = &w->ports[i];
+
+		for (size_t k = 0; !p->is_open && k < p->n_own; k++) {
+			element(out, &n);
+			buf_addf(out, "\"%s\" . ", p->tap);
+			add_number(out, &p->own[k], 16);
+		}
+	}
+	set_end(out, n);
+}
+
+static void add_addresses(
+	struct buf *out, const char *name, const struct in6_addr *v, size_t len)
+{
+	size_t n = 0;
+
+	set_begin(out, name, "typeof @nh,64,128");
+	for (size_t i = 0; i < len; i++) {
+		element(out, &n);
+		add_number(out, &v[i], 16);
+	}
+	set_end(out, n);
+}
+
+/* Ports of bridges that this machine routes. */
+static void add_routed(const struct wanted *w, struct buf *out)
+{
+	char name[NETWORK_NAME_SIZE];
+	size_t n = 0;
+
+	set_begin(out, "routed", "type ifname");
+	for (size_t i = 0; i < w->n_nets; i++) {
+		if (!w->nets[i].is_routed)
+			continue;
+		network_vxlan_name(w->nets[i].vni, name);
+		element(out, &n);
+		buf_addf(out, "\"%s\"", name);
+		for (size_t k = 0; k < w->n_ports; k++)
+			if (w->ports[k].vni == w->nets[i].vni) {
+				element(out, &n);
+				buf_addf(out, "\"%s\"", w->ports[k].tap);
+			}
+	}
+	set_end(out, n);
+}
+
+/* ---------------------------------------------------------------- rules */
+
+/*
+ * 02:75:c1 are the MACs of routers (plan_bridge_mac()), fe80::75:c1ff:fe.. their link-local
+ * addresses. "::" may only look whether an address is free, and ask for routers and groups.
+ * RARP (0x8035) is how QEMU says where a guest went.
+ */
+static const char rules[] =
+	"	chain port {\n"
+	"		iifname != @taps counter name no_port drop\n"
+	"		iifname . ether saddr != @macs counter name mac drop\n"
+	"		iifname @open accept\n"
+	"		ether type 0x8035 accept\n"
+	"		ether type != ip6 counter name protocol drop\n"
+	"		ip6 saddr :: meta l4proto ipv6-icmp icmpv6 type { "
+	"nd-neighbor-solicit, "
+	"nd-router-solicit, mld-listener-report, mld2-listener-report } accept\n"
+	"		iifname . @nh,64,64 != @sources counter name source drop\n"
+	"		@nh,64,104 0xfe800000000000000075c1fffe counter name taken drop\n"
+	"		iifname . @nh,64,128 != @own @nh,64,128 @taken counter name "
+	"taken drop\n"
+	"		meta l4proto ipv6-icmp icmpv6 type { nd-router-advert, "
+	"nd-redirect } "
+	"counter name router drop\n"
+	"		meta l4proto ipv6-icmp icmpv6 type nd-neighbor-advert jump "
+	"neighbour\n"
+	"		meta l4proto udp udp sport 547 counter name dhcp drop\n"
+	"		meta l4proto udp udp dport 4789 @nh,192,128 @underlays counter "
+	"name vxlan "
+	"drop\n"
+	"	}\n"
+	"	chain neighbour {\n"
+	"		iifname . @th,64,64 != @targets counter name neighbour drop\n"
+	"		@th,64,104 0xfe800000000000000075c1fffe counter name neighbour "
+	"drop\n"
+	"		iifname . @th,64,128 != @own @th,64,128 @taken counter name "
+	"neighbour "
+	"drop\n"
+	"	}\n"
+	"	chain from {\n"
+	"		type filter hook prerouting priority -300; policy accept;\n"
+	"		iifname \"uct*\" jump port\n"
+	"	}\n"
+	"	chain machine {\n"
+	"		type filter hook input priority -300; policy accept;\n"
+	"		iifname @routed ether type ip6 accept\n"
+	"		iifname { \"uct*\", \"ucv*\" } counter name to_machine drop\n"
+	"	}\n";
+
+static void add_counters(const struct filter_counts *counts, struct buf *out)
+{
+	for (size_t i = 0; i < FILTER_N_REASONS; i++)
+		buf_addf(out, "\tcounter %s { packets %ju bytes %ju }\n",
+			filter_reason_names[i],
+			counts ? (uintmax_t)counts->packets[i] : 0,
+			counts ? (uintmax_t)counts->bytes[i] : 0);
+}
+
+void filter_text(
+	const struct wanted *w, const struct filter_counts *counts, struct buf *out)
+{
+	buf_add_str(out, "add table bridge " FILTER_TABLE "\n"
+			 "delete table bridge " FILTER_TABLE "\n"
+			 "table bridge " FILTER_TABLE " {\n");
+	add_counters(counts, out);
+	add_taps(w, out, "taps", false);
+	add_macs(w, out);
+	add_taps(w, out, "open", true);
+	add_prefixes(w, out, "sources", false);
+	add_prefixes(w, out, "targets", true);
+	add_own(w, out);
+	add_addresses(out, "taken", w->taken, w->n_taken);
+	add_addresses(out, "underlays", w->underlays, w->n_underlays);
+	add_routed(w, out);
+	buf_add_str(out, rules);
+	buf_add_str(out, "}\n");
+}
+
+/* ---------------------------------------------------------------- counters */
+
+int filter_counts_parse(
+	const char *json, size_t size, struct filter_counts *out, struct err *e)
+{
+	CLEANUP(json_decref_ptr) json_t *tree = NULL;
+	struct filter_counts counts = { 0 };
+	json_t *item;
+	size_t i;
+
+	if (json_parse(json, size, &tree, e) < 0)
+		return err_wrap(e, "counters of nftables");
+	json_array_foreach (json_object_get(tree, "nftables"), i, item) {
+		json_t *counter = json_object_get(item, "counter");
+		const char *name = json_string_value(json_object_get(counter, "name"));
+		int which = name ? names_find(filter_reason_names, name) : -1;
+
+		if (which < 0)
+			continue;
+		counts.packets[which] =
+			(uint64_t)json_integer_value(json_object_get(counter, "packets"));
+		counts.bytes[which] =
+			(uint64_t)json_integer_value(json_object_get(counter, "bytes"));
+	}
+	*out = counts;
+	return 0;
+}

@@ -1,0 +1,27 @@
+/*
+ * What the parts of link.h share. Only for link*.c.
+ */
+#ifndef UCLOUD_NETWORK_LINK_IMPL_H
+#define UCLOUD_NETWORK_LINK_IMPL_H
+
+#include <netlink/msg.h>
+#include <netlink/netlink.h>
+
+#include "ucloud-network/link.h"
+
+struct link_conn {
+	struct nl_sock *sock;
+};
+
+/* Sends a request (takes msg) and waits for its acknowledgement; the netlink library's code,
+ * 0 done. */
+int link_talk(struct link_conn *c, struct nl_msg *msg);
+/* Sends a question whose answer has many parts. fn sees each. */
+int link_dump(struct link_conn *c, struct nl_msg *msg, int (*fn)(struct nl_msg *, void *),
+	void *aux, const char *what, struct err *e) MUST_USE;
+struct nl_msg *link_msg(int type, int flags);
+int link_error(struct err *e, int code, const char *what, const char *name);
+/* Interface of that name; ERR_NOT_FOUND. */
+int link_index(const char *name, int *out, struct err *e) MUST_USE;
+
+#endif

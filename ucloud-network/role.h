@@ -1,0 +1,58 @@
+/*
+ * What the parts of the running ucloud-network share, and how a role plugs in: a role says
+ * which networks it wants on this machine; linkrec.h makes them, and their filters, for all
+ * roles together. Only for this directory.
+ */
+#ifndef UCLOUD_NETWORK_ROLE_H
+#define UCLOUD_NETWORK_ROLE_H
+
+#include "common/model/keys.h"
+#include "common/store/cache.h"
+#include "common/store/ctl.h"
+#include "common/store/kv.h"
+#include "ucloud-network/underlay.h"
+#include "ucloud-network/wanted.h"
+
+enum flood_kind { FLOOD_MULTICAST, FLOOD_UNICAST };
+
+struct netenv {
+	struct kv *kv;
+	struct keys keys;
+	char *host;
+	struct underlay_if underlay;
+	enum flood_kind flood;
+	struct strv prefixes; /* pools for /64s: "2001:db8::/48" */
+	int64_t resync_sec, linger_sec, lease_ttl_sec;
+	struct cache *networks;	 /* struct network, by uuid; parsed */
+	struct cache *ports;	 /* values as text, "<network uuid>/<mac>" */
+	struct cache *underlays; /* struct underlay, by host */
+	struct ctl *links;	 /* the one key LINKS_KEY: look at all interfaces */
+};
+
+#define LINKS_KEY "links"
+
+/* Interfaces and filters are looked at again, soon. Any thread. */
+void netenv_look(struct netenv *env);
+
+struct role_ops {
+	const char *name; /* "host", "router" */
+	/* Env outlives it. Nothing of it runs before start(). */
+	void *(*open)(struct netenv *env);
+	void (*start)(void *role);
+	/* Adds what it wants now. False: it does not know everything yet, so nothing that is
+	 * there may go, nor the filters change. */
+	bool (*want)(void *role, struct wanted *w);
+	/* Networks were made ready, or found so, as `w` has them; on the links' thread. May be
+	 * NULL. */
+	int (*settle)(void *role, const struct wanted *w, struct err *e);
+	int (*health)(void *role, struct err *e);
+	/* False: something hangs, nothing that it uses may be freed. */
+	bool (*stop)(void *role);
+	void (*close)(void *role);
+};
+
+extern const struct role_ops host_role;
+/* NULL-terminated: the roles there are. */
+extern const struct role_ops *const roles[];
+
+#endif
