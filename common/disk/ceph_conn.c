@@ -263,6 +263,9 @@ static int open_pool(struct ceph_conn *c, const struct ceph_lib *lib, rados_t cl
 			c->store, pool, strerror(-rc));
 	/* A full pool is an error; else writing would wait until there is room. */
 	lib->rados_set_pool_full_try(*out);
+	/* Removing needs this object, and a full pool would not let it be made then. Whoever
+	 * may only read here does without. */
+	(void)!lib->rados_write(*out, "rbd_trash", "", 0, 0);
 	return 0;
 }
 

@@ -25,7 +25,8 @@
 	X(rados_read)                                                                    \
 	X(rados_remove)                                                                  \
 	X(rados_set_pool_full_try)                                                       \
-	X(rados_shutdown)
+	X(rados_shutdown)                                                                \
+	X(rados_write)
 
 #define CEPH_LIB_RBD(X)                                                                  \
 	X(rbd_clone3)                                                                    \

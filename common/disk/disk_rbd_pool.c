@@ -323,6 +323,20 @@ static int prepare_removal(
 	return remove_snapshots(io, pool, name, &snapshots, e);
 }
 
+/* "It is not there", says the library also when a pool is too full for it to remove the
+ * first thing there. */
+static int check_gone(
+	struct ceph_io *io, rados_ioctx_t pool, const char *name, struct err *e)
+{
+	CLEANUP(disk_rbd_image_done) struct disk_rbd_image im = { 0 };
+	int rc = disk_rbd_open_ro(io, pool, name, NULL, &im, e);
+
+	if (rc != 0)
+		return rc == 1 ? 0 : -1;
+	return err_set(e, ERR_UNAVAILABLE,
+		"%s could not be removed; the pool is full, it seems", name);
+}
+
 int disk_rbd_remove_image(
 	struct ceph_io *io, rados_ioctx_t pool, const char *name, struct err *e)
 {
@@ -337,7 +351,7 @@ int disk_rbd_remove_image(
 	if (rc == -ENOTEMPTY)
 		return err_set(e, ERR_CONFLICT,
 			"%s has snapshots that are not ours, and is left alone", name);
-	if (rc < 0 && rc != -ENOENT)
-		return ceph_io_error(io, rc, e, "removing %s", name);
-	return 0;
+	if (rc == -ENOENT)
+		return check_gone(io, pool, name, e);
+	return rc < 0 ? ceph_io_error(io, rc, e, "removing %s", name) : 0;
 }

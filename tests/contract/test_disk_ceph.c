@@ -878,12 +878,13 @@ int main(int argc, char **argv)
 		DISK_CASE(stopped_cluster),
 		DISK_CASE(stopped_in_the_middle),
 		DISK_CASE(not_there_at_first),
-		DISK_CASE(full_pool),
 		DISK_CASE(no_such_pool),
 		DISK_CASE(space_is_unknown),
 		DISK_CASE(source_without_a_key),
 	};
 	const struct CMUnitTest with_keys[] = {
+		/* First: nothing was ever removed from its pools. */
+		DISK_CASE(full_pool),
 		DISK_CASE(nothing_is_left),
 		DISK_CASE(source_has_the_key),
 		DISK_CASE(wrong_key),
