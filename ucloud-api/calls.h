@@ -19,7 +19,7 @@ route_fn call_snapshot_create, call_snapshot_list, call_snapshot_restore,
 
 /* network_calls.c */
 route_fn call_network_create, call_network_list, call_network_show, call_network_patch,
-	call_network_delete;
+	call_network_delete, call_nic_attach, call_nic_detach;
 
 /* file_calls.c */
 route_fn call_file_put, call_file_list, call_file_show, call_file_delete;

@@ -114,3 +114,26 @@ enum route_result call_network_delete(struct call *c, struct err *e)
 		return ROUTE_FAILED;
 	return answer_entry(c, r == 0 ? 202 : 200, &network_jtab, &n);
 }
+
+/* ---------------------------------------------------------------- interfaces of a VM */
+
+enum route_result call_nic_attach(struct call *c, struct err *e)
+{
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP_STR char *ref = call_vm_ref(c);
+
+	if (orders_nic_attach(c->api->orders, &c->who, ref, c->body, c->now, &vm, e) < 0)
+		return ROUTE_FAILED;
+	return answer_vm(c, 200, &vm);
+}
+
+enum route_result call_nic_detach(struct call *c, struct err *e)
+{
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP_STR char *ref = call_vm_ref(c);
+
+	if (orders_nic_detach(
+		    c->api->orders, &c->who, ref, c->params[1], c->now, &vm, e) < 0)
+		return ROUTE_FAILED;
+	return answer_vm(c, 200, &vm);
+}

@@ -233,3 +233,48 @@ int find_network_request(const struct orders *o, struct draft *d, const struct w
 		*key = MOVE(request_key);
 	return r;
 }
+
+/* ---------------------------------------------------------------- interfaces in it */
+
+static int network_usable_check(const struct network *net, struct err *e)
+{
+	switch (net->status) {
+	case NET_ACTIVE:
+		return 0;
+	case NET_REQUESTED_NEW:
+		return err_set_field(e, ERR_CONFLICT, "networks",
+			"the network \"%s\" is still being made", net->name);
+	case NET_ERROR:
+		return err_set_field(e, ERR_CONFLICT, "networks",
+			"the network \"%s\" could not be made: %.300s", net->name,
+			net->reason ? net->reason : "");
+	default:
+		return err_set_field(e, ERR_CONFLICT, "networks",
+			"the network \"%s\" is being deleted", net->name);
+	}
+}
+
+int look_usable_network(const struct orders *o, struct draft *d, const char *owner,
+	const char *realm, const char *ref, struct network *out, struct err *e)
+{
+	const struct who who = { owner, realm, false };
+	int r = find_network(o, d, &who, ref, out, e);
+
+	if (r < 0 && e->kind == ERR_NOT_FOUND)
+		return err_set_field(e, ERR_NOT_FOUND, "networks",
+			"%s@%s has no network \"%s\"", owner, realm, ref);
+	return r == 0 ? network_usable_check(out, e) : r;
+}
+
+void put_port(struct draft *d, const struct vm *vm, size_t i)
+{
+	const struct vm_nic *nic = jtab_list_at(&vm_nic_jtab, &vm->networks, i);
+	CLEANUP_STR char *key = key_port(nic->network, nic->mac);
+	CLEANUP(json_decref_ptr)
+	json_t *value = json_pack("{s:s, s:I, s:s}", "vm", vm->uuid, "index",
+		(json_int_t)i, "address", nic->address ? nic->address : "");
+	char *text = json_dumps(value, JSON_COMPACT);
+
+	draft_put(d, key, text);
+	free(text);
+}

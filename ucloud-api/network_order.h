@@ -12,4 +12,10 @@ int find_network_request(const struct orders *o, struct draft *d, const struct w
 	const char *uuid, struct network *network, struct request *out, char **key,
 	struct err *e) MUST_USE;
 
+/* One of the owner's that VMs can be in now; ERR_NOT_FOUND, ERR_CONFLICT with the reason. */
+int look_usable_network(const struct orders *o, struct draft *d, const char *owner,
+	const char *realm, const char *ref, struct network *out, struct err *e) MUST_USE;
+/* Writes the port of the VM's i-th interface. */
+void put_port(struct draft *d, const struct vm *vm, size_t i);
+
 #endif

@@ -109,8 +109,8 @@ static int add_names(
 
 		if (!is_of_vm(list, i))
 			continue;
-		p = &got.v[n++];
-		if (p->key && vm_parse(p->value, p->value_size, &vm, NULL) == 0)
+		p = n < got.len ? &got.v[n++] : NULL;
+		if (p && p->key && vm_parse(p->value, p->value_size, &vm, NULL) == 0)
 			str_set(&user_at(list, i)->name, xstrdup(vm.name));
 	}
 	return 0;

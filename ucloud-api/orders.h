@@ -92,6 +92,13 @@ int orders_snapshot_delete(struct orders *o, const struct who *who, const char *
 	const char *name, int64_t now, struct vm *out, struct err *e) MUST_USE;
 extern const struct jtab disk_patch_jtab, snapshot_input_jtab;
 
+/* ---- Interfaces of a VM that is STOPPED: done at once. ERR_CONFLICT for others. */
+/* body {"network", "rate_mbit"}: one of its owner's. */
+int orders_nic_attach(struct orders *o, const struct who *who, const char *ref,
+	json_t *body, int64_t now, struct vm *out, struct err *e) MUST_USE;
+int orders_nic_detach(struct orders *o, const struct who *who, const char *ref,
+	const char *mac, int64_t now, struct vm *out, struct err *e) MUST_USE;
+
 /* ---- Hosts: admins only. */
 int orders_host_create(struct orders *o, const struct who *who, json_t *body,
 	const char *idempotency_key, int64_t now, struct host *out,

@@ -155,6 +155,16 @@ const struct route api_routes[] = {
 	{ "DELETE", SNAPSHOT, call_snapshot_delete, ROUTE_USER, "Delete a snapshot",
 		.out = &vm_jtab, .status = 202, .query = owner_query },
 
+	{ "POST", VM "/networks", call_nic_attach, ROUTE_USER,
+		"Give a VM another interface",
+		"Of a VM that is STOPPED. In a network of its owner's; the guest has it "
+		"at the next start.",
+		ROUTE_BODY, &nic_input_jtab, &vm_jtab, .status = 200,
+		.query = owner_query },
+	{ "DELETE", VM "/networks/{mac}", call_nic_detach, ROUTE_USER,
+		"Take an interface from a VM", "Of a VM that is STOPPED.",
+		.out = &vm_jtab, .status = 200, .query = owner_query },
+
 	{ "POST", "/v1/ssh-keys", call_key_add, ROUTE_USER, "Store an SSH public key",
 		"New VMs get all stored keys, unless their order names some.", ROUTE_BODY,
 		&ssh_key_jtab, &ssh_key_jtab, .status = 201 },

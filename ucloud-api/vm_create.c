@@ -6,7 +6,7 @@
 
 #include "common/base/buf.h"
 #include "common/store/backoff.h"
-#include "ucloud-api/orders_impl.h"
+#include "ucloud-api/network_order.h"
 
 struct vm_create {
 	struct orders *o;
@@ -155,40 +155,18 @@ static int look_own_store(
 	return r;
 }
 
-static int network_usable_check(const struct network *net, struct err *e)
-{
-	switch (net->status) {
-	case NET_ACTIVE:
-		return 0;
-	case NET_REQUESTED_NEW:
-		return err_set_field(e, ERR_CONFLICT, "networks",
-			"the network \"%s\" is still being made", net->name);
-	case NET_ERROR:
-		return err_set_field(e, ERR_CONFLICT, "networks",
-			"the network \"%s\" could not be made: %.300s", net->name,
-			net->reason ? net->reason : "");
-	default:
-		return err_set_field(e, ERR_CONFLICT, "networks",
-			"the network \"%s\" is being deleted", net->name);
-	}
-}
-
 static int look_network(
 	struct vm_create *c, struct draft *d, struct found *f, size_t i, struct err *e)
 {
 	const struct nic_input *nic = (const struct nic_input *)c->in.networks.v + i;
-	/* The asker's own, also when an admin asks. */
-	const struct who who = { c->who->name, c->who->realm, false };
 	struct network *net = &f->networks[i];
-	int r = find_network(c->o, d, &who, nic->network, net, e);
+	/* The asker's own, also when an admin asks. */
+	int r = look_usable_network(
+		c->o, d, c->who->name, c->who->realm, nic->network, net, e);
 
-	if (r < 0 && e->kind == ERR_NOT_FOUND)
-		return err_set_field(e, ERR_NOT_FOUND, "networks",
-			"you have no network \"%s\"", nic->network);
-	if (r != 0)
-		return r;
-	f->network_keys[i] = key_network(c->o->keys, net->uuid);
-	return network_usable_check(net, e);
+	if (r == 0)
+		f->network_keys[i] = key_network(c->o->keys, net->uuid);
+	return r;
 }
 
 /* Everything that the order refers to. All that is missing is asked for in one go. */
@@ -258,14 +236,9 @@ static void write_ports(struct vm_create *c, struct draft *d)
 	for (size_t i = 0; i < c->vm.networks.len; i++) {
 		const struct vm_nic *nic = jtab_list_at(&vm_nic_jtab, &c->vm.networks, i);
 		CLEANUP_STR char *key = key_port(nic->network, nic->mac);
-		CLEANUP(json_decref_ptr)
-		json_t *value = json_pack("{s:s, s:I, s:s}", "vm", c->uuid, "index",
-			(json_int_t)i, "address", nic->address);
-		char *text = json_dumps(value, JSON_COMPACT);
 
 		draft_same(d, key);
-		draft_put(d, key, text);
-		free(text);
+		put_port(d, &c->vm, i);
 	}
 }
 

@@ -38,8 +38,7 @@ static const struct jtab_field nic_fields[] = {
 		.help = "how much it may send, and get, in Mbit/s (default: any)" },
 	{ 0 },
 };
-static const struct jtab nic_input_jtab = { "nic_order", sizeof(struct nic_input),
-	nic_fields };
+const struct jtab nic_input_jtab = { "nic_order", sizeof(struct nic_input), nic_fields };
 
 static const struct jtab_field fields[] = {
 	{ "name", JT_STR, offsetof(struct vm_input, name), JT_NEED,
@@ -250,26 +249,32 @@ static int build_keys(const struct vm_input *in, const struct user *user,
 	return 0;
 }
 
+void vm_nic_add(
+	struct vm *vm, const struct network *net, const char *mac, int64_t rate_mbit)
+{
+	struct vm_nic *nic = jtab_list_add(&vm_nic_jtab, &vm->networks);
+
+	nic->network = xstrdup(net->uuid);
+	nic->mac = xstrdup(mac);
+	nic->rate_mbit = rate_mbit;
+	nic->address = net->ipam == IPAM_AUTO && net->prefix
+			       ? eui64_address(net->prefix, mac)
+			       : NULL;
+	if (!nic->address)
+		nic->address = xstrdup("");
+}
+
 static void build_nics(
 	const struct vm_input *in, const struct vm_parts *parts, struct vm *vm)
 {
 	char mac[MAC_STR_SIZE];
 
 	for (size_t i = 0; i < in->networks.len; i++) {
-		const struct network *net = &parts->networks[i];
 		const struct nic_input *want =
 			jtab_list_at(&nic_input_jtab, &in->networks, i);
-		struct vm_nic *nic = jtab_list_add(&vm_nic_jtab, &vm->networks);
 
 		vm_mac(parts->uuid, i, mac);
-		nic->network = xstrdup(net->uuid);
-		nic->mac = xstrdup(mac);
-		nic->rate_mbit = want->rate_mbit;
-		nic->address = net->ipam == IPAM_AUTO && net->prefix
-				       ? eui64_address(net->prefix, mac)
-				       : NULL;
-		if (!nic->address)
-			nic->address = xstrdup("");
+		vm_nic_add(vm, &parts->networks[i], mac, want->rate_mbit);
 	}
 }
 

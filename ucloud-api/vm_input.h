@@ -50,6 +50,8 @@ int vm_input_parse(json_t *body, const struct vm_limits *limits, struct vm_input
 	struct err *e) MUST_USE;
 void vm_input_done(struct vm_input *in);
 
+extern const struct jtab nic_input_jtab;
+
 /* What an order refers to, as it is in the store. */
 struct vm_parts {
 	const struct who *who;
@@ -65,6 +67,9 @@ int vm_input_build(const struct vm_input *in, const struct vm_parts *parts,
 	const struct vm_limits *limits, int64_t now, struct vm *out,
 	struct err *e) MUST_USE;
 
+/* Gives it an interface: with an address when the network is auto. */
+void vm_nic_add(
+	struct vm *vm, const struct network *net, const char *mac, int64_t rate_mbit);
 /* The MAC address of a VM's i-th interface: the same for the same uuid; locally
  * administered, unicast. */
 #define MAC_STR_SIZE 18

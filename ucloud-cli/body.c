@@ -137,7 +137,7 @@ static int make_label(const char *s, json_t **out, struct err *e)
 	return err_set(e, ERR_INVALID, "it is not valid UTF-8");
 }
 
-static int make_network(const char *s, json_t **out, struct err *e)
+int cli_network_body(const char *s, json_t **out, struct err *e)
 {
 	CLEANUP_STR char *name = NULL;
 	int64_t rate_mbit;
@@ -217,7 +217,7 @@ static int make_value(
 	case CLI_OR_FILE:
 		return make_or_file(g->value, read_fn, out, e);
 	case CLI_NETWORK:
-		return make_network(g->value, out, e);
+		return cli_network_body(g->value, out, e);
 	case CLI_INGRESS:
 		return make_ingress(g->value, out, e);
 	default:

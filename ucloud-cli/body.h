@@ -23,4 +23,7 @@ int cli_read_file(const char *path, struct buf *out, struct err *e) MUST_USE;
 int cli_read_value(
 	const char *s, cli_read_fn *read_fn, char **out, struct err *e) MUST_USE;
 
+/* "lan,rate=100Mbit" as the API takes it; *out is the caller's. */
+int cli_network_body(const char *s, json_t **out, struct err *e) MUST_USE;
+
 #endif

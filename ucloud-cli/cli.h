@@ -102,6 +102,8 @@ CLI_RUN(cli_network_list);
 CLI_RUN(cli_network_show);
 CLI_RUN(cli_network_change);
 CLI_RUN(cli_network_delete);
+CLI_RUN(cli_network_attach);
+CLI_RUN(cli_network_detach);
 CLI_RUN(cli_store_create);
 CLI_RUN(cli_store_list);
 CLI_RUN(cli_store_show);

@@ -310,6 +310,16 @@ static const struct cli_opt network_change_opts[] = {
 	{ 0 },
 };
 
+static const struct cli_opt nic_args[] = {
+	{ "NETWORK[,rate=RATE]", CLI_NETWORK, CLI_NEED },
+	{ 0 },
+};
+
+static const struct cli_opt mac_args[] = {
+	{ "MAC", CLI_TEXT, CLI_NEED },
+	{ 0 },
+};
+
 static const struct cli_opt network_list_opts[] = {
 	{ "owner", CLI_TEXT, CLI_QUERY, "NAME@REALM", "this user's (admins)", "owner" },
 	{ "all", CLI_FLAG, CLI_QUERY, NULL, "everybody's (admins)", "all" },
@@ -493,6 +503,12 @@ const struct cli_cmd cli_cmds[] = {
 	{ "network", "delete", "NETWORK", "networks",
 		.opts = { wait_opts, network_owner_opts },
 		.help = "Delete a network that no VM uses", .run = cli_network_delete },
+	{ "network", "attach", "VM", "vms", .more_args = nic_args, .opts = { owner_opts },
+		.help = "Give a VM that is stopped another interface",
+		.run = cli_network_attach },
+	{ "network", "detach", "VM", "vms", .more_args = mac_args, .opts = { owner_opts },
+		.help = "Take an interface from a VM that is stopped",
+		.more = "vm show says which MAC it has", .run = cli_network_detach },
 	{ "ssh-key", "add", .opts = { key_add_opts },
 		.help = "Store a public key, which VMs created later get",
 		.run = cli_key_add },

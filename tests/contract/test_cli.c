@@ -232,6 +232,9 @@ static void answer(struct site *s, struct httpd_req *req)
 		httpd_answer_json(req, 200,
 			json_pack("{s:s, s:b}", "text", "\x1b[1mboot\x1b[0m\r\n",
 				"is_cut", 0));
+	else if (str_eq(path, "/v1/vms/plug/networks") ||
+		 str_eq(path, "/v1/vms/plug/networks/02:00:00:00:00:01"))
+		httpd_answer_json(req, 200, vm_json("plug", "STOPPED", "ordered"));
 	else if (str_has_prefix(path, "/v1/networks"))
 		answer_network(s, req);
 	else if (str_has_prefix(path, "/v1/vms/") && str_eq(method, "DELETE"))
@@ -439,6 +442,11 @@ static void networks(void **state)
 	check(s, "network delete lan --wait", 0, "network lan is deleted\n",
 		"network lan: REQUESTED_DELETE\n");
 	check(s, "vm show inside", 0, "  0:  02:00:00:00:00:01  lan  2001:db8::1\n", "");
+	check(s, "network attach plug lan,rate=2Gbit", 0,
+		"VM plug has another interface\n", "");
+	check(s, "network detach plug 02:00:00:00:00:01", 0,
+		"VM plug has an interface less\n", "");
+	check(s, "network attach plug lan,x", 2, "", "only a rate may follow");
 	check(s, "vm create --name a --image i --network lan,rate=1", 2, "",
 		"--network: \"1\" is no rate");
 }

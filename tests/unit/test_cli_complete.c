@@ -74,7 +74,7 @@ static void candidates(void **state)
 		{ "--qu", "--quiet", "" },
 		{ "image create --format q", "qcow2", "" },
 		{ "network create --ipam m", "manual", "" },
-		{ "network ", "create list show change delete", "" },
+		{ "network ", "create list show change delete attach detach", "" },
 		{ "network show l", "lan", "networks " },
 		{ "vm create --network ", "lan", "networks " },
 		{ "file upload ", "@files", "" },

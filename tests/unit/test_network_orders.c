@@ -542,6 +542,128 @@ static void test_use_of_rubbish(void **state)
 	assert_true(use.has_more_vms);
 }
 
+/* ---------------------------------------------------------------- attach, detach */
+
+static int attach(struct world *w, const struct who *who, const char *ref,
+	const char *text, struct vm *out, struct err *e)
+{
+	CLEANUP(json_decref_ptr) json_t *body = js(text);
+
+	return orders_nic_attach(w->orders, who, ref, body, NOW, out, e);
+}
+
+static const struct vm_nic *nic_at(const struct vm *vm, size_t i)
+{
+	return jtab_list_at(&vm_nic_jtab, &vm->networks, i);
+}
+
+static json_int_t port_index(struct world *w, const char *uuid, const char *mac)
+{
+	CLEANUP(kv_pair_done) struct kv_pair p = { 0 };
+	CLEANUP(json_decref_ptr) json_t *json = NULL;
+
+	get_key(w, key_port(uuid, mac), &p);
+	if (!p.key)
+		return -1;
+	json = js(p.value);
+	return json_integer_value(json_object_get(json, "index"));
+}
+
+static void test_attach_detach(void **state)
+{
+	CLEANUP(network_done) struct network n = { 0 };
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP_STR char *first = NULL;
+	CLEANUP_STR char *second = NULL;
+	struct world *w = *state;
+	struct err e;
+
+	create_active(w, &n);
+	assert_int_equal(
+		create_vm_as(w, &alice, "web", IN_LAN ",\"want\":\"stopped\"", &vm, &e),
+		0);
+	assert_int_equal(attach(w, &alice, "web", "{\"network\":\"lan\",\"rate_mbit\":5}",
+				 &vm, &e),
+		0);
+	assert_int_equal(vm.networks.len, 2);
+	assert_int_equal(nic_at(&vm, 1)->rate_mbit, 5);
+	assert_true(str_has_prefix(nic_at(&vm, 1)->address, "2001:db8:1:2:"));
+	first = xstrdup(nic_at(&vm, 0)->mac);
+	second = xstrdup(nic_at(&vm, 1)->mac);
+	assert_string_not_equal(first, second);
+	assert_int_equal(port_index(w, n.uuid, second), 1);
+	assert_int_equal(
+		orders_nic_detach(w->orders, &alice, "web", first, NOW, &vm, &e), 0);
+	assert_int_equal(vm.networks.len, 1);
+	assert_string_equal(nic_at(&vm, 0)->mac, second);
+	assert_int_equal(port_index(w, n.uuid, first), -1);
+	assert_int_equal(port_index(w, n.uuid, second), 0);
+	assert_int_equal(
+		orders_nic_detach(w->orders, &alice, "web", first, NOW, &vm, &e), -1);
+	assert_int_equal(e.kind, ERR_NOT_FOUND);
+	/* The MAC that is free is taken again. An admin's hand, the owner's network. */
+	assert_int_equal(attach(w, &admin, vm.uuid, "{\"network\":\"lan\"}", &vm, &e), 0);
+	assert_string_equal(nic_at(&vm, 1)->mac, first);
+	assert_int_equal(delete_as(w, &alice, "lan", &e), -1);
+}
+
+static void test_attach_refusals(void **state)
+{
+	CLEANUP(network_done) struct network n = { 0 };
+	CLEANUP(vm_done) struct vm vm = { 0 }, out = { 0 };
+	struct world *w = *state;
+	struct err e;
+
+	create(w, &n);
+	assert_int_equal(
+		create_vm_as(w, &alice, "web", ",\"want\":\"stopped\"", &vm, &e), 0);
+	assert_int_equal(attach(w, &alice, "web", "{\"network\":\"lan\"}", &out, &e), -1);
+	assert_int_equal(e.kind, ERR_CONFLICT);
+	assert_int_equal(attach(w, &alice, "web", "{\"network\":\"wan\"}", &out, &e), -1);
+	assert_int_equal(e.kind, ERR_NOT_FOUND);
+	assert_int_equal(attach(w, &alice, "web", "{}", &out, &e), -1);
+	assert_int_equal(e.kind, ERR_INVALID);
+	set_status(w, &n, NET_ACTIVE);
+	assert_int_equal(attach(w, &bob, vm.uuid, "{\"network\":\"lan\"}", &out, &e), -1);
+	assert_int_equal(e.kind, ERR_NOT_FOUND);
+	for (int i = 0; i < VM_NICS_MAX; i++)
+		assert_int_equal(
+			attach(w, &alice, "web", "{\"network\":\"lan\"}", &out, &e), 0);
+	assert_int_equal(attach(w, &alice, "web", "{\"network\":\"lan\"}", &out, &e), -1);
+	assert_non_null(strstr(e.msg, "8 interfaces already"));
+	assert_int_equal(
+		orders_nic_detach(w->orders, &alice, "web", "nonsense", NOW, &out, &e),
+		-1);
+	assert_int_equal(e.kind, ERR_INVALID);
+	assert_int_equal(create_vm_as(w, &alice, "on", "", &vm, &e), 0);
+	assert_int_equal(attach(w, &alice, "on", "{\"network\":\"lan\"}", &out, &e), -1);
+	assert_int_equal(e.kind, ERR_CONFLICT);
+}
+
+/* Whatever happens to the write: one interface more, or one less. */
+static void test_attach_faults(void **state)
+{
+	CLEANUP(network_done) struct network n = { 0 };
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP_STR char *mac = NULL;
+	struct world *w = *state;
+	struct err e;
+
+	create_active(w, &n);
+	assert_int_equal(
+		create_vm_as(w, &alice, "web", ",\"want\":\"stopped\"", &vm, &e), 0);
+	w->n_writes = 0;
+	w->fault_at = 1;
+	w->fault_kind = 2;
+	assert_true(attach(w, &alice, "web", "{\"network\":\"lan\"}", &vm, &e) >= 0);
+	assert_int_equal(vm.networks.len, 1);
+	mac = xstrdup(nic_at(&vm, 0)->mac);
+	w->n_writes = 0;
+	assert_true(orders_nic_detach(w->orders, &alice, "web", mac, NOW, &vm, &e) >= 0);
+	assert_int_equal(vm.networks.len, 0);
+	assert_int_equal(port_index(w, n.uuid, mac), -1);
+}
+
 /* ---------------------------------------------------------------- delete */
 
 static void test_delete(void **state)
@@ -764,6 +886,9 @@ int main(void)
 		TEST(test_vm_refusals),
 		TEST(test_use),
 		TEST(test_use_of_rubbish),
+		TEST(test_attach_detach),
+		TEST(test_attach_refusals),
+		TEST(test_attach_faults),
 		TEST(test_delete),
 		TEST(test_delete_not_made),
 		TEST(test_delete_in_use),
