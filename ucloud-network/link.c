@@ -12,7 +12,7 @@
 #include "ucloud-network/link_impl.h"
 
 /* A dump that something changed meanwhile is asked for again, at most so often. */
-#define N_TRIES 5
+#define N_TRIES 20
 
 /* ---------------------------------------------------------------- talking */
 
