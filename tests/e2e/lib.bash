@@ -12,7 +12,9 @@ skip() {
 	exit 77
 }
 [ "$(id -u)" = 0 ] || skip "needs root for a libvirt daemon of its own"
-for tool in etcd libvirtd qemu-system-x86_64 qemu-img jq tini; do
+tools="etcd libvirtd qemu-system-x86_64 qemu-img qemu-nbd jq tini"
+[ "${STORE:-}" != ceph ] || tools+=" ceph-mon ceph-osd rbd"
+for tool in $tools; do
 	command -v $tool > /dev/null || skip "$tool is not installed"
 done
 

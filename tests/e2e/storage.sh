@@ -6,12 +6,6 @@
 # shellcheck source=lib.bash
 . "$(dirname "$0")/lib.bash"
 export STORE=${STORE:-filesystem}
-if [ "$STORE" = ceph ]; then
-	for tool in ceph-mon ceph-osd rbd; do
-		command -v $tool > /dev/null || skip "$tool is not installed"
-	done
-fi
-
 # What is in the store: images and disks, one a line.
 in_store() {
 	if [ "$STORE" = ceph ]; then
