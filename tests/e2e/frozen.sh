@@ -7,7 +7,7 @@
 cloud up services || fail "the cloud did not come up"
 user vm list > /dev/null || fail "list"
 etcd_pid=$(cloud pid etcd)
-services="ucloud-api ucloud-scheduler ucloud-host ucloud-otp"
+services="ucloud-api ucloud-scheduler ucloud-host ucloud-otp ucloud-filescan ucloud-image"
 clean_up() { kill -CONT "$etcd_pid" 2> /dev/null; }
 has_noticed() { grep -q 'no etcd answers' "$DEMO_DIR/log/$1.log"; }
 ends() { ! cloud pid "$1"; }
@@ -15,7 +15,7 @@ ends() { ! cloud pid "$1"; }
 kill -STOP "$etcd_pid"
 user vm list > /dev/null 2>&1 &
 asker=$!
-for s in ucloud-scheduler ucloud-host; do wait_until 40 "$s notices" has_noticed $s; done
+for s in ucloud-scheduler ucloud-host ucloud-filescan ucloud-image; do wait_until 40 "$s notices" has_noticed $s; done
 say "calls hang; all are told to stop"
 for s in $services; do
 	kill -TERM "$(cloud pid "$s")" || fail "$s does not run"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Several of a kind: two schedulers, of which the leading one is stopped past its lease and
-# then continued; two APIs side by side. The hosts are ucloud-hosts on libvirt's test driver,
+# Several of a kind: two schedulers and two ucloud-images, of which the leading one is stopped past
+# its lease and then continued; two APIs side by side. The hosts are ucloud-hosts on libvirt's test driver,
 # so that a VM costs next to nothing.
 # shellcheck source=lib.bash
 . "$(dirname "$0")/lib.bash"
 
-export DEMO_SCHEDULER_OPTIONS="--lease_ttl 2"
+export DEMO_SCHEDULER_OPTIONS="--lease_ttl 2" DEMO_IMAGE_OPTIONS="--lease_ttl 2 --resync 2s"
 cloud up services || fail "the cloud did not come up"
 cli=$top/$B/ucloud-cli/ucloud-cli
 
@@ -104,6 +104,35 @@ twice=$(etcdctl3 get --prefix /v1/vm/ --print-value-only |
 	jq -r 'select(([.log[].text | select(startswith("placed on"))] | length) != 1) | .name')
 [ -z "$twice" ] || fail "not placed exactly once: $twice"
 check_quota
+
+say "the leading ucloud-image is stopped past its lease in the middle of an import"
+image_options=(--base_dir "$DEMO_DIR/upload" --realm_allowed demo --convert_user nobody)
+another second ucloud-image "${image_options[@]}" --lease_ttl 2 --resync 2s
+head -c 300M /dev/urandom > "$DEMO_DIR/upload/user/big.raw"
+wait_until 60 "the file is published" user file show big.raw
+image_leader() { etcdctl3 get /v1/lock/image --print-value-only | jq -r '.pid // 0'; }
+is_being_made() { find "$DEMO_DIR/store/images" -name '.*.tmp' -size +0 | grep -q .; }
+nothing_temporary() { ! find "$DEMO_DIR/store/images" -name '.*.tmp' | grep .; }
+old=$(image_leader)
+user image create --name big --file big.raw --wait --quiet > "$DEMO_DIR/image.out" 2>&1 &
+order=$!
+until is_being_made || ! kill -0 $order 2> /dev/null; do :; done
+kill -STOP "$old" || fail "stop $old"
+wait $order || fail "the image is not made: $(cat "$DEMO_DIR/image.out")"
+is_as_uploaded() {
+	[ "$(user image show big --json | jq -r .status)" = CREATED ] &&
+		cmp "$DEMO_DIR/upload/user/big.raw" \
+			"$DEMO_DIR/store/images/$(user image show big --json | jq -r .path)"
+}
+is_as_uploaded || fail "the image is not what was uploaded"
+kill -CONT "$old" || fail "continue $old"
+wait_until 10 "the old leader knows" sh -c \
+	"cat '$DEMO_DIR/log/ucloud-image.log' '$DEMO_DIR/second/ucloud-image.log' | grep -q 'lost /v1/lock/image'"
+wait_until 20 "nothing temporary is left" nothing_temporary
+is_as_uploaded || fail "the old leader changed the image"
+[ "$(image_leader)" != "$old" ] || fail "the old one leads again"
+check_images
+user image delete big --wait || fail "delete big"
 
 say "two APIs: who writes through one reads it through the other"
 for i in 1 2 3 4 5 6 7 8 9 10; do
