@@ -77,6 +77,13 @@ static void advertisements(void **state)
 	(void)state;
 	strv_add(&own, "2001:db8::53");
 	strv_add(&own, "2001:db8::54");
+	/* What radvd does not take as it is written here. */
+	strv_add(&own, "::1");
+	strv_add(&own, "::ffff:192.0.2.1");
+	strv_add(&own, "FE80::1");
+	strv_add(&own, "::");
+	strv_add(&own, "ff02::1");
+	strv_add(&own, "1::8");
 	strv_add(&common, "2001:4860:4860::8888");
 	strv_add(&search, "example.com");
 	strv_add(&search, "lan.example.com");
