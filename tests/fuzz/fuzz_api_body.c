@@ -91,11 +91,28 @@ static void fuzz_image(json_t *json)
 	assert(image_parse(text, strlen(text), &again, &e) == 0);
 }
 
+static void fuzz_network(json_t *json)
+{
+	CLEANUP(network_done) struct network n = { 0 }, again = { 0 };
+	CLEANUP_STR char *text = NULL;
+	struct err e;
+
+	if (jtab_parse(&network_input_jtab, json, JTAB_INPUT, &n, &e) < 0)
+		return;
+	n.uuid = xstrdup(UUID);
+	n.owner = xstrdup("alice");
+	n.owner_realm = xstrdup("users");
+	text = network_format(&n);
+	assert(network_parse(text, strlen(text), &again, &e) == 0);
+}
+
 static void fuzz_patch(json_t *json)
 {
 	CLEANUP(vm_done) struct vm vm = { 0 };
 	CLEANUP(user_done) struct user user = { 0 };
+	CLEANUP(network_done) struct network network = { 0 };
 
+	(void)!jtab_patch(&network_patch_jtab, json, &network, NULL);
 	(void)!jtab_patch(&vm_patch_jtab, json, &vm, NULL);
 	(void)!jtab_patch(&quota_input_jtab, json, &user, NULL);
 }
@@ -115,8 +132,8 @@ static void fuzz_text(const char *text, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static void (*const fns[])(
-		json_t *) = { fuzz_vm, fuzz_host, fuzz_store, fuzz_image, fuzz_patch };
+	static void (*const fns[])(json_t *) = { fuzz_vm, fuzz_host, fuzz_store,
+		fuzz_image, fuzz_patch, NULL, fuzz_network };
 	CLEANUP_STR char *text = NULL;
 	CLEANUP(json_decref_ptr) json_t *json = NULL;
 	struct err e;
@@ -124,9 +141,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size == 0)
 		return 0;
 	text = xstrndup((const char *)data + 1, size - 1);
-	if (data[0] % 6 == 5)
+	if (data[0] % 7 == 5)
 		fuzz_text(text, strlen(text));
 	else if (json_parse(text, strlen(text), &json, &e) == 0 && json_is_object(json))
-		fns[data[0] % 6](json);
+		fns[data[0] % 7](json);
 	return 0;
 }
