@@ -3,6 +3,7 @@
 #include <jansson.h>
 
 #include "common/base/jtab.h"
+#include "ucloud-network/filter_impl.h"
 
 const char *const filter_reason_names[] = {
 	[FILTER_NO_PORT] = "no_port",
@@ -15,23 +16,26 @@ const char *const filter_reason_names[] = {
 	[FILTER_DHCP] = "dhcp",
 	[FILTER_VXLAN] = "vxlan",
 	[FILTER_TO_MACHINE] = "to_machine",
+	[FILTER_CLOSED] = "closed",
+	[FILTER_RATE] = "rate",
 	NULL,
 };
 
 /* ---------------------------------------------------------------- sets */
 
-static void set_begin(struct buf *out, const char *name, const char *type)
+void filter_set_begin(
+	struct buf *out, const char *what, const char *name, const char *type)
 {
-	buf_addf(out, "\tset %s {\n\t\t%s\n", name, type);
+	buf_addf(out, "\t%s %s {\n\t\t%s\n", what, name, type);
 }
 
 /* *n counts the elements so far. */
-static void element(struct buf *out, size_t *n)
+void filter_element(struct buf *out, size_t *n)
 {
 	buf_add_str(out, (*n)++ == 0 ? "\t\telements = {\n\t\t\t" : ",\n\t\t\t");
 }
 
-static void set_end(struct buf *out, size_t n)
+void filter_set_end(struct buf *out, size_t n)
 {
 	buf_add_str(out, n > 0 ? "\n\t\t}\n\t}\n" : "\t}\n");
 }
@@ -48,15 +52,15 @@ static void add_macs(const struct wanted *w, struct buf *out)
 {
 	size_t n = 0;
 
-	set_begin(out, "macs", "type ifname . ether_addr");
+	filter_set_begin(out, "set", "macs", "type ifname . ether_addr");
 	for (size_t i = 0; i < w->n_ports; i++) {
 		const unsigned char *m = w->ports[i].mac;
 
-		element(out, &n);
+		filter_element(out, &n);
 		buf_addf(out, "\"%s\" . %02x:%02x:%02x:%02x:%02x:%02x", w->ports[i].tap,
 			m[0], m[1], m[2], m[3], m[4], m[5]);
 	}
-	set_end(out, n);
+	filter_set_end(out, n);
 }
 
 static void add_taps(
@@ -64,14 +68,14 @@ static void add_taps(
 {
 	size_t n = 0;
 
-	set_begin(out, name, "type ifname");
+	filter_set_begin(out, "set", name, "type ifname");
 	for (size_t i = 0; i < w->n_ports; i++) {
 		if (is_open && !w->ports[i].is_open)
 			continue;
-		element(out, &n);
+		filter_element(out, &n);
 		buf_addf(out, "\"%s\"", w->ports[i].tap);
 	}
-	set_end(out, n);
+	filter_set_end(out, n);
 }
 
 static void add_prefixes(
@@ -79,35 +83,35 @@ static void add_prefixes(
 {
 	size_t n = 0;
 
-	set_begin(out, name, "typeof iifname . @nh,64,64");
+	filter_set_begin(out, "set", name, "typeof iifname . @nh,64,64");
 	for (size_t i = 0; i < w->n_ports; i++) {
 		const struct want_port *p = &w->ports[i];
 		size_t len = is_target ? p->n_targets : p->n_prefixes;
 
 		for (size_t k = 0; !p->is_open && k < len; k++) {
-			element(out, &n);
+			filter_element(out, &n);
 			buf_addf(out, "\"%s\" . ", p->tap);
 			add_number(out, &p->prefixes[k], 8);
 		}
 	}
-	set_end(out, n);
+	filter_set_end(out, n);
 }
 
 static void add_own(const struct wanted *w, struct buf *out)
 {
 	size_t n = 0;
 
-	set_begin(out, "own", "typeof iifname . @nh,64,128");
+	filter_set_begin(out, "set", "own", "typeof iifname . @nh,64,128");
 	for (size_t i = 0; i < w->n_ports; i++) {
 		const struct want_port *p = &w->ports[i];
 
 		for (size_t k = 0; !p->is_open && k < p->n_own; k++) {
-			element(out, &n);
+			filter_element(out, &n);
 			buf_addf(out, "\"%s\" . ", p->tap);
 			add_number(out, &p->own[k], 16);
 		}
 	}
-	set_end(out, n);
+	filter_set_end(out, n);
 }
 
 static void add_addresses(
@@ -115,12 +119,12 @@ static void add_addresses(
 {
 	size_t n = 0;
 
-	set_begin(out, name, "typeof @nh,64,128");
+	filter_set_begin(out, "set", name, "typeof @nh,64,128");
 	for (size_t i = 0; i < len; i++) {
-		element(out, &n);
+		filter_element(out, &n);
 		add_number(out, &v[i], 16);
 	}
-	set_end(out, n);
+	filter_set_end(out, n);
 }
 
 /* Ports of bridges that this machine routes. */
@@ -129,20 +133,20 @@ static void add_routed(const struct wanted *w, struct buf *out)
 	char name[NETWORK_NAME_SIZE];
 	size_t n = 0;
 
-	set_begin(out, "routed", "type ifname");
+	filter_set_begin(out, "set", "routed", "type ifname");
 	for (size_t i = 0; i < w->n_nets; i++) {
 		if (!w->nets[i].is_routed)
 			continue;
 		network_vxlan_name(w->nets[i].vni, name);
-		element(out, &n);
+		filter_element(out, &n);
 		buf_addf(out, "\"%s\"", name);
 		for (size_t k = 0; k < w->n_ports; k++)
 			if (w->ports[k].vni == w->nets[i].vni) {
-				element(out, &n);
+				filter_element(out, &n);
 				buf_addf(out, "\"%s\"", w->ports[k].tap);
 			}
 	}
-	set_end(out, n);
+	filter_set_end(out, n);
 }
 
 /* ---------------------------------------------------------------- rules */
@@ -156,6 +160,7 @@ static const char rules[] =
 	"	chain port {\n"
 	"		iifname != @taps counter name no_port drop\n"
 	"		iifname . ether saddr != @macs counter name mac drop\n"
+	"		limit name iifname map @rates_from counter name rate drop\n"
 	"		iifname @open accept\n"
 	"		ether type 0x8035 accept\n"
 	"		ether type != ip6 counter name protocol drop\n"
@@ -188,6 +193,17 @@ static const char rules[] =
 	"		type filter hook prerouting priority -300; policy accept;\n"
 	"		iifname \"uct*\" jump port\n"
 	"	}\n"
+	/* A closed VM hears no groups but for the sake of IPv6 itself. */
+	"	chain to {\n"
+	"		type filter hook postrouting priority 300; policy accept;\n"
+	"		limit name oifname map @rates_to counter name rate drop\n"
+	"		oifname @closed_taps ether type != { ip6, 0x8035 } counter name "
+	"closed "
+	"drop\n"
+	"		oifname @closed_taps @ll,7,1 1 meta l4proto != ipv6-icmp counter "
+	"name "
+	"closed drop\n"
+	"	}\n"
 	"	chain machine {\n"
 	"		type filter hook input priority -300; policy accept;\n"
 	"		iifname @routed ether type ip6 accept\n"
@@ -219,17 +235,19 @@ void filter_text(
 	add_addresses(out, "taken", w->taken, w->n_taken);
 	add_addresses(out, "underlays", w->underlays, w->n_underlays);
 	add_routed(w, out);
+	filter_add_rates(w, out);
+	filter_add_closed_taps(w, out);
 	buf_add_str(out, rules);
 	buf_add_str(out, "}\n");
+	filter_add_closed(w, out);
 }
 
 /* ---------------------------------------------------------------- counters */
 
 int filter_counts_parse(
-	const char *json, size_t size, struct filter_counts *out, struct err *e)
+	const char *json, size_t size, struct filter_counts *io, struct err *e)
 {
 	CLEANUP(json_decref_ptr) json_t *tree = NULL;
-	struct filter_counts counts = { 0 };
 	json_t *item;
 	size_t i;
 
@@ -242,11 +260,10 @@ int filter_counts_parse(
 
 		if (which < 0)
 			continue;
-		counts.packets[which] =
+		io->packets[which] +=
 			(uint64_t)json_integer_value(json_object_get(counter, "packets"));
-		counts.bytes[which] =
+		io->bytes[which] +=
 			(uint64_t)json_integer_value(json_object_get(counter, "bytes"));
 	}
-	*out = counts;
 	return 0;
 }

@@ -1,11 +1,16 @@
 /*
- * The port filters: which frames VMs may send, as one nftables table of the bridge family.
+ * The port filters: which frames VMs may send and get, as an nftables table of the bridge family.
  * Pure text, which nft.h loads in one transaction.
  *
  * The rules are always the same; what differs is in sets: so a frame costs a few lookups,
  * however many VMs there are. A tap of ours ("uct...") that is in no set passes nothing: the
  * filter is in force before the tap exists. Frames from VMs end at the bridge: the machine
  * itself hears of them only where it routes the network, and then only IPv6.
+ *
+ * For VMs that are closed there is a second table, of the ip6 family, since the bridge family
+ * knows no connections: frames get there when br_netfilter is there and on. Only what such VMs
+ * send and get is tracked. A rate is kept by dropping what is above it, with a tenth of a second
+ * of it as burst.
  */
 #ifndef UCLOUD_NETWORK_FILTER_H
 #define UCLOUD_NETWORK_FILTER_H
@@ -26,6 +31,8 @@ enum filter_reason {
 	FILTER_DHCP,	   /* as a DHCPv6 server */
 	FILTER_VXLAN,	   /* a VXLAN frame to a machine of ours */
 	FILTER_TO_MACHINE, /* to this machine */
+	FILTER_CLOSED,	   /* to a VM that did not ask for it */
+	FILTER_RATE,	   /* above its rate */
 	FILTER_N_REASONS
 };
 extern const char *const filter_reason_names[];
@@ -39,8 +46,11 @@ struct filter_counts {
 void filter_text(
 	const struct wanted *w, const struct filter_counts *counts, struct buf *out);
 
-/* The counters out of `nft -j list counters table bridge ucloud`. What is not there is 0. */
+/* Does it need br_netfilter? */
+bool filter_has_closed(const struct wanted *w);
+
+/* Adds the counters out of `nft -j list counters table ...` to *io. */
 int filter_counts_parse(
-	const char *json, size_t size, struct filter_counts *out, struct err *e) MUST_USE;
+	const char *json, size_t size, struct filter_counts *io, struct err *e) MUST_USE;
 
 #endif

@@ -248,6 +248,8 @@ static int set_filters(struct linkrec *l, const struct wanted *w, struct err *e)
 	if (there && nft_counts(l->nft, &counts, &why) == 0)
 		count(l, &counts);
 	filter_text(w, NULL, &text);
+	if (filter_has_closed(w) && nft_check_bridges(e) < 0)
+		return -1;
 	if (there && str_eq(buf_str(&text), l->filter_wanted) &&
 		str_eq(there, l->filter_loaded))
 		return 0;

@@ -1,9 +1,14 @@
 #include "ucloud-network/nft.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <nftables/libnftables.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/crash.h"
+
+#define BRIDGES_PATH "/proc/sys/net/bridge/bridge-nf-call-ip6tables"
 
 struct nft {
 	struct nft_ctx *ctx;
@@ -40,6 +45,25 @@ static int failed(struct nft *n, const char *what, struct err *e)
 		why ? why : "");
 }
 
+int nft_check_bridges(struct err *e)
+{
+	int fd = open(BRIDGES_PATH, O_RDWR | O_CLOEXEC);
+	char is_on = '0';
+	int rc = 0;
+
+	if (fd < 0 && errno == ENOENT)
+		return err_set(e, ERR_UNSUPPORTED,
+			"VMs that let in only some ports need the kernel module "
+			"br_netfilter: "
+			"modprobe br_netfilter, and have it loaded at each start");
+	if (fd < 0)
+		return err_errno(e, errno, "%s", BRIDGES_PATH);
+	if (pread(fd, &is_on, 1, 0) != 1 || (is_on != '1' && pwrite(fd, "1", 1, 0) != 1))
+		rc = err_errno(e, errno, "%s", BRIDGES_PATH);
+	close(fd);
+	return rc;
+}
+
 int nft_load(struct nft *n, const char *text, struct err *e)
 {
 	int rc;
@@ -51,24 +75,53 @@ int nft_load(struct nft *n, const char *text, struct err *e)
 	return rc == 0 ? 0 : failed(n, "the port filters cannot be loaded", e);
 }
 
-int nft_counts(struct nft *n, struct filter_counts *out, struct err *e)
+static int add_counts(
+	struct nft *n, const char *cmd, struct filter_counts *io, struct err *e)
 {
 	const char *text;
 
-	nft_ctx_output_set_flags(n->ctx, NFT_CTX_OUTPUT_JSON);
-	if (nft_run_cmd_from_buffer(n->ctx, "list counters table bridge " FILTER_TABLE) !=
-		0)
+	if (nft_run_cmd_from_buffer(n->ctx, cmd) != 0)
 		return failed(n, "the port filters' counters", e);
 	text = nft_ctx_get_output_buffer(n->ctx);
-	return filter_counts_parse(text ? text : "", text ? strlen(text) : 0, out, e);
+	return filter_counts_parse(text ? text : "", text ? strlen(text) : 0, io, e);
+}
+
+int nft_counts(struct nft *n, struct filter_counts *out, struct err *e)
+{
+	struct filter_counts counts = { 0 };
+	struct err none = { 0 };
+
+	nft_ctx_output_set_flags(n->ctx, NFT_CTX_OUTPUT_JSON);
+	if (add_counts(n, "list counters table bridge " FILTER_TABLE, &counts, e) < 0)
+		return -1;
+	/* The other table is only there while a VM is closed. */
+	if (add_counts(n, "list counters table ip6 " FILTER_TABLE, &counts, &none) < 0 &&
+		none.kind != ERR_NOT_FOUND)
+		return err_set(e, none.kind, "%s", none.msg);
+	*out = counts;
+	return 0;
+}
+
+static void add_list(struct nft *n, const char *cmd, struct buf *out)
+{
+	const char *text;
+
+	if (nft_run_cmd_from_buffer(n->ctx, cmd) != 0) {
+		(void)nft_ctx_get_error_buffer(n->ctx);
+		return;
+	}
+	text = nft_ctx_get_output_buffer(n->ctx);
+	buf_add_str(out, text ? text : "");
 }
 
 char *nft_list(struct nft *n)
 {
+	struct buf out = { 0 };
+
 	nft_ctx_output_set_flags(n->ctx, NFT_CTX_OUTPUT_STATELESS);
-	if (nft_run_cmd_from_buffer(n->ctx, "list table bridge " FILTER_TABLE) != 0) {
-		(void)nft_ctx_get_error_buffer(n->ctx);
+	add_list(n, "list table bridge " FILTER_TABLE, &out);
+	if (out.size == 0)
 		return NULL;
-	}
-	return xstrdup(nft_ctx_get_output_buffer(n->ctx));
+	add_list(n, "list table ip6 " FILTER_TABLE, &out);
+	return buf_take(&out);
 }

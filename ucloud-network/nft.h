@@ -11,12 +11,15 @@ struct nft;
 
 int nft_open(struct nft **out, struct err *e) MUST_USE;
 void nft_close(struct nft *n);
+/* Do frames on bridges come to the ip6 table, as closed VMs need it? Turns it on when it is
+ * off; the error says what is missing. */
+int nft_check_bridges(struct err *e) MUST_USE;
 /* One transaction: all of the text, or nothing. */
 int nft_load(struct nft *n, const char *text, struct err *e) MUST_USE;
-/* ERR_NOT_FOUND: there is no such table. */
+/* Of both tables. ERR_NOT_FOUND: there is no table of the bridge family. */
 int nft_counts(struct nft *n, struct filter_counts *out, struct err *e) MUST_USE;
 /* What is loaded, without its counters' values, the caller's: equal texts are equal rules.
- * NULL: there is no such table. */
+ * NULL: there is no table of the bridge family. */
 char *nft_list(struct nft *n);
 
 #endif

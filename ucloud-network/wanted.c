@@ -13,6 +13,8 @@ void wanted_done(struct wanted *w)
 		free(w->nets[i].problem);
 		strv_done(&w->nets[i].roles);
 	}
+	for (size_t i = 0; i < w->n_ports; i++)
+		strv_done(&w->ports[i].ingress);
 	free(w->nets);
 	free(w->ports);
 	free(w->taken);
@@ -213,7 +215,8 @@ static void add_port(struct wanted *w, const struct vm *vm, const struct vm_nic 
 {
 	struct want_port p = { .vni = n->vni,
 		.is_open = n->ipam == IPAM_NONE,
-		.rate_mbit = nic->rate_mbit };
+		.rate_mbit = nic->rate_mbit,
+		.is_closed = vm->is_closed };
 
 	if (!read_mac(nic->mac, p.mac))
 		return;
@@ -222,6 +225,7 @@ static void add_port(struct wanted *w, const struct vm *vm, const struct vm_nic 
 		if (str_eq(w->ports[i].tap, p.tap))
 			return;
 	set_sources(&p, vm, n, find, aux);
+	strv_copy(&p.ingress, &vm->ingress);
 	w->ports = xreallocarray(w->ports, w->n_ports + 1, sizeof(*w->ports));
 	w->ports[w->n_ports++] = p;
 }

@@ -37,6 +37,9 @@ struct want_port {
 	struct in6_addr own[2 * VM_NICS_MAX];
 	size_t n_own;
 	int64_t rate_mbit; /* 0: no limit */
+	/* From outside only what `ingress` says may begin: "tcp/22", "udp/53", "icmpv6". */
+	bool is_closed;
+	struct strv ingress;
 };
 
 struct wanted {

@@ -186,6 +186,7 @@ static void add_nic(struct net_world *w, struct vm *vm, int v, int n)
 	struct vm_nic *nic = jtab_list_add(&vm_nic_jtab, &vm->networks);
 	CLEANUP_STR char *port = NULL;
 
+	nic->rate_mbit = w->rate_mbit;
 	nic->network = net_uuid(n);
 	nic->mac = xasprintf("52:54:00:%02x:%02x:%02x", v, n >> 8, n & 255);
 	nic->address = xasprintf("2001:db8:0:%x:5054:ff:fe%02x:%x", n, v, n);
@@ -206,10 +207,13 @@ void net_world_add_vm(struct net_world *w, int v, int first, int n)
 		.image_uuid = net_uuid(9),
 		.store = xstrdup("s"),
 		.status = VM_SCHEDULED,
-		.hostname = xstrdup("h1") };
+		.hostname = xstrdup("h1"),
+		.is_closed = w->ingress != NULL };
 	CLEANUP_STR char *key = key_vm(&w->keys, vm.uuid);
 	CLEANUP_STR char *placement = key_placement("h1", vm.uuid);
 
+	if (w->ingress)
+		strv_split(&vm.ingress, w->ingress, ',');
 	for (int i = 0; i < n; i++)
 		add_nic(w, &vm, v, first + i);
 	CLEANUP_STR char *text = vm_format(&vm);

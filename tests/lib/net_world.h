@@ -16,6 +16,9 @@ struct net_world {
 	struct strv roles;
 	struct link_conn *conn;
 	struct netd *netd;
+	/* Of VMs that are added from now on. */
+	const char *ingress; /* closed but for that; NULL: open */
+	int64_t rate_mbit;
 };
 
 /* Once, before any thread: the program moves into a new network namespace, which goes with

@@ -119,6 +119,27 @@ static void also_a_router(void **state)
 	check("router", &w, &counts);
 }
 
+/* One that lets in two ports and pings, and one that lets in nothing and has a rate. */
+static void closed(void **state)
+{
+	CLEANUP(vm_done) struct vm a = { .is_closed = true }, b = { .is_closed = true };
+	CLEANUP(wanted_done) struct wanted w = { 0 };
+	(void)state;
+
+	add_nic(&a, "auto", "52:54:00:00:00:01", "2001:db8:1:1:5054:ff:fe00:1");
+	add_nic(&a, "manual", "52:54:00:00:00:02", "");
+	strv_add(&a.ingress, "tcp/22");
+	strv_add(&a.ingress, "udp/53");
+	strv_add(&a.ingress, "icmpv6");
+	add_nic(&b, "auto", "52:54:00:00:00:03", "2001:db8:1:1:5054:ff:fe00:3");
+	((struct vm_nic *)b.networks.v)->rate_mbit = 100;
+	wanted_add_vm(&w, &a, 1500, find, NULL);
+	wanted_add_vm(&w, &b, 1500, find, NULL);
+	wanted_sort(&w);
+	assert_true(filter_has_closed(&w));
+	check("closed", &w, NULL);
+}
+
 /* Who may use what, beyond what the files show. */
 static void ports(void **state)
 {
@@ -158,7 +179,7 @@ static void counters_are_read(void **state)
 	assert_int_equal(filter_counts_parse(json, strlen(json), &c, &e), 0);
 	assert_int_equal(c.packets[FILTER_MAC], 7);
 	assert_int_equal(c.bytes[FILTER_MAC], 420);
-	assert_int_equal(c.packets[FILTER_DHCP], 0);
+	assert_int_equal(c.packets[FILTER_DHCP], 9);
 	assert_true(filter_counts_parse("x", 1, &c, &e) < 0);
 }
 
@@ -168,6 +189,7 @@ int main(void)
 		cmocka_unit_test(no_vm),
 		cmocka_unit_test(two_vms),
 		cmocka_unit_test(also_a_router),
+		cmocka_unit_test(closed),
 		cmocka_unit_test(ports),
 		cmocka_unit_test(counters_are_read),
 	};

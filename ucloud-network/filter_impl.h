@@ -1,0 +1,22 @@
+/*
+ * What the parts of filter.h share. Only for filter*.c.
+ */
+#ifndef UCLOUD_NETWORK_FILTER_IMPL_H
+#define UCLOUD_NETWORK_FILTER_IMPL_H
+
+#include "ucloud-network/filter.h"
+
+/* A set: its head, each element after filter_element(), its end. */
+void filter_set_begin(
+	struct buf *out, const char *what, const char *name, const char *type);
+void filter_element(struct buf *out, size_t *n);
+void filter_set_end(struct buf *out, size_t n);
+
+/* Limits and the maps "rates_from" and "rates_to". */
+void filter_add_rates(const struct wanted *w, struct buf *out);
+/* The set "closed_taps". */
+void filter_add_closed_taps(const struct wanted *w, struct buf *out);
+/* The table of the ip6 family: gone, or anew. */
+void filter_add_closed(const struct wanted *w, struct buf *out);
+
+#endif
