@@ -328,7 +328,7 @@ static void what_a_guest_needs(void **state)
 	expect("groups", hidden(MAC_1, "::", 143), PASSES);
 	expect("as a DHCPv6 client", udp(LOCAL_1, "ff02::1:2", 546, 547), PASSES);
 	expect("where it went", other(MAC_1, 0x8035), PASSES);
-	expect("its own VXLAN", udp(OWN_1, OWN_2, 1000, 4789), PASSES);
+	expect("its own VXLAN", udp(OWN_1, "2001:db8:0:5::77", 1000, 4789), PASSES);
 }
 
 static void attacks(void **state)
