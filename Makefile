@@ -38,6 +38,7 @@ PKGS       := libcurl jansson libmicrohttpd libsodium liboath inih uuid libxml-2
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) libnl-route-3.0 libnftables 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 # What one program alone is linked with (and tests, where they use it).
+LIBS_ucloud-host := -lisofs
 LIBS_ucloud-image := -lnbd
 LIBS_ucloud-network := $(shell pkg-config --libs libnl-route-3.0 libnftables 2>/dev/null)
 TEST_LIBS  := $(shell pkg-config --libs cmocka 2>/dev/null) -lm

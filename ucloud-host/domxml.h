@@ -11,6 +11,7 @@
 #include "common/base/err.h"
 #include "common/disk/disk.h"
 #include "common/model/vm.h"
+#include "ucloud-host/vmnets.h"
 
 /* Our domains are named this and the VM's uuid. */
 #define DOMXML_NAME_PREFIX "ucloud-"
@@ -22,6 +23,9 @@ struct domxml {
 	const char *accel;		 /* "kvm" or "tcg" */
 	const struct disk_source *disks; /* in the order of vm->specs.disks */
 	size_t n_disks;
+	const struct vmnet *nics;
+	size_t n_nics;
+	const char *cd;		 /* file with the boot configuration; NULL: none */
 	const char *disk_cache;	 /* of QEMU: "none", "writeback", ... */
 	const char *console_log; /* file that gets the serial console; NULL: none */
 };

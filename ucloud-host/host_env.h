@@ -18,7 +18,8 @@ struct host_env {
 	struct keys keys;
 	char *host;
 	char *accel;		   /* "kvm" or "tcg" */
-	char *state_dir;	   /* NULL: no console logs */
+	char *state_dir;	   /* NULL: no console logs, no boot configuration */
+	char *sysfs;		   /* NULL: "/sys" */
 	char *disk_cache;	   /* NULL: chosen for each disk */
 	struct strv stores_wanted; /* empty: all that are reached */
 	int64_t shutdown_sec;

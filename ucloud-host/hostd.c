@@ -75,6 +75,7 @@ static void env_init(struct host_env *env, struct kv *kv, struct virt *virt,
 	env->host = xstrdup(c->host);
 	env->accel = xstrdup(c->accel != NULL ? c->accel : "tcg");
 	env->state_dir = xstrdup(c->state_dir);
+	env->sysfs = xstrdup(c->sysfs);
 	env->disk_cache = xstrdup(c->disk_cache);
 	if (c->stores != NULL)
 		strv_copy(&env->stores_wanted, c->stores);
@@ -90,6 +91,7 @@ static void env_done(struct host_env *env)
 	free(env->host);
 	free(env->accel);
 	free(env->state_dir);
+	free(env->sysfs);
 	free(env->disk_cache);
 	strv_done(&env->stores_wanted);
 }

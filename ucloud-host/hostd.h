@@ -25,7 +25,8 @@ struct hostd_conf {
 	const char *machine;	   /* of the heartbeat; NULL: the host's name */
 	const char *accel;	   /* "kvm" or "tcg"; NULL: "tcg" */
 	const struct strv *stores; /* names; NULL or empty: all that are reached */
-	const char *state_dir;	   /* NULL: no console logs */
+	const char *state_dir;	   /* NULL: no console logs, no boot configuration */
+	const char *sysfs;	   /* NULL: "/sys" */
 	const char *disk_cache;	   /* QEMU's cache mode; NULL: by O_DIRECT */
 	int64_t lease_ttl_sec;	   /* 10 */
 	int64_t shutdown_sec;	   /* 60: a guest's time to power off */

@@ -71,7 +71,8 @@ static const struct conf_opt host_opts[] = {
 		.meta = "TIME",
 		.help = "how long a disk is kept whose VM does not exist; 0: for ever" },
 	{ "state_dir", CONF_STR, AT(state_dir), .def = "/var/lib/ucloud-host",
-		.meta = "DIR", .help = "where console logs are kept" },
+		.meta = "DIR",
+		.help = "where console logs and guests' boot configuration are kept" },
 	{ "disk_cache", CONF_ENUM, AT(disk_cache), .def = "auto", .names = cache_names,
 		.meta = "MODE",
 		.help = "QEMU's cache mode of disks; auto: none where the file system "
@@ -194,7 +195,8 @@ static void start_hostd(struct state *s, const struct host_conf *c)
 
 static int make_state_dir(const char *dir, struct err *e)
 {
-	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+	/* QEMU's user may pass, to the image with its guest's configuration. */
+	if (mkdir(dir, 0711) < 0 && errno != EEXIST)
 		return err_errno(e, errno, "state_dir %s", dir);
 	if (access(dir, W_OK | X_OK) < 0)
 		return err_errno(e, errno, "state_dir %s", dir);

@@ -9,6 +9,7 @@
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include "common/base/hash.h"
+#include "ucloud-host/cidata.h"
 
 /* The host's own key is one more in each read. */
 #define BATCH_LEN (KV_TXN_MAX_OPS - 1)
@@ -68,6 +69,7 @@ void sweep_add_all(struct ctl *c)
 	ctl_add(c, "domains");
 	ctl_add(c, "disks");
 	ctl_add(c, "consoles");
+	ctl_add(c, "nocloud");
 }
 
 /* ------------------------------------------------------------------ domains */
@@ -275,6 +277,20 @@ static int sweep_consoles(struct sweep *s, struct err *e)
 	return 0;
 }
 
+/* ------------------------------------------------------------------ boot configuration */
+
+/* Who looks at the VM removes it when the VM is not here: nobody else is at it then. */
+static int sweep_nocloud(struct sweep *s, struct err *e)
+{
+	CLEANUP(strv_done) struct strv uuids = { 0 };
+
+	if (cidata_list(s->env, &uuids, e) < 0)
+		return -1;
+	for (size_t i = 0; i < uuids.len; i++)
+		s->look_at(s->aux, uuids.v[i]);
+	return 0;
+}
+
 enum wq_result sweep_reconcile(
 	void *aux, const char *key, int64_t *after_msec, struct err *e)
 {
@@ -287,6 +303,8 @@ enum wq_result sweep_reconcile(
 		rc = sweep_domains(s, e);
 	else if (strcmp(key, "disks") == 0)
 		rc = sweep_disks(s, &next_msec, e);
+	else if (strcmp(key, "nocloud") == 0)
+		rc = sweep_nocloud(s, e);
 	else
 		rc = sweep_consoles(s, e);
 	if (rc < 0)

@@ -5,6 +5,8 @@
  *	            and removes it when it is not placed here
  *	"disks"     disks whose VM has no entry
  *	"consoles"  console logs whose VM has no entry
+ *	"nocloud"   every VM with a boot configuration here is given to the "vm" controller,
+ *	            which removes it when the VM is not here
  *
  * A disk is only ever removed when (1) its VM's key is absent in a linearizable read, (2) the
  * same read shows this host's own entry, so that it is the right etcd and not an empty one,
@@ -19,7 +21,7 @@
 
 struct sweep;
 
-/* look_at(aux, uuid) is called for each domain. */
+/* look_at(aux, uuid) is called for each domain and each boot configuration. */
 struct sweep *sweep_new(const struct host_env *env,
 	void (*look_at)(void *aux, const char *uuid), void *aux);
 void sweep_free(struct sweep *s);

@@ -9,9 +9,11 @@
 #include "common/base/metrics.h"
 #include "common/store/backoff.h"
 #include "common/base/hash.h"
+#include "ucloud-host/cidata.h"
 #include "ucloud-host/domxml.h"
 #include "ucloud-host/vmapply.h"
 #include "ucloud-host/vmdisks.h"
+#include "ucloud-host/vmnets.h"
 #include "ucloud-host/vmstep.h"
 #include "ucloud-host/vmtxn.h"
 
@@ -81,6 +83,7 @@ struct look {
 	const char *uuid;
 	struct vm vm;
 	struct request req;
+	struct vmnets nets; /* when l.nets is READY */
 	struct vmlook l;
 	struct vmread read;
 	struct memo memo;  /* a copy; stored again by memo_put() */
@@ -89,6 +92,7 @@ struct look {
 
 static void look_done(struct look *k)
 {
+	vmnets_done(&k->nets);
 	vm_done(&k->vm);
 	request_done(&k->req);
 }
@@ -110,7 +114,8 @@ static void memo_get(struct look *k)
 static bool memo_is_empty(const struct memo *m)
 {
 	return m->m.stop_since_msec == 0 && m->m.last_resume_msec == 0 &&
-	       m->m.failed_msec == 0 && m->m.detach_since_msec == 0 && m->said[0] == '\0';
+	       m->m.failed_msec == 0 && m->m.detach_since_msec == 0 &&
+	       m->m.nets_since_msec == 0 && m->said[0] == '\0';
 }
 
 static void memo_put(struct look *k)
@@ -237,6 +242,8 @@ static void refresh_memo(struct look *k)
 		k->memo.m.last_resume_msec = 0;
 	if (k->l.req == NULL || k->l.req->attempts == 0)
 		k->memo.m.failed_msec = 0;
+	if (!is_off || (goal != VMGOAL_RUN && goal != VMGOAL_REBOOT))
+		k->memo.m.nets_since_msec = 0;
 	if (goal != VMGOAL_CHANGE || is_off)
 		k->memo.m.detach_since_msec = 0;
 	k->l.memo = k->memo.m;
@@ -441,15 +448,20 @@ static int start(struct look *k, struct err *e)
 	const struct host_env *env = k->r->env;
 	CLEANUP(vmdisks_sources_done) struct vmdisk_sources sources = { 0 };
 	CLEANUP_STR char *console = host_env_console_path(env, k->uuid);
+	CLEANUP_STR char *cd = NULL;
 	CLEANUP_STR char *xml = NULL;
 	struct domxml d = { .vm = &k->vm, .host = env->host, .accel = env->accel };
 	char driver[32];
 	int64_t begin_usec = clock_mono_usec();
 
 	if (vmdisks_sources(env, &k->vm, &sources, e) < 0 ||
-		virt_driver(env->virt, driver, sizeof(driver), e) < 0)
+		virt_driver(env->virt, driver, sizeof(driver), e) < 0 ||
+		cidata_ensure(env, &k->vm, &k->nets, &cd, e) < 0)
 		return -1;
 	d.driver = driver;
+	d.nics = k->nets.v;
+	d.n_nics = k->nets.len;
+	d.cd = cd;
 	d.disks = sources.v;
 	d.n_disks = sources.len;
 	d.console_log = console;
@@ -515,7 +527,7 @@ static enum wq_result delete_all(struct look *k, int64_t *after_msec, struct err
 	bool is_use_odd = false;
 	struct kv_txn *t;
 
-	if (vmdisks_remove(env, &k->vm, e) < 0)
+	if (vmdisks_remove(env, &k->vm, e) < 0 || cidata_remove(env, k->uuid, e) < 0)
 		return failed(k, after_msec, e);
 	host_env_remove_console(env, k->uuid);
 	vmtxn_deleted_keys(&k->vm, &keys);
@@ -565,16 +577,46 @@ static enum wq_result write_step(
 	return commit(k, t, after_msec, e);
 }
 
+/* Of a VM that is not here (any more). Its keys and secrets do not stay behind. */
+static void forget_cd(struct look *k)
+{
+	struct err ignored = { 0 };
+	char why[128];
+
+	if (k->l.dom.state != VIRT_ABSENT ||
+		vmstep_goal(&k->l, why, sizeof(why)) != VMGOAL_REMOVE)
+		return;
+	if (cidata_remove(k->r->env, k->uuid, &ignored) < 0)
+		log_warn("%s vm=%s", ignored.msg, k->uuid);
+}
+
+static enum wq_result wait_for(
+	struct look *k, const struct vmstep *step, int64_t *after_msec, struct err *e)
+{
+	struct err why = { 0 };
+	struct kv_txn *t = NULL;
+
+	*after_msec = step->after_msec;
+	if (*step->why == '\0')
+		return WQ_AGAIN;
+	(void)err_set(&why, ERR_UNAVAILABLE, "%s", step->why);
+	t = vmtxn_told(&k->read, k->l.now_sec, &why);
+	if (t == NULL)
+		return WQ_AGAIN;
+	log_warn("%s vm=%s", why.msg, k->uuid);
+	return commit(k, t, after_msec, e);
+}
+
 static enum wq_result take_step(
 	struct look *k, const struct vmstep *step, int64_t *after_msec, struct err *e)
 {
 	switch (step->act) {
 	case VMACT_NOTHING:
 		say(k, step->why);
+		forget_cd(k);
 		return WQ_DONE;
 	case VMACT_WAIT:
-		*after_msec = step->after_msec;
-		return WQ_AGAIN;
+		return wait_for(k, step, after_msec, e);
 	case VMACT_SET_ERROR:
 		return give_up(k, step->why, after_msec, e);
 	case VMACT_DELETE:
@@ -592,15 +634,36 @@ static enum wq_result take_step(
 	return WQ_AGAIN;
 }
 
-/* Asks for the step, and looks at the disks when that is the question. */
+static int look_at_nets(struct look *k, struct err *e)
+{
+	int rc = vmnets_read(
+		k->r->env, &k->vm, &k->nets, k->l.nets_why, sizeof(k->l.nets_why), e);
+
+	if (rc < 0)
+		return -1;
+	k->l.nets = rc == 0 ? VMNETS_READY : VMNETS_NOT_READY;
+	if (rc == 0)
+		k->memo.m.nets_since_msec = 0;
+	else if (k->memo.m.nets_since_msec == 0)
+		k->memo.m.nets_since_msec = k->l.now_msec;
+	k->l.memo = k->memo.m;
+	return 0;
+}
+
+/* Asks for the step, and looks at the disks and networks when that is the question. */
 static int decide(struct look *k, struct vmstep *step, struct err *e)
 {
 	*step = vmstep_decide(&k->l);
-	if (step->act != VMACT_STAT_DISKS)
-		return 0;
-	if (vmdisks_stat(k->r->env, &k->vm, &k->l.disks, e) < 0)
-		return -1;
-	*step = vmstep_decide(&k->l);
+	if (step->act == VMACT_STAT_DISKS) {
+		if (vmdisks_stat(k->r->env, &k->vm, &k->l.disks, e) < 0)
+			return -1;
+		*step = vmstep_decide(&k->l);
+	}
+	if (step->act == VMACT_STAT_NETS) {
+		if (look_at_nets(k, e) < 0)
+			return -1;
+		*step = vmstep_decide(&k->l);
+	}
 	return 0;
 }
 

@@ -10,10 +10,14 @@
 #define ASK_MIN_MSEC	  1000
 #define DYING_MSEC	  1000
 #define RESUME_EVERY_MSEC 10000
+/* How often networks are looked at, and for how long nothing is said of them. */
+#define NETS_MIN_MSEC	100
+#define NETS_MAX_MSEC	2000
+#define NETS_QUIET_MSEC 3000
 
 /* clang-format off */
 const char *const vmact_names[] = {
-	"nothing", "wait", "stat-disks", "make-disks", "start", "change", "resume", "shutdown",
+	"nothing", "wait", "stat-disks", "stat-nets", "make-disks", "start", "change", "resume", "shutdown",
 	"destroy", "undefine", "set-running", "set-rebooted", "set-guest-off", "set-restart",
 	"set-killed", "set-stopped", "set-calm", "set-error", "delete", "drop-request", "fail",
 	NULL
@@ -211,6 +215,28 @@ static struct vmstep step_wait_dying(const struct vmlook *l)
 	return is_late(l) ? act(VMACT_DESTROY) : wait_for(DYING_MSEC);
 }
 
+/* Networks come a moment after the placement; then it is soon. Who waits for longer looks
+ * less often, and says so. */
+static struct vmstep step_wait_nets(const struct vmlook *l)
+{
+	int64_t since = l->memo.nets_since_msec;
+	int64_t waited = since == 0 ? 0 : l->now_msec - since;
+	struct vmstep s = wait_for(waited / 4 < NETS_MIN_MSEC	? NETS_MIN_MSEC
+				   : waited / 4 > NETS_MAX_MSEC ? NETS_MAX_MSEC
+								: waited / 4);
+
+	if (waited >= NETS_QUIET_MSEC)
+		snprintf(s.why, sizeof(s.why), "%s", l->nets_why);
+	return s;
+}
+
+static struct vmstep step_start_on_nets(const struct vmlook *l)
+{
+	if (l->vm->networks.len == 0 || l->nets == VMNETS_READY)
+		return act(VMACT_START);
+	return l->nets == VMNETS_UNKNOWN ? act(VMACT_STAT_NETS) : step_wait_nets(l);
+}
+
 static struct vmstep step_start(const struct vmlook *l)
 {
 	switch (l->disks) {
@@ -227,7 +253,7 @@ static struct vmstep step_start(const struct vmlook *l)
 				is_set(l->vm->store) ? l->vm->store : "");
 		return act(VMACT_MAKE_DISKS);
 	default:
-		return act(VMACT_START);
+		return step_start_on_nets(l);
 	}
 }
 

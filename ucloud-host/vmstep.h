@@ -26,9 +26,10 @@
 #define VMSTEP_CALM_SEC 600
 
 enum vmact {
-	VMACT_NOTHING,	  /* as it should be, or not for us to touch: `why` when odd */
-	VMACT_WAIT,	  /* look again after after_msec */
+	VMACT_NOTHING, /* as it should be, or not for us to touch: `why` when odd */
+	VMACT_WAIT,    /* look again after after_msec; `why` belongs into the VM's log */
 	VMACT_STAT_DISKS, /* find out whether all disks exist, and ask again */
+	VMACT_STAT_NETS, /* find out whether its networks are ready here, and ask again */
 	/* Changes of the world. */
 	VMACT_MAKE_DISKS,
 	VMACT_START,  /* define and start, for boot number vm->boot */
@@ -73,12 +74,16 @@ enum vmdisks {
 	VMDISKS_READY
 };
 
+/* All of them. */
+enum vmnets_state { VMNETS_UNKNOWN, VMNETS_NOT_READY, VMNETS_READY };
+
 /* What this process remembers of a VM; losing it only costs patience. */
 struct vmmemo {
 	int64_t stop_since_msec; /* first asked to power off, 0 not */
 	int64_t last_ask_msec;
 	int64_t last_resume_msec;
 	int64_t failed_msec;	   /* the last failed attempt, 0 none */
+	int64_t nets_since_msec;   /* waits for its networks since; 0 not */
 	int64_t detach_since_msec; /* its guest was asked to let go of a disk; 0 not */
 };
 
@@ -92,6 +97,8 @@ struct vmlook {
 	bool has_placement;
 	struct virt_dom dom; /* is_foreign: not ours, or another host's */
 	enum vmdisks disks;
+	enum vmnets_state nets;
+	char nets_why[192]; /* NOT_READY: which one, and why */
 	struct vmmemo memo;
 	bool is_libvirt_new; /* it came back after the last failed attempt */
 	int64_t now_sec;     /* unix */

@@ -265,13 +265,30 @@ static bool is_newest_line(const struct vm *vm, const struct vm *with_line)
 	return str_eq(a->text, b->text);
 }
 
+/* Without counting an attempt. */
+static void put_reason(struct draft *d, const struct err *why)
+{
+	CLEANUP_STR char *text = NULL;
+	struct request req = { 0 };
+
+	jtab_copy(&request_jtab, d->r->req, &req);
+	str_set(&req.last_error, xstrdup(why->msg));
+	text = request_format(&req);
+	kv_txn_put(d->txn, d->req_key, text);
+	request_done(&req);
+}
+
 struct kv_txn *vmtxn_told(const struct vmread *r, int64_t now, const struct err *why)
 {
 	CLEANUP(draft_done) struct draft d = { 0 };
 
 	draft_init(&d, r);
 	vm_log(&d.vm, now, "%s: %s; trying again", r->host, why->msg);
-	return is_newest_line(r->vm, &d.vm) ? NULL : draft_take(&d);
+	if (is_newest_line(r->vm, &d.vm))
+		return NULL;
+	if (r->req != NULL)
+		put_reason(&d, why);
+	return draft_take(&d);
 }
 
 /* ------------------------------------------------------------------ deletion */

@@ -37,7 +37,8 @@ struct kv_txn *vmtxn_drop_request(const struct vmread *r);
 /* A failed attempt is counted; *not_before is when the next one is due. */
 struct kv_txn *vmtxn_failed(
 	const struct vmread *r, int64_t now, const struct err *why, int64_t *not_before);
-/* The VM's log says why it does not run; NULL when it says so already. */
+/* The VM's log, and its request when there is one, say why it does not run; NULL when the log
+ * says so already. */
 struct kv_txn *vmtxn_told(const struct vmread *r, int64_t now, const struct err *why);
 
 /*

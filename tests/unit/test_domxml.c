@@ -178,6 +178,38 @@ static void test_test_driver(void **state)
 	check_case("test", &d);
 }
 
+/* Two interfaces and the boot configuration. */
+static void test_nics(void **state)
+{
+	struct disk_source disk = overlay();
+	char mac0[] = "52:54:00:0a:0b:0c", mac1[] = "52:54:00:0a:0b:0d";
+	const struct vm_nic nic0 = { .mac = mac0 }, nic1 = { .mac = mac1 };
+	const struct vmnet nics[] = {
+		{ &nic0, { .vni = 5, .mtu = 1430 } },
+		{ &nic1, { .vni = 16777215 } },
+	};
+	struct domxml d = { .driver = "qemu",
+		.accel = "kvm",
+		.disks = &disk,
+		.n_disks = 1,
+		.nics = nics,
+		.n_nics = 2,
+		.cd = "/var/lib/ucloud-host/nocloud/" UUID ".iso",
+		.disk_cache = "none" };
+	CLEANUP_STR char *text = NULL;
+	struct domxml_disks disks;
+	struct err e = { 0 };
+
+	(void)state;
+	check_case("nics", &d);
+	/* The CD is none of the VM's disks. */
+	text = test_read_file(GOLDEN "nics.xml");
+	assert_int_equal(domxml_read_disks(text, &disks, &e), 0);
+	for (size_t i = 0; i < ARRAY_LEN(disks.has); i++)
+		assert_int_equal(disks.has[i], i == 0);
+	disk_source_done(&disk);
+}
+
 static void test_read_foreign(void **state)
 {
 	struct domxml_id id;
@@ -247,6 +279,7 @@ int main(void)
 		cmocka_unit_test(test_tcg),
 		cmocka_unit_test(test_rbd),
 		cmocka_unit_test(test_test_driver),
+		cmocka_unit_test(test_nics),
 		cmocka_unit_test(test_read_foreign),
 		cmocka_unit_test(test_read_garbage),
 		cmocka_unit_test(test_read_entities),

@@ -248,6 +248,47 @@ static void test_reboot(void **state)
 	check(&g, VMACT_UNDEFINE);
 }
 
+/* Not without its interfaces, and not in a hurry when they do not come. */
+static void test_nets(void **state)
+{
+	struct given g;
+	struct vmstep step;
+	char why[] = "network lan is not ready";
+
+	(void)state;
+	give(&g, VM_SCHEDULED, REQ_START_VM);
+	g.vm.networks.len = 1;
+	check(&g, VMACT_STAT_DISKS);
+	g.l.disks = VMDISKS_MISSING;
+	check(&g, VMACT_MAKE_DISKS); /* meanwhile */
+	g.l.disks = VMDISKS_READY;
+	check(&g, VMACT_STAT_NETS);
+	g.l.nets = VMNETS_NOT_READY;
+	snprintf(g.l.nets_why, sizeof(g.l.nets_why), "%s", why);
+	g.l.memo.nets_since_msec = g.l.now_msec;
+	step = vmstep_decide(&g.l);
+	assert_int_equal(step.act, VMACT_WAIT);
+	assert_int_equal(step.after_msec, 100);
+	assert_string_equal(step.why, "");
+	g.l.memo.nets_since_msec = g.l.now_msec - 4000;
+	step = vmstep_decide(&g.l);
+	assert_int_equal(step.act, VMACT_WAIT);
+	assert_int_equal(step.after_msec, 1000);
+	assert_string_equal(step.why, why);
+	g.l.memo.nets_since_msec = g.l.now_msec - 3600000;
+	step = vmstep_decide(&g.l);
+	assert_int_equal(step.after_msec, 2000);
+	g.req.deadline = NOW;
+	g.req.last_error = why;
+	step = vmstep_decide(&g.l);
+	assert_int_equal(step.act, VMACT_SET_ERROR);
+	assert_string_equal(
+		step.why, "could not be started in time: network lan is not ready");
+	g.req.deadline = 0;
+	g.l.nets = VMNETS_READY;
+	check(&g, VMACT_START);
+}
+
 static void test_patience(void **state)
 {
 	struct given g;
@@ -555,6 +596,7 @@ int main(void)
 		cmocka_unit_test(test_change_failed),
 		cmocka_unit_test(test_changes_left),
 		cmocka_unit_test(test_reboot),
+		cmocka_unit_test(test_nets),
 		cmocka_unit_test(test_patience),
 		cmocka_unit_test(test_force),
 		cmocka_unit_test(test_crashes),
