@@ -117,6 +117,8 @@ static const struct disk_kind kind = {
 	.url = url,
 	.hold = hold,
 	.release = release,
+	/* librbd looks at each of its objects when it is removed: of 64 TiB for half a minute. */
+	.largest_gib = 4096,
 	.has_users = true,
 };
 

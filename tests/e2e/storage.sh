@@ -17,6 +17,15 @@ in_store() {
 	find "$DEMO_DIR/store/vms" -type f -o -mindepth 1 -type d 2> /dev/null | sed 's/^/disk /'
 }
 n_in_store() { in_store | grep -c "^$1" || true; }
+snapshots_of() { # DISK NAME: how often the disk has it
+	if [ "$STORE" = ceph ]; then
+		local image=$uuid
+		[ "$1" = 0 ] || image=$uuid.$1
+		rbd snap ls "uservms/$image" | grep -c " $2 "
+	else
+		qemu-img snapshot -U -l "$DEMO_DIR/store/vms/$uuid/$1.qcow2" | grep -c " $2 "
+	fi
+}
 says_times() { # VM TEXT TIMES
 	[ "$(user vm console-log "$1" | tr -d '\r' | grep -c -- "$2")" -ge "$3" ]
 }
@@ -62,8 +71,16 @@ user disk grow one 1 2GiB --wait || fail "grow disk 1"
 sees one 'disks vda=1024MiB vdb=2048MiB'
 user disk grow one 0 2GiB --wait || fail "grow disk 0"
 sees one 'disks vda=2048MiB vdb=2048MiB'
+refused 1 'never shrink' user disk grow one 1 1GiB
 [ "$(use_of disk_gib)" = 4 ] || fail "disk_gib in use is $(use_of disk_gib), not 4"
 [ "$(n_in_store "disk.*$uuid")" -ge 2 ] || fail "two disks: $(in_store)"
+
+say "a snapshot of both disks, at one moment"
+user vm snapshot create one both --description 'with two disks' --wait || fail snapshot
+refused 1 'already' user vm snapshot create one both
+[ "$(snapshots_of 0 both) $(snapshots_of 1 both)" = "1 1" ] || fail "a disk has no snapshot"
+user vm snapshot delete one both --wait || fail "snapshot delete"
+[ "$(snapshots_of 0 both) $(snapshots_of 1 both)" = "0 0" ] || fail "the snapshot is left"
 
 say "restore needs a VM that is stopped"
 refused 1 'stop' user vm snapshot restore one before --yes
@@ -78,6 +95,7 @@ sees one 'disks vda=2048MiB vdb=2048MiB'
 say "a disk goes while it runs"
 wait_until 60 "ready" says_times one 'ready' 3
 refused 1 'yes' user disk detach one 1
+refused 1 'boots from' user disk detach one 0 --yes
 user disk detach one 1 --yes --wait || fail "disk detach"
 sees one 'disks vda=2048MiB'
 user vm snapshot delete one before --wait || fail "snapshot delete"

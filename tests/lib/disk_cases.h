@@ -48,6 +48,7 @@ struct disk_kind {
 	/* Opens a disk as a domain would, until it is released. NULL: no case needs it. */
 	void *(*hold)(struct disk_lab *lab, const char *vm_uuid, unsigned index);
 	void (*release)(struct disk_lab *lab, void *held);
+	int64_t largest_gib; /* that a test can wait for; 0: the largest disk there is */
 	/* Is it known which images disks lie on? */
 	bool has_users;
 };

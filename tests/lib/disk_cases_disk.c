@@ -105,9 +105,11 @@ void disk_case_what_is_no_disk_is_refused(void **state)
 void disk_case_largest_disk(void **state)
 {
 	struct disk_lab *lab = *state;
+	int64_t gib = disk_cases_kind()->largest_gib;
 
-	disk_lab_must_ensure(lab, VM1, 0, 65536, NULL);
-	assert_int_equal(disk_lab_size(lab, VM1, 0), 65536 * GIB);
+	gib = gib ? gib : 65536;
+	disk_lab_must_ensure(lab, VM1, 0, gib, NULL);
+	assert_int_equal(disk_lab_size(lab, VM1, 0), gib * GIB);
 }
 
 void disk_case_domain_reaches_the_disk(void **state)
