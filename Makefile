@@ -172,7 +172,7 @@ THREADED ?= $(filter $(addprefix %/test_,accel api auth cache ctl daemon disk_fa
 	fs_publish fs_scan group hostd_threads http httpd httpd_body \
 	image image_import kv kv_conn kv_epoch kv_fake log metrics proc sched \
 	sched_threads session store virt_fake virt_libvirt watch wq),$(UNIT) $(CONTRACT))
-threaded: $(THREADED)
+threaded: $(THREADED) all
 	$(Q)$(run_tests) $^
 
 # ---------------------------------------------------------------- fuzz
