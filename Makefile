@@ -173,7 +173,7 @@ THREADED ?= $(filter $(addprefix %/test_,accel api auth cache ctl daemon disk_fa
 	image image_import kv kv_conn kv_epoch kv_fake log metrics proc sched \
 	sched_threads session store virt_fake virt_libvirt watch wq),$(UNIT) $(CONTRACT))
 threaded: $(THREADED) all
-	$(Q)$(run_tests) $^
+	$(Q)$(run_tests) $(THREADED)
 
 # ---------------------------------------------------------------- fuzz
 # Each target runs FUZZ_SEC seconds over its corpus in tests/fuzz/corpus/<name>/.
