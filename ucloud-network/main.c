@@ -1,18 +1,17 @@
 /*
  * ucloud-network: the networks on a VM host, and on a router.
  */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "common/base/daemon.h"
 #include "common/base/jtab.h"
 #include "common/base/log.h"
-#include "common/base/parse.h"
 #include "common/model/names.h"
 #include "common/store/kv_etcd.h"
+#include "ucloud-network/alloc.h"
 #include "ucloud-network/netd.h"
+#include "ucloud-network/routerrole.h"
 
 struct network_conf {
 	struct daemon_conf daemon;
@@ -20,6 +19,7 @@ struct network_conf {
 	struct keys keys;
 	char *hostname;
 	struct strv role, prefix;
+	struct router_conf router;
 	char *underlay;
 	int flood;
 	int64_t lease_ttl, resync, linger;
@@ -44,32 +44,12 @@ static int role_check(const char *value, struct err *e)
 	return parts.len > 0 ? 0 : err_set(e, ERR_INVALID, "a role is host or router");
 }
 
-static bool has_bits_after(const struct in6_addr *a, int64_t len)
-{
-	for (int64_t bit = len; bit < 128; bit++)
-		if (a->s6_addr[bit / 8] & 0x80 >> bit % 8)
-			return true;
-	return false;
-}
-
 /* A pool that /64s are taken from. */
 static int pool_check(const char *value, struct err *e)
 {
-	const char *slash = strchr(value, '/');
-	CLEANUP_STR char *address = xstrndup(value, strcspn(value, "/"));
-	struct in6_addr a;
-	int64_t len;
+	struct alloc_pool pool;
 
-	if (!slash || inet_pton(AF_INET6, address, &a) != 1 ||
-		parse_int64(slash + 1, 32, 63, &len, NULL) < 0)
-		return err_set(e, ERR_INVALID,
-			"\"%s\" is no IPv6 prefix of /32 to /63, as 2001:db8:1000::/36",
-			value);
-	if (has_bits_after(&a, len))
-		return err_set(e, ERR_INVALID,
-			"\"%s\" has bits set behind its first %jd: they must be 0", value,
-			(intmax_t)len);
-	return 0;
+	return alloc_pool_parse(value, &pool, e);
 }
 
 static const struct conf_opt network_opts[] = {
@@ -103,6 +83,7 @@ static const struct conf_opt network_opts[] = {
 
 static const struct conf_part parts[] = {
 	{ network_opts, 0 },
+	{ router_opts, AT(router) },
 	{ etcd_opts, AT(etcd) },
 	{ keys_opts, AT(keys) },
 	{ daemon_opts, AT(daemon) },
@@ -160,6 +141,8 @@ static int check(void *conf, struct err *e)
 		return err_set_field(e, ERR_INVALID, "user",
 			"ucloud-network needs capabilities, which a change of user takes "
 			"away: let systemd choose the user, as its unit does");
+	if (router_conf_check(&c->router, &c->prefix, e) < 0)
+		return -1;
 	return keys_check(&c->keys, e);
 }
 
@@ -182,6 +165,7 @@ static int start(void *conf, void **out, struct err *e)
 		.keys = &c->keys,
 		.roles = &c->role,
 		.prefixes = &c->prefix,
+		.router = &c->router,
 		.flood = (enum flood_kind)c->flood,
 		.lease_ttl_sec = c->lease_ttl,
 		.resync_sec = c->resync,

@@ -5,7 +5,7 @@
 #include "common/base/log.h"
 #include "ucloud-network/linkrec.h"
 
-const struct role_ops *const roles[] = { &host_role, NULL };
+const struct role_ops *const roles[] = { &host_role, &router_role, NULL };
 
 struct netd {
 	struct netenv env;
@@ -92,6 +92,7 @@ static void env_init(struct netenv *env, struct kv *kv, const struct netd_conf *
 		.host = xstrdup(c->host),
 		.underlay = c->underlay,
 		.flood = c->flood,
+		.router = c->router,
 		.resync_sec = c->resync_sec,
 		.linger_sec = c->linger_sec,
 		.lease_ttl_sec = c->lease_ttl_sec,

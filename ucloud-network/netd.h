@@ -12,8 +12,9 @@ struct netd;
 struct netd_conf {
 	const char *host;
 	const struct keys *keys;
-	const struct strv *roles;    /* at least one; names of roles[] */
-	const struct strv *prefixes; /* pools */
+	const struct strv *roles;	  /* at least one; names of roles[] */
+	const struct strv *prefixes;	  /* pools */
+	const struct router_conf *router; /* borrowed; needed by the role "router" */
 	struct underlay_if underlay;
 	enum flood_kind flood;
 	int64_t lease_ttl_sec, resync_sec, linger_sec;

@@ -13,6 +13,8 @@
 #include "ucloud-network/underlay.h"
 #include "ucloud-network/wanted.h"
 
+struct router_conf;
+
 enum flood_kind { FLOOD_MULTICAST, FLOOD_UNICAST };
 
 struct netenv {
@@ -21,7 +23,8 @@ struct netenv {
 	char *host;
 	struct underlay_if underlay;
 	enum flood_kind flood;
-	struct strv prefixes; /* pools for /64s: "2001:db8::/48" */
+	struct strv prefixes;		  /* pools for /64s: "2001:db8::/48" */
+	const struct router_conf *router; /* borrowed */
 	int64_t resync_sec, linger_sec, lease_ttl_sec;
 	struct cache *networks;	 /* struct network, by uuid; parsed */
 	struct cache *ports;	 /* values as text, "<network uuid>/<mac>" */
@@ -51,7 +54,7 @@ struct role_ops {
 	void (*close)(void *role);
 };
 
-extern const struct role_ops host_role;
+extern const struct role_ops host_role, router_role;
 /* NULL-terminated: the roles there are. */
 extern const struct role_ops *const roles[];
 

@@ -427,6 +427,11 @@ void proc_kill(struct proc_child *c)
 	kill(c->r.pid, SIGKILL);
 }
 
+void proc_signal(struct proc_child *c, int sig)
+{
+	kill(c->r.pid, sig);
+}
+
 void proc_stop(struct proc_child *c, int *status, struct buf *out, struct buf *err_out)
 {
 	int code = 0;

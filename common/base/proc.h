@@ -65,6 +65,8 @@ bool proc_has_ended(struct proc_child *c, int64_t wait_msec);
 /* Kills it and its process group. Any thread, also while another one is in one of the other
  * calls, but not once proc_stop() has begun. */
 void proc_kill(struct proc_child *c);
+/* Sends it, and it alone, a signal; as proc_kill(). */
+void proc_signal(struct proc_child *c, int sig);
 /* Ends it when it still runs, reaps and frees it; NULL is fine. *status (may be NULL) as in
  * proc_run(). out and err_out may be NULL. */
 void proc_stop(struct proc_child *c, int *status, struct buf *out, struct buf *err_out);

@@ -1,0 +1,277 @@
+#include "ucloud-network/radvdrun.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/base/clock.h"
+#include "common/base/crash.h"
+#include "common/base/file.h"
+#include "common/base/log.h"
+#include "common/base/metrics.h"
+#include "common/base/proc.h"
+#include "common/store/cond.h"
+
+#define CHECK_MSEC 10000
+/* Between looks whether it still runs, and reads what it says. */
+#define LOOK_MSEC	   500
+#define FIRST_BACKOFF_MSEC 1000
+#define MAX_BACKOFF_MSEC   60000
+
+struct radvdrun {
+	char *program, *dir, *path, *new_path, *pid_path;
+	char *text; /* that is in place; NULL: none of ours. Only radvdrun_set() */
+	pthread_t thread;
+	bool is_started;
+	pthread_mutex_t lock; /* guards: */
+	pthread_cond_t cond;
+	bool is_wanted, is_stopping;
+	struct proc_child *child;
+	char *problem; /* why it does not run */
+};
+
+static struct metric m_up = { METRIC_GAUGE, "ucloud_network_radvd_up",
+	"1 while radvd runs." };
+static struct metric m_starts = { METRIC_COUNTER, "ucloud_network_radvd_starts_total",
+	"How often radvd was started." };
+static struct metric m_reloads = { METRIC_COUNTER, "ucloud_network_radvd_reloads_total",
+	"How often radvd was told of another configuration." };
+
+struct radvdrun *radvdrun_new(const char *program, const char *dir)
+{
+	struct radvdrun *r = xcalloc(1, sizeof(*r));
+
+	metric_register(&m_up);
+	metric_register(&m_starts);
+	metric_register(&m_reloads);
+	r->program = xstrdup(program);
+	r->dir = xstrdup(dir);
+	r->path = xasprintf("%s/radvd.conf", dir);
+	r->new_path = xasprintf("%s/radvd.conf.new", dir);
+	r->pid_path = xasprintf("%s/radvd.pid", dir);
+	pthread_mutex_init(&r->lock, NULL);
+	cond_init(&r->cond);
+	return r;
+}
+
+/* ---------------------------------------------------------------- its thread */
+
+static int start_child(struct radvdrun *r, struct proc_child **out, struct err *e)
+{
+	const char *const argv[] = { r->program, "-n", "-m", "stderr_clean", "-C",
+		r->path, "-p", r->pid_path, NULL };
+	const struct proc p = { .argv = argv };
+
+	if (proc_start(&p, out, e) < 0)
+		return -1;
+	metric_add(&m_starts, NULL, 1);
+	metric_set(&m_up, NULL, 1);
+	log_info("radvd runs");
+	return 0;
+}
+
+/* How it ended, and its last words. */
+static char *last_words(int status, const struct buf *said)
+{
+	CLEANUP(strv_done) struct strv lines = { 0 };
+	const char *last;
+
+	strv_split(&lines, buf_str(said), '\n');
+	last = lines.len > 0 ? lines.v[lines.len - 1] : "it said nothing";
+	if (status > 128)
+		return xasprintf(
+			"radvd was killed by signal %d: %.300s", status - 128, last);
+	return xasprintf("radvd ended with status %d: %.300s", status, last);
+}
+
+static void set_problem(struct radvdrun *r, const char *problem)
+{
+	str_set(&r->problem, xstrdup(problem));
+}
+
+/* The lock is held, but not while anything takes time. */
+static void end_child(struct radvdrun *r)
+{
+	struct proc_child *c = MOVE(r->child);
+	CLEANUP(buf_done) struct buf said = { 0 };
+	CLEANUP_STR char *words = NULL;
+	int status = 0;
+
+	pthread_mutex_unlock(&r->lock);
+	proc_stop(c, &status, NULL, &said);
+	metric_set(&m_up, NULL, 0);
+	words = last_words(status, &said);
+	pthread_mutex_lock(&r->lock);
+	if (r->is_stopping || !r->is_wanted) {
+		log_info("radvd was stopped");
+		return;
+	}
+	log_warn("%s", words);
+	set_problem(r, words);
+}
+
+static void try_start(struct radvdrun *r)
+{
+	struct proc_child *c = NULL;
+	struct err e = { 0 };
+	int rc;
+
+	pthread_mutex_unlock(&r->lock);
+	rc = start_child(r, &c, &e);
+	pthread_mutex_lock(&r->lock);
+	if (rc < 0) {
+		log_warn("radvd does not run: %s", e.msg);
+		set_problem(r, e.msg);
+		return;
+	}
+	r->child = c;
+	set_problem(r, NULL);
+}
+
+/* While it runs. */
+static void watch_child(struct radvdrun *r)
+{
+	struct proc_child *c = r->child;
+	bool has_ended;
+
+	pthread_mutex_unlock(&r->lock);
+	has_ended = proc_has_ended(c, LOOK_MSEC);
+	pthread_mutex_lock(&r->lock);
+	if (has_ended || !r->is_wanted || r->is_stopping)
+		end_child(r);
+}
+
+static void *run(void *aux)
+{
+	int64_t next_msec = 0, backoff = FIRST_BACKOFF_MSEC;
+	struct radvdrun *r = aux;
+
+	pthread_mutex_lock(&r->lock);
+	while (!r->is_stopping) {
+		int64_t now = clock_mono_msec();
+
+		if (r->child) {
+			watch_child(r);
+			continue;
+		}
+		if (!r->is_wanted || now < next_msec) {
+			struct timespec until =
+				cond_deadline(r->is_wanted ? next_msec - now : 60000);
+
+			cond_wait_until(&r->cond, &r->lock, &until);
+			continue;
+		}
+		/* One that ran for long is started again soon. */
+		backoff = now - next_msec > MAX_BACKOFF_MSEC ? FIRST_BACKOFF_MSEC
+							     : backoff * 2;
+		if (backoff > MAX_BACKOFF_MSEC)
+			backoff = MAX_BACKOFF_MSEC;
+		next_msec = now + backoff;
+		try_start(r);
+	}
+	if (r->child)
+		end_child(r);
+	pthread_mutex_unlock(&r->lock);
+	return NULL;
+}
+
+void radvdrun_start(struct radvdrun *r)
+{
+	r->is_started = pthread_create(&r->thread, NULL, run, r) == 0;
+	if (!r->is_started)
+		log_error("radvd does not run: no thread for it");
+}
+
+void radvdrun_stop(struct radvdrun *r)
+{
+	pthread_mutex_lock(&r->lock);
+	r->is_stopping = true;
+	if (r->child)
+		proc_kill(r->child);
+	pthread_cond_broadcast(&r->cond);
+	pthread_mutex_unlock(&r->lock);
+	if (r->is_started)
+		pthread_join(r->thread, NULL);
+	r->is_started = false;
+}
+
+void radvdrun_free(struct radvdrun *r)
+{
+	if (!r)
+		return;
+	radvdrun_stop(r);
+	free(r->program);
+	free(r->dir);
+	free(r->path);
+	free(r->new_path);
+	free(r->pid_path);
+	free(r->text);
+	free(r->problem);
+	pthread_cond_destroy(&r->cond);
+	pthread_mutex_destroy(&r->lock);
+	free(r);
+}
+
+/* ---------------------------------------------------------------- what it should do */
+
+/* One that is right is put in place. */
+static int place(struct radvdrun *r, const char *text, struct err *e)
+{
+	const char *const argv[] = { r->program, "-c", "-C", r->new_path, NULL };
+	const struct proc check = { .argv = argv, .limit_msec = CHECK_MSEC };
+
+	if (mkdir(r->dir, 0755) < 0 && errno != EEXIST)
+		return err_errno(e, errno, "%s", r->dir);
+	if (file_write(r->new_path, text, strlen(text), 0644, FILE_REPLACE, e) < 0)
+		return -1;
+	if (proc_run_ok(&check, NULL, e) < 0)
+		return err_wrap(e, "radvd's new configuration is not used");
+	CRASH_POINT("radvd.conf.before");
+	if (rename(r->new_path, r->path) < 0)
+		return err_errno(e, errno, "%s", r->path);
+	CRASH_POINT("radvd.conf.after");
+	return 0;
+}
+
+static void tell(struct radvdrun *r, bool is_wanted, bool is_changed)
+{
+	pthread_mutex_lock(&r->lock);
+	r->is_wanted = is_wanted;
+	if (!is_wanted)
+		set_problem(r, NULL);
+	if (is_wanted && is_changed && r->child) {
+		proc_signal(r->child, SIGHUP);
+		metric_add(&m_reloads, NULL, 1);
+	}
+	if (!is_wanted && r->child)
+		proc_kill(r->child);
+	pthread_cond_broadcast(&r->cond);
+	pthread_mutex_unlock(&r->lock);
+}
+
+int radvdrun_set(struct radvdrun *r, const char *text, bool has_networks, struct err *e)
+{
+	bool is_same = str_eq(text, r->text);
+
+	/* Without networks there is nothing that radvd could read. */
+	if (has_networks && !is_same && place(r, text, e) < 0)
+		return -1;
+	if (!is_same)
+		str_set(&r->text, xstrdup(text));
+	tell(r, has_networks, !is_same);
+	return 0;
+}
+
+int radvdrun_health(struct radvdrun *r, struct err *e)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&r->lock);
+	if (r->is_wanted && r->problem)
+		rc = err_set(e, ERR_UNAVAILABLE, "%s", r->problem);
+	pthread_mutex_unlock(&r->lock);
+	return rc;
+}
