@@ -10,10 +10,10 @@
 #include "common/store/backoff.h"
 #include "common/base/hash.h"
 #include "ucloud-host/cidata.h"
-#include "ucloud-host/domxml.h"
 #include "ucloud-host/vmapply.h"
 #include "ucloud-host/vmdisks.h"
 #include "ucloud-host/vmnets.h"
+#include "ucloud-host/vmstart.h"
 #include "ucloud-host/vmstep.h"
 #include "ucloud-host/vmtxn.h"
 
@@ -445,30 +445,9 @@ static enum wq_result failed(struct look *k, int64_t *after_msec, struct err *e)
 
 static int start(struct look *k, struct err *e)
 {
-	const struct host_env *env = k->r->env;
-	CLEANUP(vmdisks_sources_done) struct vmdisk_sources sources = { 0 };
-	CLEANUP_STR char *console = host_env_console_path(env, k->uuid);
-	CLEANUP_STR char *cd = NULL;
-	CLEANUP_STR char *xml = NULL;
-	struct domxml d = { .vm = &k->vm, .host = env->host, .accel = env->accel };
-	char driver[32];
 	int64_t begin_usec = clock_mono_usec();
 
-	if (vmdisks_sources(env, &k->vm, &sources, e) < 0 ||
-		virt_driver(env->virt, driver, sizeof(driver), e) < 0 ||
-		cidata_ensure(env, &k->vm, &k->nets, &cd, e) < 0)
-		return -1;
-	d.driver = driver;
-	d.nics = k->nets.v;
-	d.n_nics = k->nets.len;
-	d.cd = cd;
-	d.disks = sources.v;
-	d.n_disks = sources.len;
-	d.console_log = console;
-	d.disk_cache =
-		sources.len > 0 ? vmdisks_cache_mode(env, &sources.v[0]) : "writeback";
-	xml = domxml_format(&d);
-	if (virt_define(env->virt, xml, e) < 0 || virt_start(env->virt, k->uuid, e) < 0)
+	if (vmstart(k->r->env, &k->vm, &k->nets, e) < 0)
 		return -1;
 	metric_observe(&start_sec, NULL, (double)(clock_mono_usec() - begin_usec) / 1e6);
 	return 0;

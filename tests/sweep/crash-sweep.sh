@@ -280,12 +280,15 @@ all_keys() {
 		grep -vE '^/v1/(session|idempotency|console|lock|alive)/' | sort
 }
 
+no_cds() { [ -z "$(ls -A "$DEMO_DIR/host/nocloud" 2> /dev/null)" ]; }
+
 # What was there before is there now, and nothing else.
 check_nothing_left() {
 	check_invariants
 	all_keys | diff "$DEMO_DIR/keys" - || fail "keys are left or missing"
 	[ -z "$(stored_disks)$(ls -A "$DEMO_DIR/store/vms" 2> /dev/null)" ] || fail "a disk is left: $(stored_disks)"
 	[ -z "$(ls -A "$DEMO_DIR/host/console")" ] || fail "a console log is left"
+	wait_until 10 "no boot configuration is left" no_cds
 }
 
 count_points() { # SERVICE LIFE
