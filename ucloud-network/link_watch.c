@@ -18,6 +18,14 @@ struct link_watch {
 	pthread_t thread;
 };
 
+static int join(int fd, int group, struct err *e)
+{
+	if (setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) <
+		0)
+		return err_errno(e, errno, "netlink: following changes");
+	return 0;
+}
+
 static int subscribe(int family, int group, struct err *e)
 {
 	struct sockaddr_nl address = { .nl_family = AF_NETLINK };
@@ -25,10 +33,12 @@ static int subscribe(int family, int group, struct err *e)
 
 	if (fd < 0)
 		return err_errno(e, errno, "netlink: a socket");
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-		setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group,
-			sizeof(group)) < 0) {
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
 		err_errno(e, errno, "netlink: following changes");
+		close(fd);
+		return -1;
+	}
+	if (join(fd, group, e) < 0) {
 		close(fd);
 		return -1;
 	}
@@ -81,7 +91,7 @@ int link_watch_start(
 
 	*w = (struct link_watch){ .fn = fn, .aux = aux, .filter = -1, .stop = -1 };
 	w->route = subscribe(NETLINK_ROUTE, RTNLGRP_LINK, e);
-	if (w->route >= 0)
+	if (w->route >= 0 && join(w->route, RTNLGRP_IPV6_IFADDR, e) == 0)
 		w->filter = subscribe(NETLINK_NETFILTER, NFNLGRP_NFTABLES, e);
 	if (w->filter < 0) {
 		close_all(w);
