@@ -60,24 +60,25 @@ static void add_static(json_t *eth, const struct vmnet *n)
 {
 	CLEANUP_STR char *router = network_router_address(n->net.prefix);
 	CLEANUP_STR char *address = NULL;
-	json_t *route;
 
 	if (str_is_empty(n->nic->address) || router == NULL)
 		return;
 	address = xasprintf("%s/64", n->nic->address);
 	json_object_set_new(eth, "addresses", json_pack("[s]", address));
-	route = json_pack("{s:s, s:s}", "to", "::/0", "via", router);
-	json_object_set_new(eth, "routes", json_pack("[o]", route));
+	/* Not a route to ::/0: of that some versions of cloud-init make one to ::/64. */
+	json_object_set_new(eth, "gateway6", json_string(router));
 	if (n->net.dns.len > 0)
 		json_object_set_new(eth, "nameservers",
 			json_pack("{s:o}", "addresses", list_of(&n->net.dns)));
 }
 
-static json_t *ethernet(const struct vmnet *n)
+/* Some renderers of cloud-init look for its name only: it is given the one that it has here. */
+static json_t *ethernet(const struct vmnet *n, const char *name)
 {
 	json_t *eth = json_object();
 
 	json_object_set_new(eth, "match", json_pack("{s:s}", "macaddress", n->nic->mac));
+	json_object_set_new(eth, "set-name", json_string(name));
 	json_object_set_new(eth, "dhcp4", json_false());
 	json_object_set_new(eth, "dhcp6", json_false());
 	/* Of a network without addresses of ours its users decide themselves. */
@@ -99,8 +100,8 @@ static char *make_network_config(const struct vmnets *nets)
 	for (size_t i = 0; nets != NULL && i < nets->len; i++) {
 		char name[32];
 
-		snprintf(name, sizeof(name), "nic%zu", i);
-		json_object_set_new(ethernets, name, ethernet(&nets->v[i]));
+		snprintf(name, sizeof(name), "eth%zu", i);
+		json_object_set_new(ethernets, name, ethernet(&nets->v[i], name));
 	}
 	json_object_set_new(config, "version", json_integer(2));
 	json_object_set_new(config, "ethernets", ethernets);
