@@ -9,6 +9,9 @@
 #include "common/base/log.h"
 #include "common/store/session.h"
 
+/* The key of the controller that is about the machine itself; all others are uuids. */
+#define UNDERLAY "underlay"
+
 struct known {
 	char *uuid;
 	struct strv roles;
@@ -21,11 +24,13 @@ struct known {
 
 struct announce {
 	struct netenv *env;
-	char *key, *value;
+	char *key, *first; /* first: what the session puts */
+	struct strv roles;
 	struct session *session;
 	struct ctl *ctl;
 	pthread_mutex_t lock; /* guards: */
 	struct known *known;
+	char *value; /* of the underlay, as it is now */
 };
 
 /* ---------------------------------------------------------------- what is known */
@@ -147,17 +152,35 @@ static void written(struct announce *a, const char *uuid, int64_t lease, bool wa
 	pthread_mutex_unlock(&a->lock);
 }
 
-static enum wq_result on_network(
-	void *aux, const char *uuid, int64_t *after_msec, struct err *e)
+/* The session puts what was true at the start. */
+static enum wq_result on_underlay(struct announce *a, struct err *e)
 {
-	struct announce *a = aux;
+	int64_t fence = session_create_rev(a->session), lease = session_lease(a->session);
+	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
+	CLEANUP_STR char *value = NULL;
+	int rc;
+
+	pthread_mutex_lock(&a->lock);
+	value = xstrdup(a->value);
+	pthread_mutex_unlock(&a->lock);
+	if (!fence || !lease)
+		return WQ_DONE;
+	kv_txn_if_lock(t, a->key, fence);
+	kv_txn_put_lease(t, a->key, value, lease);
+	rc = kv_txn_commit(a->env->kv, t, NULL, e);
+	if (rc == KV_CONFLICT)
+		err_set(e, ERR_CONFLICT, "the lease was lost meanwhile");
+	return rc == 0 ? WQ_DONE : WQ_RETRY;
+}
+
+static enum wq_result on_network(struct announce *a, const char *uuid, struct err *e)
+{
 	int64_t fence = session_create_rev(a->session), lease = session_lease(a->session);
 	CLEANUP_STR char *key = key_network_host(uuid, a->env->host);
 	CLEANUP_STR char *text = NULL;
 	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	int rc;
 
-	(void)after_msec;
 	if (!fence || !lease || !get_order(a, uuid, lease, &text))
 		return WQ_DONE; /* all are looked at when the lease is there again */
 	kv_txn_if_lock(t, a->key, fence);
@@ -174,12 +197,21 @@ static enum wq_result on_network(
 	return WQ_DONE;
 }
 
+static enum wq_result on_key(
+	void *aux, const char *key, int64_t *after_msec, struct err *e)
+{
+	(void)after_msec;
+	return str_eq(key, UNDERLAY) ? on_underlay(aux, e) : on_network(aux, key, e);
+}
+
 static void add_all(void *aux, struct ctl *c)
 {
 	struct announce *a = aux;
 	struct known *k, *next;
 
 	pthread_mutex_lock(&a->lock);
+	if (!str_eq(a->value, a->first))
+		ctl_add(c, UNDERLAY);
 	HASH_ITER (hh, a->known, k, next)
 		ctl_add(c, k->uuid);
 	pthread_mutex_unlock(&a->lock);
@@ -229,13 +261,29 @@ static char *value_of(const struct netenv *env, const struct strv *role_names)
 	return jtab_format_text(&underlay_jtab, &u);
 }
 
+void announce_underlay(struct announce *a)
+{
+	char *value = value_of(a->env, &a->roles);
+	bool is_new;
+
+	pthread_mutex_lock(&a->lock);
+	is_new = !str_eq(value, a->value);
+	str_set(&a->value, value);
+	pthread_mutex_unlock(&a->lock);
+	if (!is_new)
+		return;
+	log_warn("the underlay interface changed; others are told interface=%s",
+		a->env->underlay.name);
+	ctl_add(a->ctl, UNDERLAY);
+}
+
 struct announce *announce_new(struct netenv *env, const struct strv *role_names)
 {
 	struct announce *a = xcalloc(1, sizeof(*a));
 	const struct ctl_conf ctl = { .name = "announce",
 		.n_workers = 1,
 		.resync_sec = env->resync_sec,
-		.reconcile = on_network,
+		.reconcile = on_key,
 		.add_all = add_all,
 		.aux = a };
 	struct session_conf session = { .kind = SESSION_ALIVE,
@@ -247,9 +295,11 @@ struct announce *announce_new(struct netenv *env, const struct strv *role_names)
 	a->env = env;
 	pthread_mutex_init(&a->lock, NULL);
 	a->key = key_underlay(env->host);
-	a->value = value_of(env, role_names);
+	strv_copy(&a->roles, role_names);
+	a->first = value_of(env, role_names);
+	a->value = xstrdup(a->first);
 	session.key = a->key;
-	session.value = a->value;
+	session.value = a->first;
 	a->session = session_new(env->kv, &session);
 	a->ctl = ctl_new(&ctl);
 	return a;
@@ -286,5 +336,7 @@ void announce_free(struct announce *a)
 	pthread_mutex_destroy(&a->lock);
 	free(a->key);
 	free(a->value);
+	free(a->first);
+	strv_done(&a->roles);
 	free(a);
 }

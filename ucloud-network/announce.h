@@ -17,6 +17,8 @@ void announce_put(struct announce *a, const char *uuid, const struct strv *roles
 	const char *problem);
 /* All networks but those that were put since the last call are gone. */
 void announce_sweep(struct announce *a);
+/* The underlay interface may have another address or MTU now: env says. */
+void announce_underlay(struct announce *a);
 bool announce_is_held(struct announce *a);
 bool announce_stop(struct announce *a);
 void announce_free(struct announce *a);

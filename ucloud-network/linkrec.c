@@ -291,6 +291,8 @@ static int make_links(struct linkrec *l, const struct wanted *w, bool is_all,
 		underlay_check(
 			&links, l->conn, l->env->underlay.name, &l->env->underlay, e) < 0)
 		return -1;
+	if (l->announce)
+		announce_underlay(l->announce);
 	conf = plan_conf(l);
 	plan_links(w, &links, &conf, is_all, now_msec, &l->idle, &p);
 	for (size_t i = 0; i < p.len; i++)

@@ -3,12 +3,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <nftables/libnftables.h>
+#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/base/crash.h"
 
 #define BRIDGES_PATH "/proc/sys/net/bridge/bridge-nf-call-ip6tables"
+
+/* libnftables calls what is not safe among threads (getprotobynumber(3)). */
+static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 
 struct nft {
 	struct nft_ctx *ctx;
@@ -68,11 +72,15 @@ int nft_load(struct nft *n, const char *text, struct err *e)
 {
 	int rc;
 
+	pthread_mutex_lock(&one_at_a_time);
 	nft_ctx_output_set_flags(n->ctx, 0);
 	CRASH_POINT("nft.load.before");
 	rc = nft_run_cmd_from_buffer(n->ctx, text);
 	CRASH_POINT("nft.load.after");
-	return rc == 0 ? 0 : failed(n, "the port filters cannot be loaded", e);
+	if (rc != 0)
+		rc = failed(n, "the port filters cannot be loaded", e);
+	pthread_mutex_unlock(&one_at_a_time);
+	return rc;
 }
 
 static int add_counts(
@@ -86,7 +94,7 @@ static int add_counts(
 	return filter_counts_parse(text ? text : "", text ? strlen(text) : 0, io, e);
 }
 
-int nft_counts(struct nft *n, struct filter_counts *out, struct err *e)
+static int read_counts(struct nft *n, struct filter_counts *out, struct err *e)
 {
 	struct filter_counts counts = { 0 };
 	struct err none = { 0 };
@@ -100,6 +108,16 @@ int nft_counts(struct nft *n, struct filter_counts *out, struct err *e)
 		return err_set(e, none.kind, "%s", none.msg);
 	*out = counts;
 	return 0;
+}
+
+int nft_counts(struct nft *n, struct filter_counts *out, struct err *e)
+{
+	int rc;
+
+	pthread_mutex_lock(&one_at_a_time);
+	rc = read_counts(n, out, e);
+	pthread_mutex_unlock(&one_at_a_time);
+	return rc;
 }
 
 static void add_list(struct nft *n, const char *cmd, struct buf *out)
@@ -118,10 +136,11 @@ char *nft_list(struct nft *n)
 {
 	struct buf out = { 0 };
 
+	pthread_mutex_lock(&one_at_a_time);
 	nft_ctx_output_set_flags(n->ctx, NFT_CTX_OUTPUT_STATELESS);
 	add_list(n, "list table bridge " FILTER_TABLE, &out);
-	if (out.size == 0)
-		return NULL;
-	add_list(n, "list table ip6 " FILTER_TABLE, &out);
-	return buf_take(&out);
+	if (out.size > 0)
+		add_list(n, "list table ip6 " FILTER_TABLE, &out);
+	pthread_mutex_unlock(&one_at_a_time);
+	return out.size > 0 ? buf_take(&out) : NULL;
 }

@@ -1,6 +1,6 @@
 /*
- * Loading what filter.h writes into the kernel, through libnftables. One thread at a time; the
- * network namespace is that of the calling thread.
+ * Loading what filter.h writes into the kernel, through libnftables. Any thread; one
+ * call at a time. The network namespace is that of the calling thread.
  */
 #ifndef UCLOUD_NETWORK_NFT_H
 #define UCLOUD_NETWORK_NFT_H

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -466,6 +467,38 @@ static void a_slow_vm(void **state)
 		after.packets[FILTER_RATE] - before.packets[FILTER_RATE] < 20000 - 900);
 }
 
+/* A stream of frames goes on while the daemon stops, starts, and loads its filters again. */
+static void a_restart_loses_nothing(void **state)
+{
+	char last[] = "\"uct525400040006\"";
+	struct frame f = udp(PRIVACY, "ff02::98", 9, 9);
+	int out = open_raw("br-out5");
+	unsigned n_sent = 0, n_come = 0;
+	unsigned char b[2048];
+	int64_t end_msec;
+	(void)state;
+
+	for (int i = 0; i < 200; i++) {
+		const struct timespec pause = { .tv_nsec = i > 100 ? 3000000 : 0 };
+
+		send_frame(guest1, &f);
+		n_sent++;
+		if (i == 50)
+			net_world_halt(&w);
+		if (i == 100)
+			net_world_run(&w, 60, FLOOD_MULTICAST);
+		nanosleep(&pause, NULL);
+	}
+	assert_true(wait_until(is_loaded, last, SOON_MSEC));
+	end_msec = test_now_msec() + SOON_MSEC;
+	while (n_come < n_sent && test_now_msec() < end_msec)
+		if (recv(out, b, sizeof(b), 0) == (ssize_t)f.size &&
+			memcmp(b, f.b, f.size) == 0)
+			n_come++;
+	close(out);
+	assert_int_equal(n_come, n_sent);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -476,6 +509,7 @@ int main(void)
 		cmocka_unit_test(a_slow_vm),
 		cmocka_unit_test(a_tap_without_filters),
 		cmocka_unit_test(the_host_is_out_of_reach),
+		cmocka_unit_test(a_restart_loses_nothing),
 	};
 
 	net_world_enter();

@@ -319,6 +319,34 @@ static void without_etcd(void **state)
 
 /* ---------------------------------------------------------------- others */
 
+static bool is_told(void *aux)
+{
+	CLEANUP_STR char *key = key_underlay("h1");
+	CLEANUP_STR char *value = net_world_get(&w, key);
+
+	return value && strstr(value, aux);
+}
+
+/* The machine gets another address: its VXLANs too, and the others hear of it. */
+static void the_underlay_changes(void **state)
+{
+	char before[] = "\"fd00:10::1\"", after[] = "\"fd00:10::7\"";
+	(void)state;
+
+	net_world_run(&w, 0, FLOOD_MULTICAST);
+	net_world_add_net(&w, 5, "auto");
+	net_world_add_vm(&w, 1, 5, 1);
+	assert_true(net_world_wait_ready(&w, 5, true, SOON_MSEC));
+	assert_true(wait_until(is_told, before, SOON_MSEC));
+	net_world_ip("-6 addr add fd00:10::7/64 dev eth0 nodad");
+	net_world_ip("-6 addr del fd00:10::1/64 dev eth0");
+	net_world_ip("link set ucb5 down"); /* something to look at */
+	assert_true(wait_until(is_told, after, SOON_MSEC));
+	assert_true(net_world_wait_ready(&w, 5, true, SOON_MSEC));
+	net_world_ip("-6 addr add fd00:10::1/64 dev eth0 nodad");
+	net_world_ip("-6 addr del fd00:10::7/64 dev eth0");
+}
+
 static bool floods_to_h2(void *aux)
 {
 	const char *const argv[] = { "bridge", "fdb", "show", "dev", "ucv5", NULL };
@@ -399,6 +427,7 @@ int main(void)
 		IN_WORLD(killed_while_removing),
 		IN_WORLD(without_etcd),
 		IN_WORLD(unicast_floods_to_all_others),
+		IN_WORLD(the_underlay_changes),
 		IN_WORLD(some_hundred_networks),
 		IN_WORLD(underlays_that_cannot_carry),
 	};
