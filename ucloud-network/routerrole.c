@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "common/base/file.h"
@@ -38,7 +39,8 @@ struct routerrole {
 	struct link_conn *conn; /* of the links' thread */
 	char *bird_text;	/* what BIRD was told of; NULL: nothing yet */
 	struct log_repeat trouble;
-	pthread_mutex_t lock; /* guards: */
+	_Atomic int64_t underlay_mtu; /* of this machine, as links' thread saw it last */
+	pthread_mutex_t lock;	      /* guards: */
 	char *problem;
 };
 
@@ -149,10 +151,10 @@ static bool want(void *role, struct wanted *w)
 static int64_t network_mtu(void *aux)
 {
 	CLEANUP(cache_items_done) struct cache_items items = { 0 };
-	struct netenv *env = aux;
-	int64_t mtu = env->underlay.mtu;
+	struct routerrole *r = aux;
+	int64_t mtu = atomic_load(&r->underlay_mtu);
 
-	cache_items_get(env->underlays, &items);
+	cache_items_get(r->env->underlays, &items);
 	for (size_t i = 0; i < items.len; i++) {
 		const struct underlay *u = items.v[i]->obj;
 
@@ -283,6 +285,7 @@ static int settle(void *role, const struct wanted *w, struct err *e)
 	struct err why = { 0 };
 
 	(void)e;
+	atomic_store(&r->underlay_mtu, r->env->underlay.mtu);
 	if (!cache_is_synced(r->env->networks))
 		return 0;
 	get_routed(r, &items);
@@ -307,13 +310,14 @@ static void *open_role(struct netenv *env)
 		.lease_ttl_sec = env->lease_ttl_sec,
 		.resync_sec = env->resync_sec,
 		.mtu = network_mtu,
-		.aux = env };
+		.aux = r };
 	struct err e = { 0 };
 
 	metric_register(&m_routed);
 	metric_register(&m_announced);
 	r->env = env;
 	r->conf = env->router;
+	atomic_store(&r->underlay_mtu, env->underlay.mtu);
 	pthread_mutex_init(&r->lock, NULL);
 	if (alloc_pools_parse(&env->prefixes, &r->pools, &e) < 0)
 		log_error("%s", e.msg);
