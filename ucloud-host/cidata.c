@@ -172,7 +172,8 @@ static bool is_so_already(const char *path, const struct buf *want)
 	struct err ignored = { 0 };
 
 	return file_read(path, IMAGE_MAX, &have, &ignored) == 0 &&
-	       have.size == want->size && memcmp(have.s, want->s, want->size) == 0;
+	       have.size == want->size &&
+	       memcmp(buf_str(&have), buf_str(want), want->size) == 0;
 }
 
 static int ensure_file(const struct host_env *env, const char *path,

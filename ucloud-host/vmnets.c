@@ -1,5 +1,6 @@
 #include "ucloud-host/vmnets.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -95,7 +96,8 @@ int vmnets_read(const struct host_env *env, const struct vm *vm, struct vmnets *
 	if (list_nics(vm, &n, e) < 0 ||
 		(n.len > 0 && read_entries(env, &n, &entries, e) < 0))
 		return -1;
-	for (size_t i = 0; i < n.len && rc == 0; i++)
+	assert(entries.len == n.len);
+	for (size_t i = 0; i < entries.len && rc == 0; i++)
 		rc = check_net(env, &entries.v[i], &n.v[i], why, why_size, e);
 	if (rc != 0) {
 		vmnets_done(&n);

@@ -186,6 +186,7 @@ static void test_ensure(void **state)
 	assert_int_equal(before.st_ino, after.st_ino); /* not written again */
 	vm.user_data = xstrdup("#!/bin/sh\n");
 	again = ensure(&env, &vm);
+	assert_string_equal(path, again);
 	assert_int_equal(stat(path, &after), 0);
 	assert_int_not_equal(before.st_ino, after.st_ino);
 	assert_int_equal(cidata_list(&env, &uuids, &e), 0);
