@@ -277,10 +277,25 @@ static void note(struct routerrole *r, const char *problem)
 	pthread_mutex_unlock(&r->lock);
 }
 
+/* All of it, whatever else does not work; the first reason. */
+static int settle_all(struct routerrole *r, const struct wanted *w, struct err *e)
+{
+	CLEANUP(cache_items_done) struct cache_items items = { 0 };
+	struct err why[3] = { 0 };
+
+	get_routed(r, &items);
+	(void)!settle_nets(r, w, &items, &why[0]);
+	(void)!settle_radvd(r, &items, &why[1]);
+	(void)!settle_bird(r, &items, &why[2]);
+	for (size_t i = 0; i < ARRAY_LEN(why); i++)
+		if (why[i].kind != ERR_NONE)
+			return err_set(e, why[i].kind, "%s", why[i].msg);
+	return 0;
+}
+
 /* What does not work here is no reason that networks are not ready: it is told by health(). */
 static int settle(void *role, const struct wanted *w, struct err *e)
 {
-	CLEANUP(cache_items_done) struct cache_items items = { 0 };
 	struct routerrole *r = role;
 	struct err why = { 0 };
 
@@ -288,9 +303,7 @@ static int settle(void *role, const struct wanted *w, struct err *e)
 	atomic_store(&r->underlay_mtu, r->env->underlay.mtu);
 	if (!cache_is_synced(r->env->networks))
 		return 0;
-	get_routed(r, &items);
-	if (settle_nets(r, w, &items, &why) == 0 && settle_bird(r, &items, &why) == 0 &&
-		settle_radvd(r, &items, &why) == 0) {
+	if (settle_all(r, w, &why) == 0) {
 		log_repeat_end(&r->trouble, "networks are routed again");
 		note(r, NULL);
 		return 0;

@@ -300,6 +300,42 @@ static void a_restart_changes_nothing(void **state)
 	kv_fake_set_fault(w.kv, NULL);
 }
 
+static bool says_why(void *aux)
+{
+	struct err e = { 0 };
+
+	(void)aux;
+	return netd_health(w.netd, &e) < 0 && strstr(e.msg, "bird_socket");
+}
+
+static bool is_healthy(void *aux)
+{
+	struct err e = { 0 };
+
+	(void)aux;
+	return netd_health(w.netd, &e) == 0;
+}
+
+/* What does not work holds up nothing else, and is told. */
+static void bird_does_not_answer(void **state)
+{
+	CLEANUP_STR char *path = test_path("bird.ctl");
+	CLEANUP_STR char *section = xasprintf("rgrep -q ucb100 %s/radvd.conf", run_dir);
+
+	(void)state;
+	net_world_halt(&w);
+	conf.bird_socket = path;
+	run_router();
+	order(1, "auto");
+	await(HAS_ADDRESS(0) " ' 2001:db8:1000::1/64 '", SOON_MSEC);
+	await(section, SOON_MSEC);
+	assert_true(wait_until(says_why, NULL, SOON_MSEC));
+	net_world_halt(&w);
+	conf.bird_socket = NULL;
+	run_router();
+	assert_true(wait_until(is_healthy, NULL, SOON_MSEC));
+}
+
 #define IN_WORLD(test) cmocka_unit_test_setup_teardown(test, begin, end)
 
 int main(void)
@@ -310,6 +346,7 @@ int main(void)
 		IN_WORLD(the_three_kinds),
 		IN_WORLD(nothing_is_left),
 		IN_WORLD(a_restart_changes_nothing),
+		IN_WORLD(bird_does_not_answer),
 	};
 	int rc;
 
