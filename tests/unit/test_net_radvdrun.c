@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "common/base/parse.h"
 #include "tests/lib/test_util.h"
 
 #define LIMIT_MSEC 20000
@@ -104,11 +105,15 @@ static size_t count(const char *word)
 	return n;
 }
 
+/* 0: not known yet. */
 static pid_t pid(void)
 {
 	CLEANUP_STR char *text = test_read_file(w.pid);
+	int64_t n = 0;
 
-	return text ? (pid_t)strtol(text, NULL, 10) : 0;
+	if (text)
+		text[strcspn(text, "\n")] = '\0';
+	return text && parse_int64(text, 2, INT32_MAX, &n, NULL) == 0 ? (pid_t)n : 0;
 }
 
 /* Nothing but that process: 0 would be ourselves. */
