@@ -336,6 +336,69 @@ static void bird_does_not_answer(void **state)
 	assert_true(wait_until(is_healthy, NULL, SOON_MSEC));
 }
 
+/* ---------------------------------------------------------------- BGP */
+
+/* BIRD with this configuration; in the world's namespace, or here. */
+static pid_t start_bird(const char *name, bool is_world, const char *text)
+{
+	CLEANUP_STR char *path = test_path("%s.conf", name);
+	CLEANUP_STR char *control = test_path("%s.ctl", name);
+	CLEANUP_STR char *log = test_path("%s.log", name);
+	CLEANUP_STR char *target = xasprintf("%d", (int)world);
+	const char *const here[] = { "bird", "-f", "-c", path, "-s", control, NULL };
+	const char *const there[] = { "nsenter", "-t", target, "-n", "bird", "-f", "-c",
+		path, "-s", control, NULL };
+
+	test_write_file(path, text);
+	return test_spawn(is_world ? there : here, log);
+}
+
+static void end_bird(pid_t pid)
+{
+	assert_int_equal(kill(pid, SIGTERM), 0);
+	assert_int_equal(test_wait(pid, LIMIT_MSEC), 0);
+}
+
+/* The world learns where the networks are from its peer alone, and of prefixes that are added
+ * later, too. */
+static void the_world_learns_the_prefixes(void **state)
+{
+	static const char upstream[] =
+		"router id 192.0.2.2;\nprotocol device {}\n"
+		"protocol kernel { ipv6 { import none; export all; }; }\n"
+		"protocol bgp peer { local fd00:20::2 as 65002; neighbor fd00:20::1 as "
+		"65001; connect delay time 1; connect retry time 1; error wait time 1, "
+		"2; ipv6 { import all; export none; }; }\n";
+	CLEANUP_STR char *own = xasprintf(
+		"router id 192.0.2.1;\nprotocol device {}\ninclude \"%s\";\n"
+		"protocol bgp up { local fd00:20::1 as 65001; neighbor fd00:20::2 as "
+		"65002; connect delay time 1; connect retry time 1; error wait time 1, "
+		"2; ipv6 { import none; export where proto = \"ucloud_networks\"; }; "
+		"}\n",
+		bird_file);
+	CLEANUP_STR char *control = test_path("own.ctl");
+	pid_t here, there;
+
+	(void)state;
+	order(1, "auto");
+	await(HAS_ADDRESS(0) " ' 2001:db8:1000::1/64 '", SOON_MSEC);
+	net_world_halt(&w);
+	assert_true(in_namespace(world, NULL, "ip -6 route del default"));
+	here = start_bird("own", false, own);
+	there = start_bird("peer", true, upstream);
+	await("wip -6 route show 2001:db8:1000::/52 | grep -q 'proto bird'", LIMIT_MSEC);
+	await("wbusybox ping6 -c 1 -W 2 2001:db8:1000::1", LIMIT_MSEC);
+	strv_add(&prefixes, "2001:db8:2000::/52");
+	conf.bird_socket = control;
+	run_router();
+	await("wip -6 route show 2001:db8:2000::/52 | grep -q 'proto bird'", LIMIT_MSEC);
+	conf.bird_socket = NULL;
+	end_bird(here);
+	end_bird(there);
+	assert_true(
+		in_namespace(world, NULL, "ip -6 route replace default via fd00:20::1"));
+}
+
 #define IN_WORLD(test) cmocka_unit_test_setup_teardown(test, begin, end)
 
 int main(void)
@@ -347,10 +410,12 @@ int main(void)
 		IN_WORLD(nothing_is_left),
 		IN_WORLD(a_restart_changes_nothing),
 		IN_WORLD(bird_does_not_answer),
+		IN_WORLD(the_world_learns_the_prefixes),
 	};
 	int rc;
 
 	test_need_command("radvd");
+	test_need_command("bird");
 	test_need_command("nsenter");
 	test_need_command("busybox");
 	net_world_enter();
