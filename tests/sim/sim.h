@@ -184,6 +184,8 @@ void sim_set_current(struct sim *s);
 void sim_draw_chances(struct sim *s);
 
 /* ---- world.c: making and unmaking. */
+/* What hosts see of their network: once, before all others. */
+void sim_make_sysfs(void);
 void sim_open(struct sim *s, uint64_t seed);
 void sim_close(struct sim *s);
 /* One step of a daemon; it may die in it. True when something was done. */

@@ -5,9 +5,34 @@
 #include "common/base/log.h"
 #include "common/disk/disk_fake.h"
 #include "common/model/network.h"
+#include "tests/lib/test_util.h"
 #include "tests/sim/sim.h"
 
 #define START_MSEC INT64_C(1700000000000)
+
+/* The network that VMs are on, and that every host has. */
+#define NETWORK	    "11111111-2222-4333-8444-555555555555"
+#define NETWORK_VNI 100
+
+static char *sysfs;
+
+void sim_make_sysfs(void)
+{
+	static const char *const dirs[] = { "sys", "sys/class", "sys/class/net" };
+	char bridge[NETWORK_NAME_SIZE];
+	CLEANUP_STR char *path = NULL;
+
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+		CLEANUP_STR char *dir = test_path("%s", dirs[i]);
+		test_mkdir(dir);
+	}
+	network_bridge_name(NETWORK_VNI, bridge);
+	path = test_path("sys/class/net/%s", bridge);
+	test_mkdir(path);
+	str_set(&path, test_path("sys/class/net/%s/ifalias", bridge));
+	test_write_file(path, NETWORK "\n");
+	sysfs = test_path("sys");
+}
 
 /* ---------------------------------------------------------------- daemons */
 
@@ -24,6 +49,7 @@ static void host_start(struct node *n)
 		.keys = &n->sim->keys,
 		.machine = host,
 		.accel = "tcg",
+		.sysfs = sysfs,
 		.orphan_keep_sec = n->sim->orphan_keep_sec };
 	n->hostd = hostd_new(n->kv, n->virt, &conf);
 }
@@ -189,20 +215,20 @@ static void add_network(struct sim *s)
 {
 	struct err e;
 	struct kv_txn *t = kv_txn_new();
-	uuid_new(s->network);
-	struct network net = { .uuid = s->network,
+	struct network net = { .uuid = xstrdup(NETWORK),
+		.vni = NETWORK_VNI,
 		.name = xstrdup("lan"),
 		.owner = xstrdup(users[0]),
 		.owner_realm = xstrdup(SIM_REALM),
 		.prefix = xstrdup("2001:db8:1::/64"),
 		.ipam = IPAM_AUTO,
 		.status = NET_ACTIVE };
-	CLEANUP_STR char *key = key_network(&s->keys, s->network);
+	CLEANUP_STR char *key = key_network(&s->keys, net.uuid);
 	CLEANUP_STR char *text = network_format(&net);
+	memcpy(s->network, NETWORK, sizeof(NETWORK));
 	kv_txn_put(t, key, text);
 	need(kv_txn_commit(s->god, t, NULL, &e), "network", &e);
 	kv_txn_free(t);
-	net.uuid = NULL;
 	network_done(&net);
 }
 
