@@ -12,10 +12,12 @@
 #include "common/model/request.h"
 #include "common/store/ctl.h"
 #include "common/store/session.h"
+#include "ucloud-network/netsweep.h"
 
 #define LOCK_SERVICE "network"
-/* The one key that is no uuid: what rests is looked at. */
+/* Keys that are no uuids: what rests, and what has lost its network, is looked at. */
 #define SWEEP_KEY "resting"
+#define LOST_KEY  "lost"
 
 struct netlead {
 	struct netlead_conf conf;
@@ -92,6 +94,7 @@ static void add_all(void *aux, struct ctl *c)
 		return;
 	add_requests(l);
 	ctl_add(l->ctl, SWEEP_KEY);
+	ctl_add(l->ctl, LOST_KEY);
 }
 
 static enum wq_result reconcile(
@@ -100,7 +103,9 @@ static enum wq_result reconcile(
 	struct netlead *l = aux;
 
 	if (str_eq(key, SWEEP_KEY))
-		return netrec_sweep(l->rec, after_msec, e);
+		return netsweep_rested(&l->env, after_msec, e);
+	if (str_eq(key, LOST_KEY))
+		return netsweep_lost(&l->env, e);
 	return netrec_reconcile(l->rec, key, after_msec, e);
 }
 

@@ -11,8 +11,6 @@
 #define AGAIN_MSEC 50
 /* A network without room is looked at again, should nobody have said that there is some. */
 #define NO_ROOM_MSEC 60000
-/* Removed in one transaction. */
-#define SWEEP_LEN 60
 /* What we have just given away, until the caches show it; what they never showed is gone
  * again by then. */
 #define GIVEN_LEN  256
@@ -276,69 +274,4 @@ enum wq_result netrec_reconcile(
 	if (netread_read(&k.r, r->env->kv, e) < 0)
 		return WQ_RETRY;
 	return act(&k, after_msec, e);
-}
-
-/* ---------------------------------------------------------------- what rests */
-
-struct sweep {
-	struct netrec_env *env;
-	int64_t now;
-	int64_t next; /* when the next one is over; 0: none */
-	struct kv_txn *txn;
-	size_t n;
-};
-
-static void sweep_cache(struct sweep *s, struct cache *c, const char *prefix)
-{
-	CLEANUP(cache_items_done) struct cache_items items = { 0 };
-
-	cache_items_get(c, &items);
-	for (size_t i = 0; i < items.len && s->n < SWEEP_LEN; i++) {
-		const struct allocation *a = items.v[i]->obj;
-		CLEANUP_STR char *key = NULL;
-
-		if (!a || a->free_at == 0)
-			continue;
-		if (!alloc_is_over(a->free_at, s->now)) {
-			if (s->next == 0 || a->free_at < s->next)
-				s->next = a->free_at;
-			continue;
-		}
-		key = xasprintf("%s%s", prefix, items.v[i]->name);
-		kv_txn_if_rev(s->txn, key, items.v[i]->mod_rev);
-		kv_txn_del(s->txn, key);
-		s->n++;
-	}
-}
-
-static enum wq_result sweep_next(const struct sweep *s, int64_t *after_msec)
-{
-	if (s->next == 0)
-		return WQ_DONE;
-	*after_msec = (s->next - s->now) * 1000;
-	return WQ_AGAIN;
-}
-
-enum wq_result netrec_sweep(struct netrec *r, int64_t *after_msec, struct err *e)
-{
-	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
-	int64_t fence = atomic_load(&r->env->fence);
-	struct sweep s = { .env = r->env, .now = clock_unix_sec(), .txn = t };
-	int rc;
-
-	if (!fence)
-		return WQ_DONE;
-	kv_txn_if_lock(t, r->env->lock_key, fence);
-	sweep_cache(&s, r->env->vnis, KEY_VNI);
-	sweep_cache(&s, r->env->prefixes, KEY_PREFIX);
-	if (s.n == 0)
-		return sweep_next(&s, after_msec);
-	rc = kv_txn_commit(r->env->kv, t, NULL, e);
-	if (rc < 0)
-		return WQ_RETRY;
-	if (rc == 0)
-		log_debug("%zu VXLAN ids and prefixes have rested enough", s.n);
-	/* Once the caches show it there is room; and perhaps there is more. */
-	*after_msec = AGAIN_MSEC;
-	return WQ_AGAIN;
 }

@@ -1,7 +1,6 @@
 /*
- * Looks at one network and takes a step: gives it its id and prefix, or takes them back. And
- * at what rests: an id or a prefix whose time is over goes. Only while we lead: one router
- * does, and every write compares the lock. One thread.
+ * Looks at one network and takes a step: gives it its id and prefix, or takes them back. Only
+ * while we lead: one router does, and every write compares the lock. One thread.
  */
 #ifndef UCLOUD_NETWORK_NETREC_H
 #define UCLOUD_NETWORK_NETREC_H
@@ -39,7 +38,5 @@ void netrec_free(struct netrec *r);
 /* key: the network's uuid. */
 enum wq_result netrec_reconcile(
 	struct netrec *r, const char *uuid, int64_t *after_msec, struct err *e);
-/* Removes what has rested enough. */
-enum wq_result netrec_sweep(struct netrec *r, int64_t *after_msec, struct err *e);
 
 #endif
