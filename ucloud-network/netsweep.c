@@ -108,6 +108,15 @@ static int give_up(struct netrec_env *env, int64_t fence, const char *prefix,
 	return rc < 0 ? -1 : 0;
 }
 
+/* A wrong network_prefix shows no network at all: then nothing is concluded. */
+static bool has_any(const struct kv_list *got)
+{
+	for (size_t i = 0; i < got->len; i++)
+		if (got->v[i].key)
+			return true;
+	return false;
+}
+
 static int look_at_batch(struct netrec_env *env, int64_t fence, const char *prefix,
 	const struct cache_item *const *items, size_t n, struct err *e)
 {
@@ -121,7 +130,7 @@ static int look_at_batch(struct netrec_env *env, int64_t fence, const char *pref
 	}
 	if (kv_get_many(env->kv, (const char *const *)keys.v, n, &got, e) < 0)
 		return -1;
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; has_any(&got) && i < n; i++)
 		if (!got.v[i].key &&
 			give_up(env, fence, prefix, items[i], keys.v[i], e) < 0)
 			return -1;

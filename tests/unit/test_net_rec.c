@@ -482,6 +482,11 @@ static void entries_removed_by_hand(void **state)
 	assert_int_equal(count(KEY_PREFIX), 148);
 	assert_false(is_there(key_vni(106)));
 	assert_true(is_there(key_vni(107)));
+	/* Where no network is seen at all, nothing is concluded. */
+	for (int i = 1; i <= 150; i++)
+		put(key_network(&w.keys, uuid(i)), NULL);
+	run(1300);
+	assert_int_equal(count(KEY_VNI), 148);
 }
 
 /* A user's entry that cannot be read is not overwritten, and the reason is said. */
