@@ -17,7 +17,10 @@
 
 #define CHECK_MSEC 10000
 /* Between looks whether it still runs, and reads what it says. */
-#define LOOK_MSEC	   500
+#define LOOK_MSEC 500
+/* It is not told of changes more often; and not before it has begun to listen, since until
+ * then the signal would end it. */
+#define RELOAD_MSEC	   1000
 #define FIRST_BACKOFF_MSEC 1000
 #define MAX_BACKOFF_MSEC   60000
 
@@ -30,7 +33,9 @@ struct radvdrun {
 	pthread_cond_t cond;
 	bool is_wanted, is_stopping;
 	struct proc_child *child;
-	char *problem; /* why it does not run */
+	bool is_stale;	   /* it has not been told of what is in place */
+	int64_t told_msec; /* when it was told last, or started */
+	char *problem;	   /* why it does not run */
 };
 
 static struct metric m_up = { METRIC_GAUGE, "ucloud_network_radvd_up",
@@ -119,6 +124,9 @@ static void try_start(struct radvdrun *r)
 	struct err e = { 0 };
 	int rc;
 
+	/* What is put in place from here on it may miss. */
+	r->is_stale = false;
+	r->told_msec = clock_mono_msec();
 	pthread_mutex_unlock(&r->lock);
 	rc = start_child(r, &c, &e);
 	pthread_mutex_lock(&r->lock);
@@ -131,12 +139,26 @@ static void try_start(struct radvdrun *r)
 	set_problem(r, NULL);
 }
 
+/* Tells it of what it does not know yet, when it is time. */
+static void reload(struct radvdrun *r)
+{
+	int64_t now = clock_mono_msec();
+
+	if (!r->child || !r->is_stale || now - r->told_msec < RELOAD_MSEC)
+		return;
+	proc_signal(r->child, SIGHUP);
+	r->is_stale = false;
+	r->told_msec = now;
+	metric_add(&m_reloads, NULL, 1);
+}
+
 /* While it runs. */
 static void watch_child(struct radvdrun *r)
 {
 	struct proc_child *c = r->child;
 	bool has_ended;
 
+	reload(r);
 	pthread_mutex_unlock(&r->lock);
 	has_ended = proc_has_ended(c, LOOK_MSEC);
 	pthread_mutex_lock(&r->lock);
@@ -242,9 +264,9 @@ static void tell(struct radvdrun *r, bool is_wanted, bool is_changed)
 	r->is_wanted = is_wanted;
 	if (!is_wanted)
 		set_problem(r, NULL);
-	if (is_wanted && is_changed && r->child) {
-		proc_signal(r->child, SIGHUP);
-		metric_add(&m_reloads, NULL, 1);
+	if (is_changed) {
+		r->is_stale = true;
+		reload(r);
 	}
 	if (!is_wanted && r->child)
 		proc_kill(r->child);

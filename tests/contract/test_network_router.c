@@ -17,7 +17,7 @@
 
 #define SOON_MSEC  8000
 #define LIMIT_MSEC 30000
-#define UUID	   "00000000-0000-4000-8000-00000000000"
+#define UUID	   "00000000-0000-4000-8000-%012d"
 /* What follows from the guest's MAC. */
 #define GUEST_MAC  "52:54:00:00:00:01"
 #define GUEST_TAIL ":5054:ff:fe00:1"
@@ -127,7 +127,7 @@ static void plug_guest(const char *bridge)
 
 static void order(int n, const char *ipam)
 {
-	CLEANUP_STR char *uuid = xasprintf(UUID "%d", n);
+	CLEANUP_STR char *uuid = xasprintf(UUID, n);
 	CLEANUP_STR char *key = key_network(&w.keys, uuid);
 	CLEANUP_STR char *request_key = key_request_network(&w.keys, uuid);
 	CLEANUP_STR char *request = request_new(REQ_CREATE_NETWORK, uuid, NULL, 1, 0);
@@ -142,7 +142,7 @@ static void order(int n, const char *ipam)
 
 static void order_delete(int n)
 {
-	CLEANUP_STR char *uuid = xasprintf(UUID "%d", n);
+	CLEANUP_STR char *uuid = xasprintf(UUID, n);
 	CLEANUP_STR char *key = key_network(&w.keys, uuid);
 	CLEANUP_STR char *request_key = key_request_network(&w.keys, uuid);
 	CLEANUP_STR char *request = request_new(REQ_DELETE_NETWORK, uuid, NULL, 1, 0);
@@ -399,6 +399,29 @@ static void the_world_learns_the_prefixes(void **state)
 		in_namespace(world, NULL, "ip -6 route replace default via fd00:20::1"));
 }
 
+/* Ordered at once; each has its address, and all are announced by one radvd. */
+static void some_hundred_networks(void **state)
+{
+	enum { N = 300 };
+	CLEANUP_STR char *last = xasprintf(
+		"rip -6 addr show dev ucb%d | grep -q ' 2001:db8:1000:%x::1/64 '",
+		100 + N - 1, N - 1);
+	CLEANUP_STR char *all =
+		xasprintf("r[ $(grep -c ^interface %s/radvd.conf) = %d ]", run_dir, N);
+	int64_t since = test_now_msec();
+
+	(void)state;
+	for (int i = 1; i <= N; i++)
+		order(i, "auto");
+	await(last, 2 * LIMIT_MSEC);
+	await(all, LIMIT_MSEC);
+	print_message("%d networks are routed after %jd ms\n", N,
+		(intmax_t)(test_now_msec() - since));
+	for (int i = 1; i <= N; i++)
+		order_delete(i);
+	await("r! ip -o link | grep -q ' uc[bv]'", 2 * LIMIT_MSEC);
+}
+
 #define IN_WORLD(test) cmocka_unit_test_setup_teardown(test, begin, end)
 
 int main(void)
@@ -411,6 +434,7 @@ int main(void)
 		IN_WORLD(a_restart_changes_nothing),
 		IN_WORLD(bird_does_not_answer),
 		IN_WORLD(the_world_learns_the_prefixes),
+		IN_WORLD(some_hundred_networks),
 	};
 	int rc;
 
@@ -423,7 +447,7 @@ int main(void)
 	run_dir = test_path("router");
 	bird_file = test_path("bird.conf");
 	conf = (struct router_conf){ .vni_min = 100,
-		.vni_max = 200,
+		.vni_max = 999,
 		.run_dir = run_dir,
 		.radvd = xstrdup("radvd"),
 		.bird_include = bird_file };
