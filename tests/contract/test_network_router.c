@@ -392,6 +392,7 @@ static void the_world_learns_the_prefixes(void **state)
 	conf.bird_socket = control;
 	run_router();
 	await("wip -6 route show 2001:db8:2000::/52 | grep -q 'proto bird'", LIMIT_MSEC);
+	net_world_halt(&w);
 	conf.bird_socket = NULL;
 	end_bird(here);
 	end_bird(there);
