@@ -5,6 +5,7 @@
 
 #include "common/disk/disk_fake.h"
 #include "tests/sim/sim.h"
+#include "ucloud-host/vmstep.h"
 
 /* Long enough for back-offs, but not for everybody's resync: nothing that hosts were asked for
  * is open any more. */
@@ -75,6 +76,11 @@ static bool check_waits(struct sim *s, const struct sim_vm *v)
 			 !json_object_size(v->vm.labels);
 	if (str_is_empty(v->vm.why))
 		return sim_wrong(s, "%s waits and nobody says why", v->uuid);
+	/* A crash that nobody was told of is found when the VM is looked at again, and that
+	 * may be just now. */
+	if (v->vm.status == VM_KILLED &&
+		s->now / 1000 < v->vm.last_crash + vmstep_backoff_sec(v->vm.n_crashes))
+		return true;
 	for (int i = 0; is_simple && i < SIM_HOSTS; i++)
 		if ((str_is_empty(v->vm.disk_host) ||
 			    sim_host_index(v->vm.disk_host) == i) &&
