@@ -55,13 +55,14 @@ static char *format_prefix(uint64_t first, int len)
 
 static uint64_t host_bits(int len)
 {
+	assert(len > 0 && len <= 64);
 	return (UINT64_C(1) << (64 - len)) - 1;
 }
 
 int alloc_pool_parse(const char *text, struct alloc_pool *out, struct err *e)
 {
-	struct in6_addr a;
-	int64_t len;
+	struct in6_addr a = { 0 };
+	int64_t len = 0;
 
 	if (parse_prefix(text, POOL_LEN_MIN, POOL_LEN_MAX, &a, &len, e) < 0)
 		return -1;
@@ -91,7 +92,7 @@ void alloc_pools_done(struct alloc_pools *p)
 
 static int add_pool(struct alloc_pools *p, const char *text, struct err *e)
 {
-	struct alloc_pool new;
+	struct alloc_pool new = { 0 };
 
 	if (alloc_pool_parse(text, &new, e) < 0)
 		return -1;
@@ -132,8 +133,8 @@ bool alloc_pools_has(const struct alloc_pools *p, uint64_t prefix)
 
 int alloc_prefix_parse(const char *text, uint64_t *out, struct err *e)
 {
-	struct in6_addr a;
-	int64_t len;
+	struct in6_addr a = { 0 };
+	int64_t len = 0;
 
 	if (parse_prefix(text, 64, 64, &a, &len, e) < 0)
 		return -1;
@@ -182,7 +183,7 @@ void alloc_add_vni(struct alloc_state *s, const char *name, int64_t free_at)
 
 void alloc_add_prefix(struct alloc_state *s, const char *name, int64_t free_at)
 {
-	uint64_t prefix;
+	uint64_t prefix = 0;
 
 	if (alloc_prefix_parse(name, &prefix, NULL) < 0)
 		return;

@@ -127,7 +127,7 @@ static char *suffix_of(const struct closed_set *s, const char *line)
 
 	if (!s->has_port)
 		return !s->proto || str_eq(line, s->proto) ? xstrdup("") : NULL;
-	if (strncmp(line, s->proto, len) != 0 || line[len] != '/')
+	if (!s->proto || strncmp(line, s->proto, len) != 0 || line[len] != '/')
 		return NULL;
 	return xasprintf(" . %s", line + len + 1);
 }

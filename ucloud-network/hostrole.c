@@ -132,7 +132,7 @@ static const struct network *find_network(void *aux, const char *uuid)
 
 	if (!it)
 		return NULL;
-	f->held = xreallocarray(f->held, f->n + 1, sizeof(*f->held));
+	f->held = xreallocarray(f->held, f->n + 1, sizeof(const struct cache_item *));
 	f->held[f->n++] = it;
 	return it->obj;
 }

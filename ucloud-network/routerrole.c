@@ -129,7 +129,7 @@ static void get_routed(struct routerrole *r, struct cache_items *out)
 	}
 	out->len = n;
 	if (n > 0)
-		qsort(out->v, n, sizeof(*out->v), compare_items);
+		qsort(out->v, n, sizeof(const struct cache_item *), compare_items);
 }
 
 static bool want(void *role, struct wanted *w)

@@ -1,5 +1,6 @@
 #include "common/disk/image_header_impl.h"
 
+#include <assert.h>
 #include <string.h>
 
 /*
@@ -265,9 +266,14 @@ static int read_metadata(const struct image_bytes *b, const struct region *metad
  * group of blocks that share a bitmap of 1 MiB, but for the last. */
 static uint64_t n_entries(const struct disk *d)
 {
-	uint64_t n = (d->virtual_size + d->block_size - 1) / d->block_size;
-	uint64_t group = (UINT64_C(1) << 23) * d->sector_size / d->block_size;
+	uint64_t n, group;
 
+	/* check_disk() asks for its numbers first. */
+	assert(d->block_size >= BLOCK_MIN && d->block_size <= BLOCK_MAX);
+	n = (d->virtual_size + d->block_size - 1) / d->block_size;
+	group = (UINT64_C(1) << 23) * d->sector_size / d->block_size;
+
+	assert(group > 0);
 	return n == 0 ? 0 : n + (n - 1) / group;
 }
 

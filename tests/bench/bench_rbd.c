@@ -198,15 +198,23 @@ static char *replace_all(const char *text, const char *from, const char *to)
 	return buf_take(&out);
 }
 
+/* Blanks what begins with `begin` and ends with `end`. */
+static void blank(char *xml, const char *begin, const char *end)
+{
+	char *from = strstr(xml, begin), *to = from ? strstr(from, end) : NULL;
+
+	need(from && to, "the domain has no", begin);
+	memset(from, ' ', (size_t)(to - from) + strlen(end));
+}
+
 /* The same domain for another VM, and not one of ucloud's: ucloud-host removes those that
- * nobody ordered. */
+ * nobody ordered. Its boot configuration went with the VM. */
 static char *xml_like(const char *like, const char *old_uuid, const char *uuid)
 {
 	CLEANUP_STR char *xml = replace_all(like, old_uuid, uuid);
-	char *begin = strstr(xml, "<metadata>"), *end = strstr(xml, "</metadata>");
 
-	need(begin && end, "the domain", "has no metadata");
-	memset(begin, ' ', (size_t)(end - begin) + strlen("</metadata>"));
+	blank(xml, "<metadata>", "</metadata>");
+	blank(xml, "<disk type='file' device='cdrom'>", "</disk>");
 	return replace_all(xml, "<name>ucloud-", "<name>bench-");
 }
 
