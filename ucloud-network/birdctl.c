@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/base/clock.h"
+#include "common/base/crash.h"
 #include "ucloud-network/bird.h"
 
 #define ANSWER_MAX 65536
@@ -55,6 +56,18 @@ static int read_more(int fd, int64_t deadline, struct buf *text, struct err *e)
 	return 0;
 }
 
+static int ask(int fd, struct err *e)
+{
+	ssize_t n;
+	int errnum;
+
+	CRASH_POINT("bird.configure.before");
+	n = send(fd, COMMAND, strlen(COMMAND), MSG_NOSIGNAL);
+	errnum = errno;
+	CRASH_POINT("bird.configure.after");
+	return n < 0 ? err_errno(e, errnum, "asking bird") : 0;
+}
+
 static int talk(int fd, int64_t deadline, struct err *e)
 {
 	CLEANUP(buf_done) struct buf text = { 0 };
@@ -64,8 +77,8 @@ static int talk(int fd, int64_t deadline, struct err *e)
 	while ((rc = bird_reply(buf_str(&text), &is_greeted, e)) > 0) {
 		if (is_greeted && !is_asked) {
 			is_asked = true;
-			if (send(fd, COMMAND, strlen(COMMAND), MSG_NOSIGNAL) < 0)
-				return err_errno(e, errno, "asking bird");
+			if (ask(fd, e) < 0)
+				return -1;
 		}
 		if (read_more(fd, deadline, &text, e) < 0)
 			return -1;

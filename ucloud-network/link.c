@@ -1,6 +1,7 @@
 #include "ucloud-network/link.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/ipv6.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
@@ -8,7 +9,9 @@
 #include <netlink/attr.h>
 #include <netlink/errno.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "common/base/crash.h"
 #include "ucloud-network/link_impl.h"
 
 /* A dump that something changed meanwhile is asked for again, at most so often. */
@@ -93,6 +96,23 @@ int link_index(const char *name, int *out, struct err *e)
 		return err_set(e, ERR_NOT_FOUND, "there is no interface %s", name);
 	*out = (int)index;
 	return 0;
+}
+
+int link_sysctl(const char *interface, const char *what, char digit, struct err *e)
+{
+	CLEANUP_STR char *path = xasprintf(LINK_CONF_DIR "/%s/%s", interface, what);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t n = -1;
+	int errnum = errno;
+
+	if (fd < 0)
+		return err_errno(e, errnum, "%s", path);
+	CRASH_POINT("link.sysctl.before");
+	n = write(fd, &digit, 1);
+	errnum = errno;
+	CRASH_POINT("link.sysctl.after");
+	close(fd);
+	return n < 0 ? err_errno(e, errnum, "%s", path) : 0;
 }
 
 int link_dump(struct link_conn *c, struct nl_msg *msg, int (*fn)(struct nl_msg *, void *),

@@ -2,20 +2,17 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
 #include <netlink/attr.h>
 #include <netlink/errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/base/crash.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "ucloud-network/link_impl.h"
 
-#define CONF_DIR   "/proc/sys/net/ipv6/conf"
 #define PREFIX_LEN 64
 
 void link_addrs_done(struct link_addrs *a)
@@ -119,7 +116,7 @@ int link_addr_ensure(struct link_conn *c, const struct link_addrs *there,
 /* One digit; -1: it cannot be read. */
 static int read_sysctl(const char *interface, const char *what)
 {
-	CLEANUP_STR char *path = xasprintf(CONF_DIR "/%s/%s", interface, what);
+	CLEANUP_STR char *path = xasprintf(LINK_CONF_DIR "/%s/%s", interface, what);
 	CLEANUP(buf_done) struct buf text = { 0 };
 
 	if (file_read(path, 64, &text, NULL) < 0)
@@ -127,35 +124,22 @@ static int read_sysctl(const char *interface, const char *what)
 	return text.size > 0 ? text.s[0] - '0' : -1;
 }
 
-static int write_sysctl(
-	const char *interface, const char *what, char digit, struct err *e)
-{
-	CLEANUP_STR char *path = xasprintf(CONF_DIR "/%s/%s", interface, what);
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : write(fd, &digit, 1);
-	int errnum = errno;
-
-	if (fd >= 0)
-		close(fd);
-	return n < 0 ? err_errno(e, errnum, "%s", path) : 0;
-}
-
 /* accept_ra 1 means: not when forwarding. 2: in any case. */
 static int keep_own_routes(struct err *e)
 {
-	DIR *d = opendir(CONF_DIR);
+	DIR *d = opendir(LINK_CONF_DIR);
 	const struct dirent *entry;
 	int rc = 0;
 
 	if (!d)
-		return err_errno(e, errno, "%s", CONF_DIR);
+		return err_errno(e, errno, "%s", LINK_CONF_DIR);
 	/* cppcheck-suppress readdirCalled -- a stream of our own */
 	while (rc == 0 && (entry = readdir(d)) != NULL)
 		if (entry->d_name[0] != '.' && !str_eq(entry->d_name, "all") &&
 			!str_eq(entry->d_name, "default") &&
 			read_sysctl(entry->d_name, "accept_ra") == 1 &&
 			read_sysctl(entry->d_name, "forwarding") == 0)
-			rc = write_sysctl(entry->d_name, "accept_ra", '2', e);
+			rc = link_sysctl(entry->d_name, "accept_ra", '2', e);
 	closedir(d);
 	return rc;
 }
@@ -164,12 +148,12 @@ int link_forward(const char *name, struct err *e)
 {
 	if (read_sysctl("all", "forwarding") != 1) {
 		if (keep_own_routes(e) < 0 ||
-			write_sysctl("all", "forwarding", '1', e) < 0)
+			link_sysctl("all", "forwarding", '1', e) < 0)
 			return err_wrap(e, "this machine cannot be made a router");
 		log_info("this machine forwards IPv6 from now on "
 			 "(net.ipv6.conf.all.forwarding)");
 	}
 	if (read_sysctl(name, "forwarding") == 1)
 		return 0;
-	return write_sysctl(name, "forwarding", '1', e);
+	return link_sysctl(name, "forwarding", '1', e);
 }

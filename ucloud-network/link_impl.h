@@ -9,6 +9,9 @@
 
 #include "ucloud-network/link.h"
 
+/* Below it a directory for each interface. */
+#define LINK_CONF_DIR "/proc/sys/net/ipv6/conf"
+
 struct link_conn {
 	struct nl_sock *sock;
 };
@@ -23,5 +26,9 @@ struct nl_msg *link_msg(int type, int flags);
 int link_error(struct err *e, int code, const char *what, const char *name);
 /* Interface of that name; ERR_NOT_FOUND. */
 int link_index(const char *name, int *out, struct err *e) MUST_USE;
+/* Writes one digit to net.ipv6.conf.<interface>.<what>; ERR_NOT_FOUND: the kernel's IPv6 does
+ * not know that interface. */
+int link_sysctl(
+	const char *interface, const char *what, char digit, struct err *e) MUST_USE;
 
 #endif

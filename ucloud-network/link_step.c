@@ -1,6 +1,4 @@
 #include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
@@ -8,12 +6,11 @@
 #include <netlink/attr.h>
 #include <netlink/errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/base/crash.h"
 #include "ucloud-network/link_impl.h"
 
-/* Each step is one message, but the last: a crash leaves it done or not done. */
+/* Each step is one message, but for STEP_IPV6: a crash leaves it done or not done. */
 
 static void put_info(struct nl_msg *msg, int index, unsigned flags)
 {
@@ -83,29 +80,20 @@ static void put_vxlan(
 	nla_nest_end(msg, info);
 }
 
-static int write_sysctl(
-	const char *name, const char *what, const char *value, struct err *e)
-{
-	CLEANUP_STR char *path = xasprintf("/proc/sys/net/ipv6/conf/%s/%s", name, what);
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : write(fd, value, strlen(value));
-	int errnum = errno;
-
-	if (fd >= 0)
-		close(fd);
-	/* No IPv6 there at all is as good as off. */
-	if (n < 0 && !(errnum == ENOENT && str_eq(value, "1")))
-		return err_errno(e, errnum, "%s", path);
-	return 0;
-}
-
+/* A router's bridge learns nothing from others' advertisements, from its first moment on. */
 static int set_ipv6(const struct step *s, struct err *e)
 {
-	if (!s->is_on)
-		return write_sysctl(s->name, "disable_ipv6", "1", e);
-	if (write_sysctl(s->name, "accept_ra", "0", e) < 0)
-		return -1;
-	return write_sysctl(s->name, "disable_ipv6", "0", e);
+	struct err why = { 0 };
+
+	if (s->is_on)
+		return link_sysctl(s->name, "accept_ra", '0', e) < 0
+			       ? -1
+			       : link_sysctl(s->name, "disable_ipv6", '0', e);
+	/* No IPv6 there at all is as good as off. */
+	if (link_sysctl(s->name, "disable_ipv6", '1', &why) == 0 ||
+		why.kind == ERR_NOT_FOUND)
+		return 0;
+	return err_set(e, why.kind, "%s", why.msg);
 }
 
 static struct nl_msg *message_of(
@@ -163,7 +151,28 @@ static int failed(const struct step *s, int code, struct err *e)
 	return link_error(e, code, step_names[s->kind], s->name);
 }
 
-static int run(struct link_conn *c, const struct step *s, const struct plan_conf *conf,
+/* The netlink library's code. */
+static int send_step(struct link_conn *c, const struct step *s, struct nl_msg *msg)
+{
+	int code;
+
+	if (makes_new(s)) {
+		CRASH_POINT("link.make.before");
+		code = link_talk(c, msg);
+		CRASH_POINT("link.make.after");
+	} else if (s->kind == STEP_DEL) {
+		CRASH_POINT("link.delete.before");
+		code = link_talk(c, msg);
+		CRASH_POINT("link.delete.after");
+	} else {
+		CRASH_POINT("link.change.before");
+		code = link_talk(c, msg);
+		CRASH_POINT("link.change.after");
+	}
+	return code;
+}
+
+int link_run(struct link_conn *c, const struct step *s, const struct plan_conf *conf,
 	struct err *e)
 {
 	int index = 0, master = 0, code;
@@ -174,21 +183,10 @@ static int run(struct link_conn *c, const struct step *s, const struct plan_conf
 		return s->kind == STEP_DEL ? 0 : -1;
 	if (s->kind == STEP_MASTER && link_index(s->master, &master, e) < 0)
 		return -1;
-	code = link_talk(c, message_of(s, conf, index, master));
+	code = send_step(c, s, message_of(s, conf, index, master));
 	if (code == 0 || (s->kind == STEP_DEL && -code == NLE_OBJ_NOTFOUND))
 		return 0;
 	return failed(s, code, e);
-}
-
-int link_run(struct link_conn *c, const struct step *s, const struct plan_conf *conf,
-	struct err *e)
-{
-	int rc;
-
-	CRASH_POINT("link.step.before");
-	rc = run(c, s, conf, e);
-	CRASH_POINT("link.step.after");
-	return rc;
 }
 
 /* ---------------------------------------------------------------- flooding to a list */

@@ -49,6 +49,18 @@ static int failed(struct nft *n, const char *what, struct err *e)
 		why ? why : "");
 }
 
+static int turn_on(int fd, struct err *e)
+{
+	ssize_t n;
+	int errnum;
+
+	CRASH_POINT("nft.bridges.before");
+	n = pwrite(fd, "1", 1, 0);
+	errnum = errno;
+	CRASH_POINT("nft.bridges.after");
+	return n == 1 ? 0 : err_errno(e, errnum, "%s", BRIDGES_PATH);
+}
+
 int nft_check_bridges(struct err *e)
 {
 	int fd = open(BRIDGES_PATH, O_RDWR | O_CLOEXEC);
@@ -62,8 +74,10 @@ int nft_check_bridges(struct err *e)
 			"modprobe br_netfilter, and have it loaded at each start");
 	if (fd < 0)
 		return err_errno(e, errno, "%s", BRIDGES_PATH);
-	if (pread(fd, &is_on, 1, 0) != 1 || (is_on != '1' && pwrite(fd, "1", 1, 0) != 1))
+	if (pread(fd, &is_on, 1, 0) != 1)
 		rc = err_errno(e, errno, "%s", BRIDGES_PATH);
+	else if (is_on != '1')
+		rc = turn_on(fd, e);
 	close(fd);
 	return rc;
 }
