@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/base/clock.h"
 #include "common/base/crash.h"
@@ -23,10 +24,15 @@
 #define RELOAD_MSEC	   1000
 #define FIRST_BACKOFF_MSEC 1000
 #define MAX_BACKOFF_MSEC   60000
+/* Of its configuration. */
+#define CONF_MAX (16 * 1024 * 1024)
 
 struct radvdrun {
 	char *program, *dir, *path, *new_path, *pid_path;
-	char *text; /* that is in place; NULL: none of ours. Only radvdrun_set() */
+	/* Only radvdrun_start() and radvdrun_set(): what is in place, NULL: not known, or
+	 * none; is nothing there for sure? */
+	char *text;
+	bool is_clear;
 	pthread_t thread;
 	bool is_started;
 	pthread_mutex_t lock; /* guards: */
@@ -70,8 +76,10 @@ static int start_child(struct radvdrun *r, struct proc_child **out, struct err *
 		r->path, "-p", r->pid_path, NULL };
 	const struct proc p = { .argv = argv };
 
+	CRASH_POINT("radvd.start.before");
 	if (proc_start(&p, out, e) < 0)
 		return -1;
+	CRASH_POINT("radvd.start.after");
 	metric_add(&m_starts, NULL, 1);
 	metric_set(&m_up, NULL, 1);
 	log_info("radvd runs");
@@ -146,7 +154,9 @@ static void reload(struct radvdrun *r)
 
 	if (!r->child || !r->is_stale || now - r->told_msec < RELOAD_MSEC)
 		return;
+	CRASH_POINT("radvd.reload.before");
 	proc_signal(r->child, SIGHUP);
+	CRASH_POINT("radvd.reload.after");
 	r->is_stale = false;
 	r->told_msec = now;
 	metric_add(&m_reloads, NULL, 1);
@@ -200,8 +210,23 @@ static void *run(void *aux)
 	return NULL;
 }
 
+/* What an earlier one of us left was right, and goes on until we know better: that may take
+ * long when etcd is away. */
+static void take_over(struct radvdrun *r)
+{
+	CLEANUP(buf_done) struct buf text = { 0 };
+	struct err e = { 0 };
+
+	if (file_read(r->path, CONF_MAX, &text, &e) < 0 || text.size == 0)
+		return;
+	log_info("radvd goes on with what it announced before");
+	str_set(&r->text, buf_take(&text));
+	r->is_wanted = true;
+}
+
 void radvdrun_start(struct radvdrun *r)
 {
+	take_over(r);
 	r->is_started = pthread_create(&r->thread, NULL, run, r) == 0;
 	if (!r->is_started)
 		log_error("radvd does not run: no thread for it");
@@ -239,6 +264,17 @@ void radvdrun_free(struct radvdrun *r)
 
 /* ---------------------------------------------------------------- what it should do */
 
+static int move_in_place(struct radvdrun *r, struct err *e)
+{
+	int rc = 0;
+
+	CRASH_POINT("radvd.conf.before");
+	if (rename(r->new_path, r->path) < 0)
+		rc = err_errno(e, errno, "%s", r->path);
+	CRASH_POINT("radvd.conf.after");
+	return rc;
+}
+
 /* One that is right is put in place. */
 static int place(struct radvdrun *r, const char *text, struct err *e)
 {
@@ -247,14 +283,35 @@ static int place(struct radvdrun *r, const char *text, struct err *e)
 
 	if (mkdir(r->dir, 0755) < 0 && errno != EEXIST)
 		return err_errno(e, errno, "%s", r->dir);
-	if (file_write(r->new_path, text, strlen(text), 0644, FILE_REPLACE, e) < 0)
+	CRASH_POINT("radvd.check.before");
+	if (file_write(r->new_path, text, strlen(text), 0644, FILE_IN_PLACE, e) < 0)
 		return -1;
 	if (proc_run_ok(&check, NULL, e) < 0)
 		return err_wrap(e, "radvd's new configuration is not used");
-	CRASH_POINT("radvd.conf.before");
-	if (rename(r->new_path, r->path) < 0)
-		return err_errno(e, errno, "%s", r->path);
-	CRASH_POINT("radvd.conf.after");
+	return move_in_place(r, e);
+}
+
+static int remove_file(const char *path, struct err *e)
+{
+	int rc = 0;
+
+	CRASH_POINT("radvd.remove.before");
+	if (unlink(path) < 0 && errno != ENOENT)
+		rc = err_errno(e, errno, "%s", path);
+	CRASH_POINT("radvd.remove.after");
+	return rc;
+}
+
+/* Without networks there is nothing that radvd could read, nor may it be found at the next
+ * start. */
+static int clear(struct radvdrun *r, struct err *e)
+{
+	if (r->is_clear)
+		return 0;
+	if (remove_file(r->path, e) < 0 || remove_file(r->new_path, e) < 0)
+		return -1;
+	str_set(&r->text, NULL);
+	r->is_clear = true;
 	return 0;
 }
 
@@ -268,8 +325,11 @@ static void tell(struct radvdrun *r, bool is_wanted, bool is_changed)
 		r->is_stale = true;
 		reload(r);
 	}
-	if (!is_wanted && r->child)
+	if (!is_wanted && r->child) {
+		CRASH_POINT("radvd.stop.before");
 		proc_kill(r->child);
+		CRASH_POINT("radvd.stop.after");
+	}
 	pthread_cond_broadcast(&r->cond);
 	pthread_mutex_unlock(&r->lock);
 }
@@ -278,12 +338,16 @@ int radvdrun_set(struct radvdrun *r, const char *text, bool has_networks, struct
 {
 	bool is_same = str_eq(text, r->text);
 
-	/* Without networks there is nothing that radvd could read. */
-	if (has_networks && !is_same && place(r, text, e) < 0)
+	if (!has_networks) {
+		tell(r, false, false);
+		return clear(r, e);
+	}
+	if (!is_same && place(r, text, e) < 0)
 		return -1;
+	r->is_clear = false;
 	if (!is_same)
 		str_set(&r->text, xstrdup(text));
-	tell(r, has_networks, !is_same);
+	tell(r, true, !is_same);
 	return 0;
 }
 

@@ -17,8 +17,9 @@ struct radvdrun;
 
 /* program: "radvd" or a path. Its files are in dir, which is made when it is missing. */
 struct radvdrun *radvdrun_new(const char *program, const char *dir);
+/* An earlier one of us may have left a configuration: radvd goes on with that. */
 void radvdrun_start(struct radvdrun *r);
-/* What it should do from now on; without networks it does not run. Nothing happens when that is
+/* What it should do from now on; without networks it does not run, and has no configuration. Nothing happens when that is
  * what it does already. On an error everything stays as it was. One thread. */
 int radvdrun_set(
 	struct radvdrun *r, const char *text, bool has_networks, struct err *e) MUST_USE;

@@ -12,8 +12,10 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "common/base/crash.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
@@ -240,6 +242,22 @@ static int settle_radvd(
 	return rc;
 }
 
+/* By a name that is always the same: a crash leaves one file at most. */
+static int place_bird(const char *path, const struct buf *text, struct err *e)
+{
+	CLEANUP_STR char *new_path = xasprintf("%s.new", path);
+	int rc = 0;
+
+	CRASH_POINT("bird.include.before");
+	if (file_write(new_path, text->s, text->size, 0644, FILE_IN_PLACE, e) < 0)
+		return -1;
+	CRASH_POINT("bird.include.written");
+	if (rename(new_path, path) < 0)
+		rc = err_errno(e, errno, "%s", path);
+	CRASH_POINT("bird.include.after");
+	return rc;
+}
+
 static int settle_bird(
 	struct routerrole *r, const struct cache_items *items, struct err *e)
 {
@@ -259,8 +277,7 @@ static int settle_bird(
 	free(prefixes);
 	if (str_eq(buf_str(&text), r->bird_text))
 		return 0;
-	if (file_write(r->conf->bird_include, text.s, text.size, 0644, FILE_REPLACE, e) <
-		0)
+	if (place_bird(r->conf->bird_include, &text, e) < 0)
 		return -1;
 	if (!str_is_empty(r->conf->bird_socket) &&
 		birdctl_configure(r->conf->bird_socket, BIRD_MSEC, e) < 0)

@@ -98,27 +98,41 @@ static int put_in_place(
 	return 0;
 }
 
+/* Takes fd. */
+static int fill(
+	int fd, const void *p, size_t size, mode_t mode, const char *path, struct err *e)
+{
+	int errnum = 0;
+
+	if (write_all(fd, p, size) < 0 || fchmod(fd, mode) < 0 || fsync(fd) < 0)
+		errnum = errno;
+	if (close(fd) < 0 && errnum == 0)
+		errnum = errno;
+	return errnum == 0 ? 0 : err_errno(e, errnum, "%s", path);
+}
+
+static int write_in_place(
+	const char *path, const void *p, size_t size, mode_t mode, struct err *e)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
+
+	if (fd < 0)
+		return err_errno(e, errno, "%s", path);
+	return fill(fd, p, size, mode, path, e);
+}
+
 int file_write(const char *path, const void *p, size_t size, mode_t mode,
 	enum file_write_mode how, struct err *e)
 {
 	CLEANUP_STR char *tmp = xasprintf("%s.XXXXXX", path);
-	int fd = mkostemp(tmp, O_CLOEXEC);
-	int errnum;
+	int fd;
 
+	if (how == FILE_IN_PLACE)
+		return write_in_place(path, p, size, mode, e);
+	fd = mkostemp(tmp, O_CLOEXEC);
 	if (fd < 0)
 		return err_errno(e, errno, "%s", path);
-	if (write_all(fd, p, size) < 0 || fchmod(fd, mode) < 0 || fsync(fd) < 0) {
-		errnum = errno;
-		close(fd);
-		unlink(tmp);
-		return err_errno(e, errnum, "%s", path);
-	}
-	if (close(fd) < 0) {
-		errnum = errno;
-		unlink(tmp);
-		return err_errno(e, errnum, "%s", path);
-	}
-	if (put_in_place(tmp, path, how, e) < 0) {
+	if (fill(fd, p, size, mode, path, e) < 0 || put_in_place(tmp, path, how, e) < 0) {
 		unlink(tmp);
 		return -1;
 	}

@@ -14,9 +14,12 @@
 int file_read(const char *path, size_t max, struct buf *out, struct err *e) MUST_USE;
 
 enum file_write_mode {
-	FILE_REPLACE, /* whatever is there */
-	FILE_NEW,     /* a file that exists is ERR_EXISTS */
-	FILE_KEEP_OLD /* what was there is kept as PATH.old */
+	FILE_REPLACE,  /* whatever is there */
+	FILE_NEW,      /* a file that exists is ERR_EXISTS */
+	FILE_KEEP_OLD, /* what was there is kept as PATH.old */
+	/* No temporary name, fsync alone: for a file that nobody reads before its writer, the
+	 * only one, renames it. Whoever dies leaves none but this one. */
+	FILE_IN_PLACE
 };
 
 /* Temporary name in the same directory, fsync, rename, fsync of the directory. */

@@ -82,6 +82,27 @@ static void write_in_three_ways(void **state)
 	assert_holds(path, "6");
 }
 
+static void write_in_place(void **state)
+{
+	CLEANUP_STR char *path = test_path("p");
+	CLEANUP_STR char *link = test_path("l");
+	struct stat st;
+	struct err e;
+	(void)state;
+
+	test_write_file(path, "longer than what comes");
+	assert_int_equal(file_write(path, "1", 1, 0640, FILE_IN_PLACE, &e), 0);
+	assert_holds(path, "1");
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0640);
+	assert_n_files("p*", 1);
+	assert_int_equal(symlink(path, link), 0);
+	assert_int_equal(file_write(link, "2", 1, 0640, FILE_IN_PLACE, &e), -1);
+	assert_holds(path, "1");
+	assert_int_equal(
+		file_write("/nonexistent/x", "1", 1, 0600, FILE_IN_PLACE, &e), -1);
+}
+
 static void failing_leaves_nothing(void **state)
 {
 	CLEANUP_STR char *dir = test_path("d");
@@ -118,6 +139,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(read_has_a_limit),
 		cmocka_unit_test(write_in_three_ways),
+		cmocka_unit_test(write_in_place),
 		cmocka_unit_test(failing_leaves_nothing),
 		cmocka_unit_test(names_without_a_directory),
 	};

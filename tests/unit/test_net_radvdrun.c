@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -210,6 +211,54 @@ static void not_needed(void **state)
 	assert_true(wait_until(is_gone, &first, LIMIT_MSEC));
 }
 
+static bool is_there(const char *name)
+{
+	CLEANUP_STR char *path = xasprintf("%s/%s", w.dir, name);
+
+	return access(path, F_OK) == 0;
+}
+
+/* Whoever comes after one that was killed goes on before it is told anything. */
+static void what_was_there_before(void **state)
+{
+	pid_t first = 0;
+
+	(void)state;
+	set("one", true);
+	await("start one");
+	first = pid();
+	radvdrun_free(w.r);
+	assert_true(wait_until(is_gone, &first, LIMIT_MSEC));
+	w.r = radvdrun_new(w.program, w.dir);
+	radvdrun_start(w.r);
+	await("start one\nstart one");
+	set("one", true);
+	assert_int_equal(count("check"), 1);
+	assert_int_equal(count("reload"), 0);
+	set("two", true);
+	await("reload two");
+	set("", false);
+	assert_false(is_there("radvd.conf"));
+	assert_false(is_there("radvd.conf.new"));
+}
+
+/* One that was not wanted any more, or never. */
+static void nothing_was_there(void **state)
+{
+	CLEANUP_STR char *unfinished = xasprintf("%s/radvd.conf.new", w.dir);
+
+	(void)state;
+	radvdrun_free(w.r);
+	test_write_file(unfinished, "half");
+	w.r = radvdrun_new(w.program, w.dir);
+	radvdrun_start(w.r);
+	set("", false);
+	assert_false(is_there("radvd.conf.new"));
+	assert_int_equal(count("start"), 0);
+	set("one", true);
+	await("start one");
+}
+
 static bool is_unhealthy(void *aux)
 {
 	return radvdrun_health(w.r, aux) < 0;
@@ -237,6 +286,7 @@ int main(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = { CASE(new_configurations),
 		CASE(one_that_is_wrong), CASE(it_dies), CASE(not_needed),
+		CASE(what_was_there_before), CASE(nothing_was_there),
 		CASE(it_is_not_there) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
