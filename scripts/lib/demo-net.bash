@@ -45,6 +45,7 @@ net_up() {
 	refuse_others
 	ns_exists || try "this machine makes no network namespaces" ip netns add "$NETNS"
 	try "loopback in the namespace" inside ip link set lo up
+	try "loopback in the namespace" inside ip -4 address flush dev lo
 	link_exists "$veth" || try "this machine makes no veth interfaces" \
 		ip link add "$veth" type veth peer name "$veth_inside" netns "$NETNS"
 	try "$veth" ip link set "$veth" alias "$demo"
@@ -66,10 +67,15 @@ net_up() {
 
 # All that is in the namespace is ours: what is left ends. The routes go with the veth.
 net_down() {
-	local pid
+	local pids n=0
 	refuse_others
 	if ns_exists; then
-		for pid in $(ip netns pids "$NETNS" 2> /dev/null); do kill -KILL "$pid" 2> /dev/null || true; done
+		while pids=$(ip netns pids "$NETNS" 2> /dev/null) && [ -n "$pids" ] && [ $n -lt 100 ]; do
+			# shellcheck disable=SC2086 # several
+			kill -KILL $pids 2> /dev/null || true
+			n=$((n + 1))
+			sleep 0.1
+		done
 		ip netns delete "$NETNS"
 	fi
 	# A namespace takes its interfaces along, in its own time.
