@@ -270,11 +270,7 @@ void put_port(struct draft *d, const struct vm *vm, size_t i)
 {
 	const struct vm_nic *nic = jtab_list_at(&vm_nic_jtab, &vm->networks, i);
 	CLEANUP_STR char *key = key_port(nic->network, nic->mac);
-	CLEANUP(json_decref_ptr)
-	json_t *value = json_pack("{s:s, s:I, s:s}", "vm", vm->uuid, "index",
-		(json_int_t)i, "address", nic->address ? nic->address : "");
-	char *text = json_dumps(value, JSON_COMPACT);
+	CLEANUP_STR char *text = vm_port_format(vm, i);
 
 	draft_put(d, key, text);
-	free(text);
 }

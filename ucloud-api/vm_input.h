@@ -7,6 +7,7 @@
 
 #include "common/base/jtab.h"
 #include "common/model/image.h"
+#include "common/model/names.h"
 #include "common/model/network.h"
 #include "common/model/user.h"
 #include "common/model/vm.h"
@@ -72,7 +73,6 @@ void vm_nic_add(
 	struct vm *vm, const struct network *net, const char *mac, int64_t rate_mbit);
 /* The MAC address of a VM's i-th interface: the same for the same uuid; locally
  * administered, unicast. */
-#define MAC_STR_SIZE 18
 void vm_mac(const char *vm_uuid, size_t i, char out[MAC_STR_SIZE]);
 /* prefix ("2001:db8:1::/64") and the EUI-64 of mac (RFC 4291, appendix A); NULL when prefix
  * is no /64. The caller's. */

@@ -355,6 +355,15 @@ char *domxml_disk_format(const struct disk_source *disk, const char *disk_cache)
 	return close_writer(w, out);
 }
 
+char *domxml_nic_format(const struct vmnet *nic)
+{
+	xmlBufferPtr out;
+	xmlTextWriterPtr w = open_writer(&out);
+
+	write_nic(w, nic);
+	return close_writer(w, out);
+}
+
 char *domxml_format(const struct domxml *d)
 {
 	CLEANUP_STR char *name = xasprintf(DOMXML_NAME_PREFIX "%s", d->vm->uuid);
@@ -490,5 +499,32 @@ int domxml_read_disks(const char *xml, struct domxml_disks *out, struct err *e)
 		if (is_elem(n, "devices"))
 			read_devices(n, &got);
 	*out = got;
+	return 0;
+}
+
+static void read_nic(xmlNode *nic, struct strv *macs)
+{
+	char mac[MAC_STR_SIZE] = "";
+
+	for (xmlNode *n = nic->children; n != NULL; n = n->next)
+		if (is_elem(n, "mac"))
+			copy_text(mac, sizeof(mac), xmlGetProp(n, x("address")));
+	if (mac[0] != '\0')
+		strv_add(macs, mac);
+}
+
+int domxml_read_nics(const char *xml, struct strv *macs, struct err *e)
+{
+	CLEANUP(free_doc)
+	xmlDocPtr doc = NULL;
+	xmlNode *root = read_doc(xml, &doc);
+
+	if (root == NULL)
+		return err_set(e, ERR_INVALID, "what libvirt says of a domain is no XML");
+	strv_done(macs);
+	for (xmlNode *n = root->children; n != NULL; n = n->next)
+		for (xmlNode *dev = n->children; dev != NULL; dev = dev->next)
+			if (is_elem(n, "devices") && is_elem(dev, "interface"))
+				read_nic(dev, macs);
 	return 0;
 }

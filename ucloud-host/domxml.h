@@ -43,6 +43,12 @@ struct domxml_disks {
 /* From a whole <domain>. ERR_INVALID when it is not XML. */
 int domxml_read_disks(const char *xml, struct domxml_disks *out, struct err *e) MUST_USE;
 
+/* One <interface> alone, likewise. The caller's. */
+char *domxml_nic_format(const struct vmnet *nic);
+/* The MACs of a domain's interfaces, from a whole <domain>; *macs is the caller's, and
+ * emptied first. ERR_INVALID when it is not XML. */
+int domxml_read_nics(const char *xml, struct strv *macs, struct err *e) MUST_USE;
+
 struct domxml_id {
 	char uuid[UUID_STR_SIZE];
 	char name[128];

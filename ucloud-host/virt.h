@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/base/buf.h"
 #include "common/base/err.h"
 #include "common/model/names.h"
 
@@ -113,6 +114,21 @@ int virt_snapshot_make(struct virt *v, const char *uuid, uint32_t disks, const c
 	struct err *e) MUST_USE;
 int virt_snapshot_remove(struct virt *v, const char *uuid, unsigned index,
 	const char *name, struct err *e) MUST_USE;
+
+/*
+ * Interfaces of a domain that runs (or is paused), by MAC. What is attached or detached is so
+ * in the definition, too; errors as for disks.
+ */
+/* *macs is the caller's, and emptied first: none of a domain that is off or absent. */
+int virt_nics(
+	struct virt *v, const char *uuid, struct strv *macs, struct err *e) MUST_USE;
+/* xml: domxml_nic_format()'s. Fine when it is attached. */
+int virt_nic_attach(struct virt *v, const char *uuid, const char *mac, const char *xml,
+	struct err *e) MUST_USE;
+/* Asks the guest to let go of it: virt_nics() tells when it has. Fine when it is not
+ * attached. */
+int virt_nic_detach(
+	struct virt *v, const char *uuid, const char *mac, struct err *e) MUST_USE;
 
 /* Defines a secret of type ceph with that value (base64), before a domain that names it;
  * fine when it is there. */

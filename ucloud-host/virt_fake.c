@@ -124,6 +124,7 @@ static void turn_off(struct fdom *f, enum virt_off off)
 	f->d.off = off;
 	f->off_at_msec = 0;
 	virt_fake_disks_off(f);
+	virt_fake_nics_off(f);
 }
 
 static bool end_by(struct fake_hyper *h, const char *uuid, enum virt_off off)
@@ -155,7 +156,7 @@ bool fake_hyper_step(struct fake_hyper *h)
 	for (f = h->doms; f != NULL; f = f->hh.next) {
 		if (f->off_at_msec != 0 && f->off_at_msec <= now)
 			strv_add(&off, f->d.uuid);
-		if (virt_fake_disks_let_go(f, now))
+		if (virt_fake_disks_let_go(f, now) | virt_fake_nics_let_go(f, now))
 			strv_add(&let_go, f->d.uuid);
 	}
 	pthread_mutex_unlock(&h->lock);
@@ -184,6 +185,8 @@ int64_t fake_hyper_next_msec(struct fake_hyper *h)
 		first = sooner(first, f->off_at_msec, now);
 		for (unsigned i = 0; i < VIRT_DISKS_MAX; i++)
 			first = sooner(first, f->let_go_msec[i], now);
+		for (size_t i = 0; i < FAKE_NICS_MAX; i++)
+			first = sooner(first, f->nics[i].let_go_msec, now);
 	}
 	pthread_mutex_unlock(&h->lock);
 	return first;
@@ -528,6 +531,7 @@ int virt_define(struct virt *v, const char *xml, struct err *e)
 		}
 		str_set(&f->name, xstrdup(id.name));
 		virt_fake_disks_define(f, xml);
+		virt_fake_nics_define(f, xml);
 	}
 	pthread_mutex_unlock(&v->h->lock);
 	return rc == 0 && is_lost ? unavailable(e, "define") : rc;
@@ -549,6 +553,7 @@ static int do_start(
 	f->off_at_msec = 0;
 	f->n_starts++;
 	virt_fake_disks_on(f);
+	virt_fake_nics_on(f);
 	*is_event = true;
 	return 0;
 }

@@ -45,7 +45,7 @@ struct fake_hyper_fault {
 	bool ignores_shutdown; /* guests do not answer the power button */
 	bool loses_events;     /* nobody is told of anything */
 	int64_t shutdown_msec; /* how long a guest takes to power off */
-	bool keeps_disks;      /* guests do not let go of disks */
+	bool keeps_disks;      /* guests do not let go of disks and interfaces */
 	int64_t detach_msec;   /* how long they take for it */
 	bool has_agent;	       /* agents answer in guests */
 	int64_t call_msec;     /* each call sleeps that long (real time) */
@@ -59,6 +59,9 @@ bool fake_hyper_get(struct fake_hyper *h, const char *uuid, struct virt_dom *out
 bool fake_hyper_is_inside(void);
 /* The disks that it has open (bit n: disk n); 0 when it is off. */
 uint32_t fake_hyper_disks(struct fake_hyper *h, const char *uuid);
+/* The MACs of its interfaces; none when it is off. *macs is the caller's, and emptied
+ * first. */
+void fake_hyper_nics(struct fake_hyper *h, const char *uuid, struct strv *macs);
 /* Its file systems are frozen. */
 bool fake_hyper_is_frozen(struct fake_hyper *h, const char *uuid);
 size_t fake_hyper_n_domains(struct fake_hyper *h);

@@ -151,8 +151,7 @@ struct call {
 	struct virt_disks *out;
 };
 
-/* NULL with ERR_CONFLICT when it is off. */
-static struct fdom *find_on(struct fake_hyper *h, const char *uuid, struct err *e)
+struct fdom *virt_fake_find_on(struct fake_hyper *h, const char *uuid, struct err *e)
 {
 	struct fdom *f = virt_fake_find(h, uuid);
 
@@ -188,7 +187,7 @@ int virt_disks(struct virt *v, const char *uuid, struct virt_disks *out, struct 
 static int do_attach(
 	struct fake_hyper *h, const char *uuid, void *aux, bool *is_event, struct err *e)
 {
-	struct fdom *f = find_on(h, uuid, e);
+	struct fdom *f = virt_fake_find_on(h, uuid, e);
 	struct call *c = aux;
 
 	(void)is_event;
@@ -214,7 +213,7 @@ int virt_disk_attach(
 static int do_detach(
 	struct fake_hyper *h, const char *uuid, void *aux, bool *is_event, struct err *e)
 {
-	struct fdom *f = find_on(h, uuid, e);
+	struct fdom *f = virt_fake_find_on(h, uuid, e);
 	struct call *c = aux;
 
 	if (f == NULL)
@@ -239,7 +238,7 @@ int virt_disk_detach(struct virt *v, const char *uuid, unsigned index, struct er
 static int do_resize(
 	struct fake_hyper *h, const char *uuid, void *aux, bool *is_event, struct err *e)
 {
-	struct fdom *f = find_on(h, uuid, e);
+	struct fdom *f = virt_fake_find_on(h, uuid, e);
 	CLEANUP(close_store) struct disk_store *s = NULL;
 	struct call *c = aux;
 
@@ -266,7 +265,7 @@ int virt_disk_resize(struct virt *v, const char *uuid, unsigned index, int64_t s
 static int do_freeze(
 	struct fake_hyper *h, const char *uuid, void *aux, bool *is_event, struct err *e)
 {
-	struct fdom *f = find_on(h, uuid, e);
+	struct fdom *f = virt_fake_find_on(h, uuid, e);
 
 	(void)aux;
 	(void)is_event;
@@ -306,7 +305,7 @@ int virt_thaw(struct virt *v, const char *uuid, struct err *e)
 static int do_snapshot(
 	struct fake_hyper *h, const char *uuid, void *aux, bool *is_event, struct err *e)
 {
-	struct fdom *f = find_on(h, uuid, e);
+	struct fdom *f = virt_fake_find_on(h, uuid, e);
 	CLEANUP(close_store) struct disk_store *s = NULL;
 	struct call *c = aux;
 	unsigned i;
@@ -342,7 +341,7 @@ int virt_snapshot_make(
 static int do_unsnapshot(
 	struct fake_hyper *h, const char *uuid, void *aux, bool *is_event, struct err *e)
 {
-	struct fdom *f = find_on(h, uuid, e);
+	struct fdom *f = virt_fake_find_on(h, uuid, e);
 	CLEANUP(close_store) struct disk_store *s = NULL;
 	struct call *c = aux;
 

@@ -9,6 +9,14 @@
 #include "common/base/hash.h"
 #include "ucloud-host/virt_fake.h"
 
+#define FAKE_NICS_MAX 16
+
+struct fnic {
+	char mac[MAC_STR_SIZE]; /* "": no interface */
+	bool in_config, is_live;
+	int64_t let_go_msec; /* the guest lets go of it; 0 not asked */
+};
+
 struct fdom {
 	struct virt_dom d;
 	char *name;
@@ -20,6 +28,7 @@ struct fdom {
 	struct virt_disks live;
 	int64_t let_go_msec[VIRT_DISKS_MAX]; /* the guest lets go of it; 0 not asked */
 	bool is_frozen;
+	struct fnic nics[FAKE_NICS_MAX];
 	UT_hash_handle hh;
 };
 
@@ -54,6 +63,15 @@ typedef int virt_fake_change_fn(
 int virt_fake_change(struct virt *v, const char *call, const char *uuid,
 	virt_fake_change_fn *fn, void *aux, struct err *e);
 
+/* With the lock held; NULL with ERR_CONFLICT when it is off. */
+struct fdom *virt_fake_find_on(struct fake_hyper *h, const char *uuid, struct err *e);
+
+/* With the lock held: what becomes of its interfaces. */
+void virt_fake_nics_define(struct fdom *f, const char *xml);
+void virt_fake_nics_on(struct fdom *f);
+void virt_fake_nics_off(struct fdom *f);
+/* True when the guest let go of one. */
+bool virt_fake_nics_let_go(struct fdom *f, int64_t now_msec);
 /* With the lock held: what becomes of its disks. */
 void virt_fake_disks_define(struct fdom *f, const char *xml);
 void virt_fake_disks_on(struct fdom *f);

@@ -29,4 +29,12 @@ bool virt_last_is(int code);
 int virt_find_ours(struct virt *v, const char *uuid, struct dom *d, struct virt_dom *now,
 	struct err *e) MUST_USE;
 
+/* As virt_find_ours(); 1: it is off, or absent. */
+int virt_find_on(struct virt *v, const char *uuid, struct dom *d, struct err *e) MUST_USE;
+int virt_is_off(const char *uuid, struct err *e);
+/* A device into a domain that runs, or out of it; flags: into (out of) which of what runs and
+ * the definition. what: "attach the disk". */
+int virt_change_device(struct dom *d, const char *xml, bool is_attach, unsigned flags,
+	const char *what, struct err *e) MUST_USE;
+
 #endif

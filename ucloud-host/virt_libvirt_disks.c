@@ -24,13 +24,12 @@ static const char *dev_name(unsigned index, char out[8])
 	return out;
 }
 
-static int is_off(const char *uuid, struct err *e)
+int virt_is_off(const char *uuid, struct err *e)
 {
 	return err_set(e, ERR_CONFLICT, "the libvirt domain %s is off", uuid);
 }
 
-/* 1: it is off, or absent. */
-static int find_on(struct virt *v, const char *uuid, struct dom *d, struct err *e)
+int virt_find_on(struct virt *v, const char *uuid, struct dom *d, struct err *e)
 {
 	struct virt_dom now = { 0 };
 
@@ -53,10 +52,10 @@ static int read_disks(
 static int find_disks(struct virt *v, const char *uuid, struct dom *d,
 	struct domxml_disks *out, struct err *e)
 {
-	int rc = find_on(v, uuid, d, e);
+	int rc = virt_find_on(v, uuid, d, e);
 
 	if (rc != 0)
-		return rc < 0 ? -1 : is_off(uuid, e);
+		return rc < 0 ? -1 : virt_is_off(uuid, e);
 	return read_disks(d, 0, out, e);
 }
 
@@ -73,7 +72,7 @@ int virt_disks(struct virt *v, const char *uuid, struct virt_disks *out, struct 
 	struct domxml_disks has;
 	virDomainBlockInfo block;
 	char dev[8];
-	int rc = find_on(v, uuid, &d, e);
+	int rc = virt_find_on(v, uuid, &d, e);
 
 	if (rc < 0 || (rc == 0 && read_disks(&d, 0, &has, e) < 0))
 		return -1;
@@ -90,16 +89,23 @@ int virt_disks(struct virt *v, const char *uuid, struct virt_disks *out, struct 
 
 /* ------------------------------------------------------------------ attach and detach */
 
-/* libvirt has attached (or detached) it in one of the two already: do the other alone. */
-static int change_device(
-	struct dom *d, const char *xml, bool is_attach, unsigned flags, struct err *e)
+int virt_change_device(struct dom *d, const char *xml, bool is_attach, unsigned flags,
+	const char *what, struct err *e)
 {
 	int rc = is_attach ? virDomainAttachDeviceFlags(d->dom, xml, flags)
 			   : virDomainDetachDeviceFlags(d->dom, xml, flags);
 
-	return rc < 0 ? virt_dom_failed(
-				d, e, is_attach ? "attach the disk" : "detach the disk")
-		      : 0;
+	return rc < 0 ? virt_dom_failed(d, e, what) : 0;
+}
+
+static int attach(struct dom *d, const char *xml, unsigned flags, struct err *e)
+{
+	return virt_change_device(d, xml, true, flags, "attach the disk", e);
+}
+
+static int detach(struct dom *d, const char *xml, unsigned flags, struct err *e)
+{
+	return virt_change_device(d, xml, false, flags, "detach the disk", e);
 }
 
 int virt_disk_attach(
@@ -112,12 +118,13 @@ int virt_disk_attach(
 	if (find_disks(v, uuid, &d, &live, e) < 0 ||
 		read_disks(&d, VIR_DOMAIN_XML_INACTIVE, &config, e) < 0)
 		return -1;
+	/* In one of the two it may be already. */
 	flags = (live.has[index] ? 0 : VIR_DOMAIN_AFFECT_LIVE) |
 		(config.has[index] ? 0 : VIR_DOMAIN_AFFECT_CONFIG);
 	if (flags == 0)
 		return 0;
 	CRASH_POINT("virt.attach.before");
-	if (change_device(&d, xml, true, flags, e) < 0)
+	if (attach(&d, xml, flags, e) < 0)
 		return -1;
 	CRASH_POINT("virt.attach.after");
 	return 0;
@@ -143,11 +150,9 @@ int virt_disk_detach(struct virt *v, const char *uuid, unsigned index, struct er
 		read_disks(&d, VIR_DOMAIN_XML_INACTIVE, &config, e) < 0)
 		return -1;
 	CRASH_POINT("virt.detach.before");
-	if (config.has[index] &&
-		change_device(&d, xml, false, VIR_DOMAIN_AFFECT_CONFIG, e) < 0)
+	if (config.has[index] && detach(&d, xml, VIR_DOMAIN_AFFECT_CONFIG, e) < 0)
 		return -1;
-	if (live.has[index] &&
-		change_device(&d, xml, false, VIR_DOMAIN_AFFECT_LIVE, e) < 0)
+	if (live.has[index] && detach(&d, xml, VIR_DOMAIN_AFFECT_LIVE, e) < 0)
 		return -1;
 	CRASH_POINT("virt.detach.after");
 	return 0;
@@ -191,10 +196,10 @@ static int no_agent(struct err *e)
 int virt_freeze(struct virt *v, const char *uuid, struct err *e)
 {
 	CLEANUP(virt_dom_done) struct dom d = { 0 };
-	int rc = find_on(v, uuid, &d, e);
+	int rc = virt_find_on(v, uuid, &d, e);
 
 	if (rc != 0)
-		return rc < 0 ? -1 : is_off(uuid, e);
+		return rc < 0 ? -1 : virt_is_off(uuid, e);
 	CRASH_POINT("virt.freeze.before");
 	if (virDomainFSFreeze(d.dom, NULL, 0, 0) < 0)
 		return is_agent_missing()
@@ -207,7 +212,7 @@ int virt_freeze(struct virt *v, const char *uuid, struct err *e)
 int virt_thaw(struct virt *v, const char *uuid, struct err *e)
 {
 	CLEANUP(virt_dom_done) struct dom d = { 0 };
-	int rc = find_on(v, uuid, &d, e);
+	int rc = virt_find_on(v, uuid, &d, e);
 
 	if (rc != 0)
 		return rc < 0 ? -1 : 0;

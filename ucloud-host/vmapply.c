@@ -6,6 +6,7 @@
 #include "common/base/log.h"
 #include "ucloud-host/domxml.h"
 #include "ucloud-host/vmdisks.h"
+#include "ucloud-host/vmnets.h"
 
 #define GIB (INT64_C(1) << 30)
 
@@ -52,7 +53,7 @@ static int look_domain(const struct host_env *env, const struct vm *vm,
 		w->disks[i].is_attached = open.is_attached[i];
 		w->disks[i].seen_bytes = open.size_bytes[i];
 	}
-	return 0;
+	return virt_nics(env->virt, vm->uuid, &w->macs, e);
 }
 
 static int look_all(const struct host_env *env, const struct vm *vm,
@@ -98,7 +99,7 @@ struct run {
 	const struct host_env *env;
 	const struct vm *vm;
 	bool is_on;
-	bool is_quiesced;
+	struct vmapply_outcome *out;
 };
 
 static int detach(struct run *r, unsigned index, struct err *e)
@@ -113,7 +114,7 @@ static int detach(struct run *r, unsigned index, struct err *e)
 		log_debug("%s vm=%s", e->msg, r->vm->uuid);
 	if (virt_disks(r->env->virt, r->vm->uuid, &open, e) < 0)
 		return -1;
-	return open.is_attached[index] ? 1 : 0;
+	return open.is_attached[index] ? VMAPPLY_DISK_STAYS : VMAPPLY_DONE;
 }
 
 static int attach(struct run *r, const struct vm_disk *disk, struct err *e)
@@ -155,6 +156,38 @@ static int unsnapshot(struct run *r, const struct vmchange_step *s, struct err *
 		r->c.store->disks, r->vm->uuid, s->index, s->snapshot, e);
 }
 
+/* ------------------------------------------------------------------ interfaces */
+
+static int nic_detach(struct run *r, const char *mac, struct err *e)
+{
+	CLEANUP(strv_done) struct strv macs = { 0 };
+	int rc = virt_nic_detach(r->env->virt, r->vm->uuid, mac, e);
+
+	if (rc < 0 && e->kind != ERR_IO)
+		return -1;
+	/* QEMU may be on it already, and refuse to be asked again. */
+	if (rc < 0)
+		log_debug("%s vm=%s", e->msg, r->vm->uuid);
+	if (virt_nics(r->env->virt, r->vm->uuid, &macs, e) < 0)
+		return -1;
+	return strv_has(&macs, mac) ? VMAPPLY_NIC_STAYS : VMAPPLY_DONE;
+}
+
+static int nic_attach(struct run *r, const char *mac, struct err *e)
+{
+	const struct vm_nic *nic = vm_find_nic(r->vm, mac);
+	CLEANUP_STR char *xml = NULL;
+	struct vmnet net = { 0 };
+	int rc = vmnets_read_one(r->env, nic, &net, r->out->why, sizeof(r->out->why), e);
+
+	if (rc != 0)
+		return rc < 0 ? -1 : VMAPPLY_NO_NET;
+	xml = domxml_nic_format(&net);
+	network_done(&net.net);
+	log_info("change: attach interface %s vm=%s", mac, r->vm->uuid);
+	return virt_nic_attach(r->env->virt, r->vm->uuid, mac, xml, e);
+}
+
 /* ------------------------------------------------------------------ snapshots */
 
 static int take_snapshots(struct run *r, const struct vmchange_step *s, struct err *e)
@@ -176,8 +209,8 @@ static int hold(struct run *r, struct err *e)
 	struct virt *virt = r->env->virt;
 	struct err why = { 0 };
 
-	r->is_quiesced = virt_freeze(virt, r->vm->uuid, &why) == 0;
-	if (r->is_quiesced)
+	r->out->is_quiesced = virt_freeze(virt, r->vm->uuid, &why) == 0;
+	if (r->out->is_quiesced)
 		return 0;
 	log_debug("%s vm=%s", why.msg, r->vm->uuid);
 	/* It may have frozen some. */
@@ -188,8 +221,8 @@ static int hold(struct run *r, struct err *e)
 
 static int let_go(struct run *r, struct err *e)
 {
-	return r->is_quiesced ? virt_thaw(r->env->virt, r->vm->uuid, e)
-			      : virt_resume(r->env->virt, r->vm->uuid, e);
+	return r->out->is_quiesced ? virt_thaw(r->env->virt, r->vm->uuid, e)
+				   : virt_resume(r->env->virt, r->vm->uuid, e);
 }
 
 static int snapshot(struct run *r, const struct vmchange_step *s, struct err *e)
@@ -236,28 +269,39 @@ static int run_step(struct run *r, const struct vmchange_step *s, struct err *e)
 		return attach(r, disk, e);
 	case VMCHANGE_FLATTEN:
 		return disk_flatten(disks, uuid, s->index, e);
+	case VMCHANGE_NIC_DETACH:
+		return nic_detach(r, s->mac, e);
+	case VMCHANGE_NIC_ATTACH:
+		return nic_attach(r, s->mac, e);
 	default:
 		return snapshot(r, s, e);
 	}
 }
 
-int vmapply_run(const struct host_env *env, const struct vm *vm, bool is_on,
-	const struct vmchange_plan *plan, bool *is_quiesced, struct err *e)
+/* Those that may be repeated many times say so by themselves. */
+static void log_step(const struct vm *vm, const struct vmchange_step *s)
 {
-	struct run r = { .env = env, .vm = vm, .is_on = is_on };
-	int rc = 0;
+	if (s->mac == NULL)
+		log_info("change: %s vm=%s disk=%u", vmchange_op_names[s->op], vm->uuid,
+			s->index);
+	else if (s->op == VMCHANGE_NIC_DETACH)
+		log_info("change: detach interface %s vm=%s", s->mac, vm->uuid);
+}
+
+int vmapply_run(const struct host_env *env, const struct vm *vm, bool is_on,
+	const struct vmchange_plan *plan, struct vmapply_outcome *out, struct err *e)
+{
+	struct run r = { .env = env, .vm = vm, .is_on = is_on, .out = out };
+	int rc = VMAPPLY_DONE;
 
 	if (plan->len > 0 && vmdisks_open(env, vm, &r.c, e) < 0)
 		return -1;
-	for (size_t i = 0; rc == 0 && i < plan->len; i++) {
-		log_info("change: %s vm=%s disk=%u", vmchange_op_names[plan->v[i].op],
-			vm->uuid, plan->v[i].index);
+	for (size_t i = 0; rc == VMAPPLY_DONE && i < plan->len; i++) {
+		log_step(vm, &plan->v[i]);
 		CRASH_POINT("vmapply.step.before");
 		rc = run_step(&r, &plan->v[i], e);
 		CRASH_POINT("vmapply.step.after");
 	}
 	vmdisks_close(&r.c);
-	if (rc == 0)
-		*is_quiesced = r.is_quiesced;
 	return rc;
 }

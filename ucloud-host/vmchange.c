@@ -7,13 +7,15 @@
 #define GIB (INT64_C(1) << 30)
 
 const char *const vmchange_op_names[] = { "thaw", "detach", "remove", "unsnapshot",
-	"restore", "make", "grow", "attach", "flatten", "snapshot", NULL };
+	"restore", "make", "grow", "attach", "flatten", "snapshot", "nic-detach",
+	"nic-attach", NULL };
 _Static_assert(ARRAY_LEN(vmchange_op_names) == VMCHANGE_N + 1, "a name for each");
 
 void vmchange_world_done(struct vmchange_world *w)
 {
 	for (size_t i = 0; i < VM_DISKS_MAX; i++)
 		strv_done(&w->disks[i].snapshots);
+	strv_done(&w->macs);
 	*w = (struct vmchange_world){ 0 };
 }
 
@@ -223,6 +225,40 @@ static int plan_disks(struct vmchange_plan *p, const struct vm *vm,
 	return 0;
 }
 
+/* ------------------------------------------------------------------ interfaces */
+
+static struct vm_nic *nic_at(const struct vm *vm, size_t i)
+{
+	return jtab_list_at(&vm_nic_jtab, &vm->networks, i);
+}
+
+static bool is_nic_attached(const struct vmchange_world *w, const struct vm_nic *nic)
+{
+	return w->is_on && nic->mac != NULL && strv_has(&w->macs, nic->mac);
+}
+
+static void plan_leaving_nics(
+	struct vmchange_plan *p, const struct vm *vm, const struct vmchange_world *w)
+{
+	for (size_t i = 0; i < vm->networks.len; i++) {
+		const struct vm_nic *nic = nic_at(vm, i);
+
+		if (nic->is_leaving && is_nic_attached(w, nic))
+			add(p, VMCHANGE_NIC_DETACH, (unsigned)i)->mac = nic->mac;
+	}
+}
+
+static void plan_new_nics(
+	struct vmchange_plan *p, const struct vm *vm, const struct vmchange_world *w)
+{
+	for (size_t i = 0; w->is_on && i < vm->networks.len; i++) {
+		const struct vm_nic *nic = nic_at(vm, i);
+
+		if (!nic->is_leaving && nic->mac != NULL && !is_nic_attached(w, nic))
+			add(p, VMCHANGE_NIC_ATTACH, (unsigned)i)->mac = nic->mac;
+	}
+}
+
 /* ------------------------------------------------------------------ plans */
 
 static bool has_state(const struct vm *vm, enum vm_snapshot_state state)
@@ -240,9 +276,11 @@ static int plan_all(struct vmchange_plan *p, const struct vm *vm,
 		add(p, VMCHANGE_THAW, 0);
 	plan_half_made(p, vm, w);
 	plan_leaving(p, vm, w);
+	plan_leaving_nics(p, vm, w);
 	if (plan_old_snapshots(p, vm, w, e) < 0 || plan_disks(p, vm, w, e) < 0)
 		return -1;
 	plan_new_snapshots(p, vm, w);
+	plan_new_nics(p, vm, w);
 	return 0;
 }
 
@@ -350,6 +388,27 @@ static bool disks_done(struct vm *vm, int64_t now)
 	return is_told;
 }
 
+static void drop_nic(struct vm *vm, const struct vm_nic *nic, int64_t now)
+{
+	vm_log(vm, now, "interface %s is detached", nic->mac);
+	vm_drop_nic(vm, nic->mac);
+}
+
+static bool nics_done(struct vm *vm, int64_t now)
+{
+	bool is_told = false;
+
+	for (size_t i = vm->networks.len; i-- > 0;) {
+		const struct vm_nic *nic = nic_at(vm, i);
+
+		if (!nic->is_leaving)
+			continue;
+		drop_nic(vm, nic, now);
+		is_told = true;
+	}
+	return is_told;
+}
+
 void vmchange_done(struct vm *vm, bool is_quiesced, int64_t now)
 {
 	bool is_told = disks_done(vm, now);
@@ -357,8 +416,9 @@ void vmchange_done(struct vm *vm, bool is_quiesced, int64_t now)
 	vm->is_changing = false;
 
 	is_told |= snapshots_done(vm, is_quiesced, now);
+	is_told |= nics_done(vm, now);
 	if (!is_told)
-		vm_log(vm, now, "its disks are as ordered");
+		vm_log(vm, now, "its disks and interfaces are as ordered");
 }
 
 /* ------------------------------------------------------------------ giving up */
@@ -415,6 +475,26 @@ static void undo_snapshot(struct vm *vm, struct vm_snapshot *s,
 		vm_drop_snapshot(vm, s->name);
 }
 
+/* One that was ordered is there at the next start; one that is gone is gone. */
+static void undo_nic(struct vm *vm, struct vm_nic *nic, const struct vmchange_world *w,
+	const char *why, int64_t now)
+{
+	bool is_attached = is_nic_attached(w, nic);
+
+	if (nic->is_leaving && !is_attached) {
+		drop_nic(vm, nic, now);
+		return;
+	}
+	if (nic->is_leaving)
+		vm_log(vm, now, "interface %s stays: %s", nic->mac, why);
+	else if (w->is_on && nic->mac != NULL && !is_attached)
+		vm_log(vm, now,
+			"interface %s is there, but not attached before the VM's next "
+			"start: %s",
+			nic->mac, why);
+	nic->is_leaving = false;
+}
+
 void vmchange_undone(
 	struct vm *vm, const struct vmchange_world *w, const char *why, int64_t now)
 {
@@ -431,4 +511,6 @@ void vmchange_undone(
 		if (s->state != SNAPSHOT_READY)
 			undo_snapshot(vm, s, w, why, now);
 	}
+	for (size_t i = vm->networks.len; i-- > 0;)
+		undo_nic(vm, nic_at(vm, i), w, why, now);
 }

@@ -1,6 +1,6 @@
 /*
- * ChangeVM: what a VM's entry orders of its disks and snapshots, and what there is of them, go
- * in; steps that make the one like the other come out. Then the entry as it is afterwards:
+ * ChangeVM: what a VM's entry orders of its disks, snapshots and interfaces, and what there is
+ * of them, go in; steps that make the one like the other come out. Then the entry as it is afterwards:
  * with everything done, or with what could not be done undone. Pure; vmapply.c looks and
  * acts.
  *
@@ -25,6 +25,7 @@ struct vmchange_world {
 	bool is_on;	 /* its domain runs */
 	bool is_live_ok; /* the store changes disks that are open (disk.h) */
 	struct vmchange_disk disks[VM_DISKS_MAX]; /* by index */
+	struct strv macs; /* of the interfaces that the domain has while it runs */
 };
 void vmchange_world_done(struct vmchange_world *w);
 
@@ -39,6 +40,8 @@ enum vmchange_op {
 	VMCHANGE_ATTACH,
 	VMCHANGE_FLATTEN,
 	VMCHANGE_SNAPSHOT, /* of all `disks` at one moment */
+	VMCHANGE_NIC_DETACH,
+	VMCHANGE_NIC_ATTACH, /* last: its network may take a while */
 	VMCHANGE_N
 };
 extern const char *const vmchange_op_names[];
@@ -50,6 +53,7 @@ struct vmchange_step {
 	uint32_t disks;	      /* of VMCHANGE_SNAPSHOT, bit n: disk n */
 	uint32_t live_disks;  /* those of them that the hypervisor takes */
 	const char *snapshot; /* borrowed of the VM */
+	const char *mac;      /* of the interface; borrowed of the VM */
 };
 
 struct vmchange_plan {
@@ -70,7 +74,7 @@ void vmchange_undo_plan(
  * snapshot. Its log says what was done. */
 void vmchange_done(struct vm *vm, bool is_quiesced, int64_t now);
 /* The entry when it is given up because of `why`: what is done stays, all else is as it really
- * is. A disk that exists is never given up. */
+ * is. A disk that exists is never given up, nor an interface that was ordered. */
 void vmchange_undone(
 	struct vm *vm, const struct vmchange_world *w, const char *why, int64_t now);
 

@@ -86,23 +86,44 @@ static int check_net(const struct host_env *env, const struct kv_pair *entry,
 	return 1;
 }
 
+/* Fills in their networks; unless it returns 0, *n is empty again. */
+static int check_nets(const struct host_env *env, struct vmnets *n, char *why,
+	size_t why_size, struct err *e)
+{
+	CLEANUP(kv_list_done) struct kv_list entries = { 0 };
+	int rc = 0;
+
+	if (n->len > 0 && read_entries(env, n, &entries, e) < 0)
+		return -1;
+	assert(entries.len == n->len);
+	for (size_t i = 0; i < entries.len && rc == 0; i++)
+		rc = check_net(env, &entries.v[i], &n->v[i], why, why_size, e);
+	if (rc != 0)
+		vmnets_done(n);
+	return rc;
+}
+
 int vmnets_read(const struct host_env *env, const struct vm *vm, struct vmnets *out,
 	char *why, size_t why_size, struct err *e)
 {
-	CLEANUP(kv_list_done) struct kv_list entries = { 0 };
 	struct vmnets n = { 0 };
-	int rc = 0;
+	int rc;
 
-	if (list_nics(vm, &n, e) < 0 ||
-		(n.len > 0 && read_entries(env, &n, &entries, e) < 0))
+	if (list_nics(vm, &n, e) < 0)
 		return -1;
-	assert(entries.len == n.len);
-	for (size_t i = 0; i < entries.len && rc == 0; i++)
-		rc = check_net(env, &entries.v[i], &n.v[i], why, why_size, e);
-	if (rc != 0) {
-		vmnets_done(&n);
-		return rc;
-	}
-	*out = n;
-	return 0;
+	rc = check_nets(env, &n, why, why_size, e);
+	if (rc == 0)
+		*out = n;
+	return rc;
+}
+
+int vmnets_read_one(const struct host_env *env, const struct vm_nic *nic,
+	struct vmnet *out, char *why, size_t why_size, struct err *e)
+{
+	struct vmnets n = { .v = { { .nic = nic } }, .len = 1 };
+	int rc = check_nets(env, &n, why, why_size, e);
+
+	if (rc == 0)
+		*out = n.v[0];
+	return rc;
 }

@@ -25,6 +25,10 @@ struct vmnets {
 /* 0: all are ready, and in *out; 1: not yet, why (a sentence) says which one. */
 int vmnets_read(const struct host_env *env, const struct vm *vm, struct vmnets *out,
 	char *why, size_t why_size, struct err *e) MUST_USE;
+/* The same of one interface, which need not be the VM's only one. *out is the caller's:
+ * network_done(&out->net). */
+int vmnets_read_one(const struct host_env *env, const struct vm_nic *nic,
+	struct vmnet *out, char *why, size_t why_size, struct err *e) MUST_USE;
 void vmnets_done(struct vmnets *n);
 
 #endif

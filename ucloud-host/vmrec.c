@@ -18,7 +18,7 @@
 #include "ucloud-host/vmtxn.h"
 
 #define CONFLICT_MSEC 20
-/* How often a guest is asked to let go of a disk, and how long in one attempt. */
+/* How often a guest is asked to let go of a device, and how long in one attempt. */
 #define DETACH_EVERY_MSEC 1000
 #define DETACH_MSEC	  20000
 
@@ -242,7 +242,7 @@ static void refresh_memo(struct look *k)
 		k->memo.m.last_resume_msec = 0;
 	if (k->l.req == NULL || k->l.req->attempts == 0)
 		k->memo.m.failed_msec = 0;
-	if (!is_off || (goal != VMGOAL_RUN && goal != VMGOAL_REBOOT))
+	if (is_off ? goal != VMGOAL_RUN && goal != VMGOAL_REBOOT : goal != VMGOAL_CHANGE)
 		k->memo.m.nets_since_msec = 0;
 	if (goal != VMGOAL_CHANGE || is_off)
 		k->memo.m.detach_since_msec = 0;
@@ -343,13 +343,13 @@ static int undo(struct look *k, const char *why, struct vm *after, struct err *e
 	CLEANUP(vmchange_world_done) struct vmchange_world before = { 0 };
 	CLEANUP(vmchange_world_done) struct vmchange_world w = { 0 };
 	CLEANUP(vmchange_plan_done) struct vmchange_plan plan = { 0 };
-	bool is_quiesced = false;
+	struct vmapply_outcome ignored = { 0 };
 	int rc;
 
 	if (vmapply_look(env, &k->vm, is_on(k), &before, e) < 0)
 		return -1;
 	vmchange_undo_plan(&k->vm, &before, &plan);
-	rc = vmapply_run(env, &k->vm, is_on(k), &plan, &is_quiesced, e);
+	rc = vmapply_run(env, &k->vm, is_on(k), &plan, &ignored, e);
 	if (rc < 0 || vmapply_look(env, &k->vm, is_on(k), &w, e) < 0)
 		return -1;
 	vm_copy(&k->vm, after);
@@ -371,46 +371,75 @@ static enum wq_result undo_change(
 	return write_changed(k, &after, after_msec, e);
 }
 
-/* 0 done, 1 the guest has not let go of a disk yet. */
-static int make_changes(struct look *k, bool *is_quiesced, struct err *e)
+/* As vmapply_run(). */
+static int make_changes(struct look *k, struct vmapply_outcome *out, struct err *e)
 {
 	const struct host_env *env = k->r->env;
 	CLEANUP(vmchange_world_done) struct vmchange_world w = { 0 };
 	CLEANUP(vmchange_plan_done) struct vmchange_plan plan = { 0 };
-	int rc;
 
 	if (vmapply_look(env, &k->vm, is_on(k), &w, e) < 0 ||
 		vmchange_plan(&k->vm, &w, &plan, e) < 0)
 		return -1;
-	rc = vmapply_run(env, &k->vm, is_on(k), &plan, is_quiesced, e);
-	if (rc <= 0)
-		return rc;
-	if (k->memo.m.detach_since_msec == 0)
-		k->memo.m.detach_since_msec = k->l.now_msec;
-	if (k->l.now_msec - k->memo.m.detach_since_msec < DETACH_MSEC)
-		return 1;
-	k->memo.m.detach_since_msec = 0;
-	return err_set(e, ERR_TIMEOUT,
-		"the guest does not let go of the disk: it must run a system that knows "
-		"PCI hot-plugging, and not have the disk mounted");
+	return vmapply_run(env, &k->vm, is_on(k), &plan, out, e);
 }
 
 static enum wq_result failed(struct look *k, int64_t *after_msec, struct err *e);
+static enum wq_result wait_for(
+	struct look *k, const struct vmstep *step, int64_t *after_msec, struct err *e);
+
+/* The guest has not let go of a disk, or an interface, yet. */
+static enum wq_result wait_for_guest(
+	struct look *k, bool is_disk, int64_t *after_msec, struct err *e)
+{
+	int64_t *since = &k->memo.m.detach_since_msec;
+
+	if (*since == 0)
+		*since = k->l.now_msec;
+	if (k->l.now_msec - *since < DETACH_MSEC) {
+		*after_msec = DETACH_EVERY_MSEC;
+		return WQ_AGAIN;
+	}
+	*since = 0;
+	(void)err_set(e, ERR_TIMEOUT,
+		"the guest does not let go of the %s: it must run a system that knows "
+		"PCI hot-plugging%s",
+		is_disk ? "disk" : "interface",
+		is_disk ? ", and not have the disk mounted" : "");
+	return failed(k, after_msec, e);
+}
+
+/* For as long as ChangeVM has. */
+static enum wq_result wait_for_net(
+	struct look *k, const char *why, int64_t *after_msec, struct err *e)
+{
+	struct vmstep step;
+
+	if (k->memo.m.nets_since_msec == 0)
+		k->memo.m.nets_since_msec = k->l.now_msec;
+	k->l.memo = k->memo.m;
+	snprintf(k->l.nets_why, sizeof(k->l.nets_why), "%s", why);
+	step = vmstep_change_nets(&k->l);
+	if (step.act == VMACT_WAIT)
+		return wait_for(k, &step, after_msec, e);
+	(void)err_set(e, ERR_TIMEOUT, "%s", step.why);
+	return failed(k, after_msec, e);
+}
 
 static enum wq_result change_vm(struct look *k, int64_t *after_msec, struct err *e)
 {
 	CLEANUP(vm_done) struct vm after = { 0 };
-	bool is_quiesced = false;
-	int rc = make_changes(k, &is_quiesced, e);
+	struct vmapply_outcome out = { 0 };
+	int rc = make_changes(k, &out, e);
 
 	if (rc < 0)
 		return failed(k, after_msec, e);
-	if (rc > 0) {
-		*after_msec = DETACH_EVERY_MSEC;
-		return WQ_AGAIN;
-	}
+	if (rc == VMAPPLY_NO_NET)
+		return wait_for_net(k, out.why, after_msec, e);
+	if (rc != VMAPPLY_DONE)
+		return wait_for_guest(k, rc == VMAPPLY_DISK_STAYS, after_msec, e);
 	vm_copy(&k->vm, &after);
-	vmchange_done(&after, is_quiesced, k->l.now_sec);
+	vmchange_done(&after, out.is_quiesced, k->l.now_sec);
 	return write_changed(k, &after, after_msec, e);
 }
 
@@ -648,8 +677,12 @@ static int decide(struct look *k, struct vmstep *step, struct err *e)
 
 static void note(struct look *k, const struct vmstep *step)
 {
+	bool is_waiting =
+		k->memo.m.nets_since_msec != 0 || k->memo.m.detach_since_msec != 0;
+
 	metric_add(&n_acts, vmact_names[step->act], 1);
-	if (step->act == VMACT_NOTHING || step->act == VMACT_WAIT)
+	if (step->act == VMACT_NOTHING || step->act == VMACT_WAIT ||
+		(step->act == VMACT_CHANGE && is_waiting))
 		return;
 	log_info("%s vm=%s status=%s%s%s", vmact_names[step->act], k->uuid,
 		k->read.vm != NULL ? vm_status_names[k->vm.status] : "none",

@@ -436,6 +436,11 @@ static struct vmstep step_change(const struct vmlook *l)
 	return act(VMACT_CHANGE);
 }
 
+struct vmstep vmstep_change_nets(const struct vmlook *l)
+{
+	return is_late(l) ? act_why(VMACT_FAIL, "%s", l->nets_why) : step_wait_nets(l);
+}
+
 static struct vmstep change_running(const struct vmlook *l)
 {
 	return act(l->vm->status == VM_RUNNING ? VMACT_CHANGE : VMACT_SET_RUNNING);

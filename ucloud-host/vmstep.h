@@ -33,7 +33,7 @@ enum vmact {
 	/* Changes of the world. */
 	VMACT_MAKE_DISKS,
 	VMACT_START,  /* define and start, for boot number vm->boot */
-	VMACT_CHANGE, /* disks and snapshots as ordered, then ChangeVM is done */
+	VMACT_CHANGE, /* disks, snapshots, interfaces as ordered: ChangeVM is done */
 	VMACT_RESUME,
 	VMACT_SHUTDOWN, /* ask the guest */
 	VMACT_DESTROY,
@@ -84,7 +84,7 @@ struct vmmemo {
 	int64_t last_resume_msec;
 	int64_t failed_msec;	   /* the last failed attempt, 0 none */
 	int64_t nets_since_msec;   /* waits for its networks since; 0 not */
-	int64_t detach_since_msec; /* its guest was asked to let go of a disk; 0 not */
+	int64_t detach_since_msec; /* its guest was asked to let go of a device; 0 not */
 };
 
 struct vmlook {
@@ -115,6 +115,10 @@ struct vmstep {
 
 struct vmstep vmstep_decide(const struct vmlook *l);
 enum vmgoal vmstep_goal(const struct vmlook *l, char *why, size_t why_size);
+
+/* While ChangeVM goes on, a network is found not to be ready (nets_why): VMACT_WAIT, or
+ * VMACT_FAIL when the time is over. */
+struct vmstep vmstep_change_nets(const struct vmlook *l);
 
 /* How long what failed before is to rest; 0: not (any more). */
 int64_t vmstep_rest_msec(const struct vmlook *l);

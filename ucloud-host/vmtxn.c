@@ -355,6 +355,31 @@ struct kv_txn *vmtxn_deleted(const struct vmread *r, const struct kv_list *rest,
 
 /* ------------------------------------------------------------------ changes */
 
+/* Those of interfaces that it has no more go; the others say the interface's index. They
+ * change only with the VM's entry. */
+static void write_ports(struct draft *d)
+{
+	const struct vm *before = d->r->vm;
+
+	if (before->networks.len == d->vm.networks.len)
+		return;
+	for (size_t i = 0; i < before->networks.len; i++) {
+		const struct vm_nic *nic =
+			jtab_list_at(&vm_nic_jtab, &before->networks, i);
+		CLEANUP_STR char *key = key_port(nic->network, nic->mac);
+
+		if (vm_find_nic(&d->vm, nic->mac) == NULL)
+			kv_txn_del(d->txn, key);
+	}
+	for (size_t i = 0; i < d->vm.networks.len; i++) {
+		const struct vm_nic *nic = jtab_list_at(&vm_nic_jtab, &d->vm.networks, i);
+		CLEANUP_STR char *key = key_port(nic->network, nic->mac);
+		CLEANUP_STR char *text = vm_port_format(&d->vm, i);
+
+		kv_txn_put(d->txn, key, text);
+	}
+}
+
 struct kv_txn *vmtxn_changed(const struct vmread *r, const struct vm *after,
 	const struct kv_pair *user, bool is_shared, bool *is_use_odd, struct err *e)
 {
@@ -373,6 +398,7 @@ struct kv_txn *vmtxn_changed(const struct vmread *r, const struct vm *after,
 	if ((back.disk_gib != 0 || back.snapshots != 0) &&
 		give_back(&d, user_key, user, &back, is_use_odd, e) < 0)
 		return NULL;
+	write_ports(&d);
 	del_request(&d);
 	return draft_take(&d);
 }

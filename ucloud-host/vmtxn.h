@@ -43,7 +43,7 @@ struct kv_txn *vmtxn_told(const struct vmread *r, int64_t now, const struct err 
 
 /*
  * ChangeVM is over; `after` is the entry as it is then. What it has less than before is given
- * back: user is the owner's entry as read (key NULL: absent). is_shared: the store is on no
+ * back, the ports of interfaces too: user is the owner's entry as read (key NULL: absent). is_shared: the store is on no
  * host in particular, and so are the disks again.
  */
 struct kv_txn *vmtxn_changed(const struct vmread *r, const struct vm *after,

@@ -27,6 +27,7 @@ int ssh_key_check(const char *s, struct err *e) MUST_USE;
 /* A relative path without "", "." and ".." parts, at most 1024 bytes of UTF-8. */
 int rel_path_check(const char *s, struct err *e) MUST_USE;
 
+#define MAC_STR_SIZE 18
 /* An interface's MAC: lower case, with colons, no multicast address. */
 int mac_check(const char *s, struct err *e) MUST_USE;
 /* An IPv6 address (RFC 4291 section 2.2), without a prefix length or a zone. */

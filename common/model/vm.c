@@ -485,13 +485,42 @@ void vm_drop_snapshot(struct vm *vm, const char *name)
 	list_drop(&vm_snapshot_jtab, &vm->snapshots, vm_find_snapshot(vm, name));
 }
 
+struct vm_nic *vm_find_nic(const struct vm *vm, const char *mac)
+{
+	struct vm_nic *nic = vm->networks.v;
+
+	for (size_t i = 0; i < vm->networks.len; i++)
+		if (str_eq(nic[i].mac, mac))
+			return &nic[i];
+	return NULL;
+}
+
+void vm_drop_nic(struct vm *vm, const char *mac)
+{
+	list_drop(&vm_nic_jtab, &vm->networks, vm_find_nic(vm, mac));
+}
+
+char *vm_port_format(const struct vm *vm, size_t i)
+{
+	const struct vm_nic *nic = jtab_list_at(&vm_nic_jtab, &vm->networks, i);
+	CLEANUP(json_decref_ptr)
+	json_t *value = json_pack("{s:s, s:I, s:s}", "vm", vm->uuid, "index",
+		(json_int_t)i, "address", nic->address ? nic->address : "");
+
+	return json_dumps(value, JSON_COMPACT);
+}
+
 bool vm_has_changes(const struct vm *vm)
 {
 	const struct vm_disk *disk = vm->specs.disks.v;
+	const struct vm_nic *nic = vm->networks.v;
 	const struct vm_snapshot *snapshot = vm->snapshots.v;
 
 	for (size_t i = 0; i < vm->specs.disks.len; i++)
 		if (disk[i].is_leaving || disk[i].is_flatten)
+			return true;
+	for (size_t i = 0; i < vm->networks.len; i++)
+		if (nic[i].is_leaving)
 			return true;
 	for (size_t i = 0; i < vm->snapshots.len; i++)
 		if (snapshot[i].state != SNAPSHOT_READY)

@@ -165,8 +165,14 @@ struct vm_snapshot *vm_find_snapshot(const struct vm *vm, const char *name);
 struct vm_disk *vm_add_disk(struct vm *vm);
 void vm_drop_disk(struct vm *vm, int64_t index);
 void vm_drop_snapshot(struct vm *vm, const char *name);
-/* Is there something that ChangeVM has to do: was it ordered and is not done, is a disk leaving
- * or to be flattened, a snapshot not ready? */
+/* NULL: none of its interfaces has that MAC. */
+struct vm_nic *vm_find_nic(const struct vm *vm, const char *mac);
+void vm_drop_nic(struct vm *vm, const char *mac);
+/* What is stored of its i-th interface at key_port(): {"vm", "index", "address"}. The
+ * caller's. */
+char *vm_port_format(const struct vm *vm, size_t i);
+/* Is there something that ChangeVM has to do: was it ordered and is not done, is a disk or an
+ * interface leaving, a disk to be flattened, a snapshot not ready? */
 bool vm_has_changes(const struct vm *vm);
 /* It has, or once had, a host: there may be disks of it. */
 bool vm_was_placed(const struct vm *vm);

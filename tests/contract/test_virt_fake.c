@@ -38,6 +38,7 @@ int main(void)
 		.has_obedient_guests = true,
 		.make_disk = make_disk,
 		.has_secrets = true,
+		.has_bridge = true,
 	};
 	int rc;
 

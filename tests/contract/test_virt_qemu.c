@@ -1,8 +1,12 @@
 /* The contract with QEMU below a private libvirtd, and what only real guests show. */
+#include <errno.h>
 #include <libvirt/libvirt.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
 
 #include "common/base/file.h"
 #include "tests/lib/test_libvirtd.h"
@@ -52,6 +56,37 @@ static char *make_disk(const char *uuid, unsigned index, int64_t size_gib)
 		fail_msg("qemu-img: %s", out);
 	free(out);
 	return path;
+}
+
+static void ip(const char *arg, ...)
+{
+	const char *argv[16] = { "ip", arg };
+	char *out = NULL;
+	size_t n = 2;
+	va_list ap;
+
+	va_start(ap, arg);
+	while (n < ARRAY_LEN(argv) - 1 && (argv[n] = va_arg(ap, const char *)) != NULL)
+		n++;
+	va_end(ap);
+	if (test_run(argv, 10000, &out) != 0)
+		test_skip("this kernel has no bridges: %s", out);
+	free(out);
+}
+
+/* libvirtd and its guests are in a network namespace of their own, which goes with them. Its
+ * interfaces are seen in a sysfs that was mounted inside only. */
+static void enter_namespace(void)
+{
+	if (geteuid() != 0)
+		test_skip("a private libvirtd needs root");
+	if (unshare(CLONE_NEWNET | CLONE_NEWNS) < 0 ||
+		mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		mount("sysfs", "/sys", "sysfs", 0, NULL) < 0)
+		test_skip("no network namespace can be made: %s", strerror(errno));
+	ip("link", "set", "lo", "up", NULL);
+	ip("link", "add", "ucb1", "type", "bridge", NULL);
+	ip("link", "set", "ucb1", "up", NULL);
 }
 
 static void ok(int rc, const struct err *e)
@@ -201,11 +236,13 @@ int main(void)
 		.remove_foreign = remove_foreign,
 		.make_disk = make_disk,
 		.has_secrets = true,
+		.has_bridge = true,
 	};
 	int rc;
 
 	/* As every daemon does: libvirt's client writes to a libvirtd that has just gone. */
 	signal(SIGPIPE, SIG_IGN);
+	enter_namespace();
 	c.uri = uri = test_libvirtd_start();
 	virt_cases_set(&c);
 	rc = _cmocka_run_group_tests("virt_qemu", virt_cases, virt_cases_len, NULL, NULL);

@@ -19,6 +19,7 @@ static void check_id(const struct domxml_id *id)
 
 static void read_it(const char *text)
 {
+	CLEANUP(strv_done) struct strv macs = { 0 };
 	struct domxml_disks disks;
 	struct domxml_id id;
 	struct err e = { 0 };
@@ -29,6 +30,8 @@ static void read_it(const char *text)
 		assert(e.kind == ERR_INVALID && str_is_text(e.msg, strlen(e.msg), false));
 	if (domxml_read_disks(text, &disks, &e) < 0)
 		assert(e.kind == ERR_INVALID);
+	if (domxml_read_nics(text, &macs, &e) < 0)
+		assert(e.kind == ERR_INVALID && macs.len == 0);
 }
 
 static void write_it(char *text)

@@ -525,6 +525,82 @@ static void case_disks(void **state)
 	clean(v, uuid);
 }
 
+/* ------------------------------------------------------------------ interfaces */
+
+#define MAC "02:1f:5c:00:9a:3e"
+
+static char *nic_xml(void)
+{
+	CLEANUP_STR char *mac = xstrdup(MAC);
+	struct vm_nic nic = { .mac = mac };
+	struct vmnet net = { .nic = &nic, .net = { .vni = 1, .mtu = 1430 } };
+
+	return domxml_nic_format(&net);
+}
+
+static bool has_nic(struct virt *v, const char *uuid)
+{
+	CLEANUP(strv_done) struct strv macs = { 0 };
+	struct err e = { 0 };
+
+	strv_add(&macs, "what was there before");
+	ok(virt_nics(v, uuid, &macs, &e), &e);
+	assert_true(macs.len < 2);
+	assert_int_equal(macs.len, strv_has(&macs, MAC));
+	return macs.len == 1;
+}
+
+/* What is asked of a domain that is off, or not there. */
+static void case_nics_off(void **state)
+{
+	struct virt *v = ((struct virt_seen *)*state)->v;
+	CLEANUP_STR char *xml = nic_xml();
+	char uuid[UUID_STR_SIZE];
+	struct err e = { 0 };
+
+	uuid_new(uuid);
+	for (int i = 0; i < 2; i++) {
+		assert_false(has_nic(v, uuid));
+		assert_int_equal(virt_nic_attach(v, uuid, MAC, xml, &e), -1);
+		assert_int_equal(e.kind, ERR_CONFLICT);
+		assert_int_equal(virt_nic_detach(v, uuid, MAC, &e), -1);
+		assert_int_equal(e.kind, ERR_CONFLICT);
+		define(v, uuid, 1);
+	}
+	clean(v, uuid);
+}
+
+static void case_nics(void **state)
+{
+	struct virt *v = ((struct virt_seen *)*state)->v;
+	CLEANUP_STR char *xml = nic_xml();
+	char uuid[UUID_STR_SIZE];
+	struct err e = { 0 };
+
+	if (!cases.has_bridge)
+		skip();
+	uuid_new(uuid);
+	define(v, uuid, 1);
+	ok(virt_start(v, uuid, &e), &e);
+	assert_false(has_nic(v, uuid));
+	ok(virt_nic_attach(v, uuid, MAC, xml, &e), &e);
+	ok(virt_nic_attach(v, uuid, MAC, xml, &e), &e);
+	assert_true(has_nic(v, uuid));
+	/* It is in the definition, too. */
+	ok(virt_destroy(v, uuid, &e), &e);
+	assert_false(has_nic(v, uuid));
+	ok(virt_start(v, uuid, &e), &e);
+	assert_true(has_nic(v, uuid));
+	ok(virt_nic_detach(v, uuid, MAC, &e), &e);
+	assert_int_equal(has_nic(v, uuid), !cases.has_obedient_guests);
+	ok(virt_nic_detach(v, uuid, "02:1f:5c:00:9a:40", &e), &e);
+	/* And out of it, whatever the guest does. */
+	ok(virt_destroy(v, uuid, &e), &e);
+	ok(virt_start(v, uuid, &e), &e);
+	assert_false(has_nic(v, uuid));
+	clean(v, uuid);
+}
+
 static void case_secret(void **state)
 {
 	struct virt *v = ((struct virt_seen *)*state)->v;
@@ -554,6 +630,8 @@ const struct CMUnitTest virt_cases[] = {
 	CASE(case_set_event),
 	CASE(case_disks_off),
 	CASE(case_disks),
+	CASE(case_nics_off),
+	CASE(case_nics),
 	CASE(case_secret),
 };
 const size_t virt_cases_len = ARRAY_LEN(virt_cases);

@@ -25,6 +25,8 @@ struct virt_cases {
 	 * are left out. */
 	char *(*make_disk)(const char *uuid, unsigned index, int64_t size_gib);
 	bool has_secrets;
+	/* The bridge ucb1 is there, for interfaces. false: their case is left out. */
+	bool has_bridge;
 };
 
 /* Before the cases run. */

@@ -343,7 +343,7 @@ static void test_attach_and_grow(void **state)
 	assert_done(w);
 	assert_int_equal(fake_hyper_disks(w->hyper, VM), 3);
 	assert_int_equal(disk_fake_size("local", VM, 1), GIB(5));
-	assert_log(w, "its disks are as ordered");
+	assert_log(w, "its disks and interfaces are as ordered");
 	order_size(w, 1, 8);
 	settle(w);
 	assert_done(w);

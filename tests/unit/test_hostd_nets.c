@@ -268,6 +268,291 @@ static void test_never(void **state)
 	assert_int_equal(fake_hyper_n_domains(w->hyper), 0);
 }
 
+/* ------------------------------------------------------------------ while it runs */
+
+#define MAC  "52:54:00:00:00:01"
+#define MAC2 "52:54:00:00:00:02"
+#define NOT_BEFORE                                                                       \
+	"interface " MAC2 " is there, but not attached before the VM's next start: "
+
+/* It runs with one interface. */
+static void run_vm(struct world *w)
+{
+	put_net(w);
+	make_dir(w, "/class/net/ucb5");
+	put_file(w, "/class/net/ucb5/ifalias", NET "\n");
+	order_vm(w, NIC, 0);
+	pass(w, 500);
+	assert_status(w, VM_RUNNING);
+}
+
+static void put_ports(struct world *w, const struct vm *vm)
+{
+	for (size_t i = 0; i < vm->networks.len; i++) {
+		const struct vm_nic *nic = jtab_list_at(&vm_nic_jtab, &vm->networks, i);
+
+		put(w, key_port(nic->network, nic->mac), vm_port_format(vm, i));
+	}
+}
+
+static void order_change(struct world *w, struct vm *vm)
+{
+	vm->is_changing = true;
+	put_ports(w, vm);
+	put(w, key_vm(&w->keys, VM), vm_format(vm));
+	put(w, key_request_host(&w->keys, HOST, VM),
+		request_new(REQ_CHANGE_VM, VM, HOST, clock_unix_sec(),
+			clock_unix_sec() + REQUEST_CHANGE_SEC));
+}
+
+#define NET2 "4d7f1c3e-6a52-4f0e-9d6c-1f4f1c9d7a14"
+
+static void order_attach(struct world *w)
+{
+	CLEANUP(vm_done) struct vm vm = get_vm(w);
+	struct vm_nic *nic = jtab_list_add(&vm_nic_jtab, &vm.networks);
+
+	nic->network = xstrdup(NET2);
+	nic->mac = xstrdup(MAC2);
+	put(w, key_network(&w->keys, NET2),
+		xstrdup("{\"uuid\":\"" NET2 "\",\"name\":\"back\",\"owner\":\"joe\","
+			"\"owner_realm\":\"users\",\"ipam\":\"none\",\"status\":"
+			"\"ACTIVE\",\"vni\":6}"));
+	order_change(w, &vm);
+}
+
+static void order_detach(struct world *w, const char *mac)
+{
+	CLEANUP(vm_done) struct vm vm = get_vm(w);
+
+	vm_find_nic(&vm, mac)->is_leaving = true;
+	order_change(w, &vm);
+}
+
+static void make_bridge(struct world *w)
+{
+	make_dir(w, "/class/net/ucb6");
+	put_file(w, "/class/net/ucb6/ifalias", NET2 "\n");
+}
+
+/* Of an interface; -1: it has no port. */
+static int port_index(struct world *w, const char *net, const char *mac)
+{
+	CLEANUP_STR char *text = value_of(w, key_port(net, mac));
+	const char *index = text ? strstr(text, "\"index\":") : NULL;
+
+	return index ? index[8] - '0' : -1;
+}
+
+static bool is_open(struct world *w)
+{
+	CLEANUP_STR char *text = value_of(w, key_request_host(&w->keys, HOST, VM));
+
+	return text != NULL;
+}
+
+/* Which the domain has: bit 0 the first one, bit 1 the second. */
+static unsigned nics_of(struct world *w)
+{
+	CLEANUP(strv_done) struct strv macs = { 0 };
+
+	fake_hyper_nics(w->hyper, VM, &macs);
+	return (strv_has(&macs, MAC) ? 1U : 0) | (strv_has(&macs, MAC2) ? 2U : 0);
+}
+
+static bool has_nic(struct world *w, const char *mac)
+{
+	CLEANUP(vm_done) struct vm vm = get_vm(w);
+
+	return vm_find_nic(&vm, mac) != NULL;
+}
+
+#define BACK_NOT_READY                                                                   \
+	"network back is not ready on this host: is ucloud-network running there?"
+
+/* Its network is waited for, as at a start; the guest runs on meanwhile. */
+static void test_attach(void **state)
+{
+	struct world *w = *state;
+
+	run_vm(w);
+	order_attach(w);
+	pass(w, 2000);
+	assert_true(is_open(w));
+	assert_int_equal(count_lines(w, BACK_NOT_READY), 0);
+	pass(w, 20000);
+	assert_int_equal(count_lines(w, BACK_NOT_READY), 1);
+	assert_int_equal(nics_of(w), 1);
+	make_bridge(w);
+	pass(w, 2500);
+	assert_false(is_open(w));
+	assert_int_equal(nics_of(w), 3);
+	assert_int_equal(port_index(w, NET2, MAC2), 1);
+	assert_int_equal(count_lines(w, "its disks and interfaces are as ordered"), 1);
+	assert_int_equal(fake_hyper_n_starts(w->hyper, VM), 1);
+	assert_status(w, VM_RUNNING);
+}
+
+/* It stays in the entry, and comes with the next start. */
+static void test_attach_never(void **state)
+{
+	struct world *w = *state;
+	CLEANUP(vm_done) struct vm vm = { 0 };
+
+	run_vm(w);
+	order_attach(w);
+	pass(w, (REQUEST_CHANGE_SEC - 10) * 1000);
+	assert_true(is_open(w));
+	pass(w, 20000);
+	assert_false(is_open(w));
+	assert_int_equal(count_lines(w, NOT_BEFORE BACK_NOT_READY), 1);
+	assert_int_equal(nics_of(w), 1);
+	assert_int_equal(port_index(w, NET2, MAC2), 1);
+	vm = get_vm(w);
+	assert_false(vm_has_changes(&vm));
+	make_bridge(w);
+	fake_hyper_crash(w->hyper, VM);
+	pass(w, 1000);
+	assert_status(w, VM_KILLED);
+	vm_done(&vm);
+	vm = get_vm(w);
+	str_set(&vm.hostname, xstrdup(HOST));
+	vm_move(&vm, VM_SCHEDULED);
+	put(w, key_vm(&w->keys, VM), vm_format(&vm));
+	put(w, key_placement(HOST, VM), xstrdup("{}"));
+	put(w, key_request_host(&w->keys, HOST, VM),
+		request_new(REQ_START_VM, VM, HOST, clock_unix_sec(), 0));
+	pass(w, 1000);
+	assert_status(w, VM_RUNNING);
+	assert_int_equal(nics_of(w), 3);
+}
+
+static int refuse_attach(void *aux, const char *call)
+{
+	(void)aux;
+	return strcmp(call, "nic-attach") == 0 ? 1 : 0;
+}
+
+/* libvirt fails, for a while: tried again. */
+static void test_attach_again(void **state)
+{
+	struct fake_hyper_fault fault = { .on_call = refuse_attach };
+	const struct fake_hyper_fault none = { 0 };
+	struct world *w = *state;
+
+	run_vm(w);
+	make_bridge(w);
+	fake_hyper_set_fault(w->hyper, &fault);
+	order_attach(w);
+	pass(w, 3000);
+	assert_true(is_open(w));
+	fake_hyper_set_fault(w->hyper, &none);
+	pass(w, 20000);
+	assert_false(is_open(w));
+	assert_int_equal(nics_of(w), 3);
+}
+
+static void attach_second(struct world *w)
+{
+	run_vm(w);
+	make_bridge(w);
+	order_attach(w);
+	pass(w, 1000);
+	assert_false(is_open(w));
+	assert_int_equal(nics_of(w), 3);
+}
+
+/* The port stays until the guest has let go, and goes with the entry's interface. */
+static void test_detach(void **state)
+{
+	struct fake_hyper_fault fault = { .detach_msec = 2500 };
+	struct world *w = *state;
+
+	attach_second(w);
+	fake_hyper_set_fault(w->hyper, &fault);
+	order_detach(w, MAC);
+	pass(w, 1000);
+	assert_true(is_open(w));
+	assert_int_equal(port_index(w, NET, MAC), 0);
+	pass(w, 4000);
+	assert_false(is_open(w));
+	assert_int_equal(nics_of(w), 2);
+	assert_false(has_nic(w, MAC));
+	assert_int_equal(port_index(w, NET, MAC), -1);
+	assert_int_equal(port_index(w, NET2, MAC2), 0);
+	assert_int_equal(count_lines(w, "interface " MAC " is detached"), 1);
+}
+
+static void test_detach_refused(void **state)
+{
+	struct fake_hyper_fault fault = { .keeps_disks = true };
+	struct world *w = *state;
+	CLEANUP(vm_done) struct vm vm = { 0 };
+
+	attach_second(w);
+	fake_hyper_set_fault(w->hyper, &fault);
+	order_detach(w, MAC2);
+	pass(w, 60000);
+	assert_true(is_open(w));
+	assert_int_equal(
+		count_lines(w, "trying again") +
+			count_lines(w, "the guest does not let go of the interface"),
+		2);
+	pass(w, (REQUEST_CHANGE_SEC + 90) * 1000);
+	assert_false(is_open(w));
+	assert_int_equal(
+		count_lines(w, "interface " MAC2 " stays: the guest does not"), 1);
+	assert_int_equal(nics_of(w), 3);
+	assert_int_equal(port_index(w, NET2, MAC2), 1);
+	vm = get_vm(w);
+	assert_false(vm_has_changes(&vm));
+	assert_int_equal(vm.networks.len, 2);
+}
+
+/* The guest goes off before it has let go: the rest is done at rest. */
+static void test_guest_off(void **state)
+{
+	struct fake_hyper_fault fault = { .keeps_disks = true };
+	struct world *w = *state;
+
+	attach_second(w);
+	fake_hyper_set_fault(w->hyper, &fault);
+	order_detach(w, MAC);
+	settle(w);
+	assert_true(is_open(w));
+	fake_hyper_guest_off(w->hyper, VM);
+	pass(w, 2000);
+	assert_false(is_open(w));
+	assert_status(w, VM_STOPPED);
+	assert_false(has_nic(w, MAC));
+	assert_int_equal(port_index(w, NET, MAC), -1);
+	assert_int_equal(port_index(w, NET2, MAC2), 0);
+}
+
+/* A stop goes before an attach whose network is waited for. */
+static void test_stop_between(void **state)
+{
+	struct world *w = *state;
+	CLEANUP(vm_done) struct vm vm = { 0 };
+
+	run_vm(w);
+	order_attach(w);
+	pass(w, 1000);
+	vm = get_vm(w);
+	vm_move(&vm, VM_REQUESTED_SHUTDOWN);
+	vm.want = VM_WANT_STOPPED;
+	put(w, key_vm(&w->keys, VM), vm_format(&vm));
+	put(w, key_request_host(&w->keys, HOST, VM),
+		request_new(REQ_STOP_VM, VM, HOST, clock_unix_sec(), 0));
+	pass(w, 3000);
+	assert_false(is_open(w));
+	assert_status(w, VM_STOPPED);
+	assert_true(has_nic(w, MAC2));
+	vm_done(&vm);
+	vm = get_vm(w);
+	assert_false(vm_has_changes(&vm));
+}
+
 /* A VM without networks has a host name all the same. What was on its CD does not stay here
  * without it. */
 static void test_cd(void **state)
@@ -320,6 +605,13 @@ int main(void)
 		TEST(test_not_ready),
 		TEST(test_soon),
 		TEST(test_never),
+		TEST(test_attach),
+		TEST(test_attach_never),
+		TEST(test_attach_again),
+		TEST(test_detach),
+		TEST(test_detach_refused),
+		TEST(test_guest_off),
+		TEST(test_stop_between),
 		TEST(test_cd),
 		TEST(test_sweep),
 	};

@@ -75,6 +75,20 @@ static void give_world(struct vmchange_world *w, const char *text)
 	}
 }
 
+/* "1 2L": interfaces 02:00:00:00:00:01 and ...:02, which leaves. */
+static void give_nics(struct vm *vm, const char *text)
+{
+	CLEANUP(strv_done) struct strv words = { 0 };
+
+	strv_split(&words, text, ' ');
+	for (size_t i = 0; *text != '\0' && i < words.len; i++) {
+		struct vm_nic *nic = jtab_list_add(&vm_nic_jtab, &vm->networks);
+
+		nic->mac = xasprintf("02:00:00:00:00:0%c", words.v[i][0]);
+		nic->is_leaving = strchr(words.v[i], 'L') != NULL;
+	}
+}
+
 static void give(struct given *g, const char *disks, const char *snapshots, bool is_on,
 	bool is_live_ok, const char *world)
 {
@@ -102,6 +116,12 @@ static char *plan_text(const struct vmchange_plan *p)
 	for (size_t i = 0; i < p->len; i++) {
 		const struct vmchange_step *s = &p->v[i];
 		bool is_snapshot = s->op == VMCHANGE_SNAPSHOT;
+
+		if (s->mac != NULL) {
+			buf_addf(&b, "%s%s:%s", i > 0 ? " " : "",
+				vmchange_op_names[s->op], s->mac + strlen(s->mac) - 1);
+			continue;
+		}
 
 		buf_addf(&b, "%s%s%u%s%s", i > 0 ? " " : "", vmchange_op_names[s->op],
 			is_snapshot ? s->disks : s->index,
@@ -185,6 +205,72 @@ static void test_plan(void **state)
 	}
 }
 
+/* Interfaces: as they are ordered, those that the domain has, and the plan. */
+static const struct {
+	const char *nics;
+	bool is_on;
+	const char *has, *want;
+} nic_rows[] = {
+	{ "1 2", true, "1 2", "" },
+	{ "1 2", true, "1", "nic-attach:2" },
+	{ "1 2", true, "", "nic-attach:1 nic-attach:2" },
+	{ "1L 2", true, "1 2", "nic-detach:1" },
+	{ "1L 2", true, "2", "" },
+	{ "1 2L 3", true, "1 2", "nic-detach:2 nic-attach:3" },
+	/* What is not ordered is nobody's business. */
+	{ "1", true, "1 5", "" },
+	/* The next start finds them in the entry. */
+	{ "1 2L 3", false, "", "" },
+};
+
+static void give_macs(struct vmchange_world *w, const char *text)
+{
+	CLEANUP(strv_done) struct strv words = { 0 };
+
+	strv_split(&words, text, ' ');
+	for (size_t i = 0; *text != '\0' && i < words.len; i++)
+		strv_add_take(&w->macs, xasprintf("02:00:00:00:00:0%s", words.v[i]));
+}
+
+static void test_plan_nics(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(nic_rows); i++) {
+		CLEANUP(vmchange_plan_done) struct vmchange_plan plan = { 0 };
+		CLEANUP_STR char *text = NULL;
+		struct err e = { 0 };
+		struct given g;
+
+		give(&g, "0:10", "", nic_rows[i].is_on, false, "0:10a");
+		give_nics(&g.vm, nic_rows[i].nics);
+		give_macs(&g.w, nic_rows[i].has);
+		assert_int_equal(vmchange_plan(&g.vm, &g.w, &plan, &e), 0);
+		text = plan_text(&plan);
+		if (strcmp(text, nic_rows[i].want) != 0)
+			fail_msg("row %zu: '%s'", i, text);
+		done(&g);
+	}
+}
+
+/* After what the disks need, which is not waited for. */
+static void test_plan_order(void **state)
+{
+	CLEANUP(vmchange_plan_done) struct vmchange_plan plan = { 0 };
+	CLEANUP_STR char *text = NULL;
+	struct err e = { 0 };
+	struct given g;
+
+	(void)state;
+	give(&g, "0:10 1:5L 2:3", "x=creating", true, false, "0:10a 1:5a");
+	give_nics(&g.vm, "1L 2");
+	give_macs(&g.w, "1");
+	assert_int_equal(vmchange_plan(&g.vm, &g.w, &plan, &e), 0);
+	text = plan_text(&plan);
+	assert_string_equal(text, "thaw0 detach1 remove1 nic-detach:1 make2 attach2 "
+				  "snapshot5!x nic-attach:2");
+	done(&g);
+}
+
 /* What stands in its log, line after line. */
 static char *log_text(const struct vm *vm)
 {
@@ -240,6 +326,76 @@ static void test_done(void **state)
 	assert_non_null(strstr(log, "as they were in snapshot \"d\""));
 	assert_false(vm_has_changes(&g.vm));
 	done(&g);
+}
+
+static char *nics_text(const struct vm *vm)
+{
+	struct buf b = { 0 };
+
+	for (size_t i = 0; i < vm->networks.len; i++) {
+		const struct vm_nic *nic = jtab_list_at(&vm_nic_jtab, &vm->networks, i);
+
+		buf_addf(&b, "%s%s%s", i > 0 ? " " : "", nic->mac + strlen(nic->mac) - 1,
+			nic->is_leaving ? "L" : "");
+	}
+	return buf_take(&b);
+}
+
+static void test_done_nics(void **state)
+{
+	CLEANUP_STR char *nics = NULL;
+	CLEANUP_STR char *log = NULL;
+	struct given g;
+
+	(void)state;
+	give(&g, "0:10", "", true, false, "0:10a");
+	give_nics(&g.vm, "1L 2 3L");
+	vmchange_done(&g.vm, false, NOW);
+	nics = nics_text(&g.vm);
+	assert_string_equal(nics, "2");
+	log = log_text(&g.vm);
+	assert_string_equal(log, "interface 02:00:00:00:00:03 is detached; "
+				 "interface 02:00:00:00:00:01 is detached");
+	assert_false(vm_has_changes(&g.vm));
+	done(&g);
+}
+
+static const struct {
+	const char *nics;
+	bool is_on;
+	const char *has, *want, *want_log;
+} undo_nic_rows[] = {
+	{ "1 2", true, "1 2", "1 2", "" },
+	{ "1 2", true, "1", "1 2",
+		"interface 02:00:00:00:00:02 is there, but not attached before the VM's "
+		"next start: why" },
+	{ "1 2L", true, "1 2", "1 2", "interface 02:00:00:00:00:02 stays: why" },
+	{ "1L 2", true, "2", "2", "interface 02:00:00:00:00:01 is detached" },
+	/* At rest a leaving one goes, and one that was ordered is there. */
+	{ "1 2L", false, "", "1", "interface 02:00:00:00:00:02 is detached" },
+	{ "1 2", false, "", "1 2", "" },
+};
+
+static void test_undone_nics(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(undo_nic_rows); i++) {
+		CLEANUP_STR char *nics = NULL;
+		CLEANUP_STR char *log = NULL;
+		struct given g;
+
+		give(&g, "0:10", "", undo_nic_rows[i].is_on, false, "0:10a");
+		give_nics(&g.vm, undo_nic_rows[i].nics);
+		give_macs(&g.w, undo_nic_rows[i].has);
+		vmchange_undone(&g.vm, &g.w, "why", NOW);
+		nics = nics_text(&g.vm);
+		log = log_text(&g.vm);
+		if (strcmp(nics, undo_nic_rows[i].want) != 0 ||
+			strcmp(log, undo_nic_rows[i].want_log) != 0)
+			fail_msg("row %zu: '%s', log '%s'", i, nics, log);
+		assert_false(vm_has_changes(&g.vm));
+		done(&g);
+	}
 }
 
 struct undo_row {
@@ -310,7 +466,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_plan),
+		cmocka_unit_test(test_plan_nics),
+		cmocka_unit_test(test_plan_order),
 		cmocka_unit_test(test_done),
+		cmocka_unit_test(test_done_nics),
+		cmocka_unit_test(test_undone_nics),
 		cmocka_unit_test(test_undone),
 		cmocka_unit_test(test_undo_plan),
 	};

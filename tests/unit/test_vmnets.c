@@ -149,6 +149,29 @@ static void test_two(void **state)
 	assert_string_equal(n.v[1].nic->network, NET);
 }
 
+/* What the others are is not asked. */
+static void test_one(void **state)
+{
+	struct world *w = *state;
+	struct vmnet net = { 0 };
+	struct vm_nic *nic;
+	struct err e = { 0 };
+
+	add_nic(w, NET2);
+	nic = add_nic(w, NET);
+	put_net(w, NET, ACTIVE);
+	assert_int_equal(
+		vmnets_read_one(&w->env, nic, &net, w->why, sizeof(w->why), &e), 1);
+	assert_string_equal(w->why, NOT_HERE);
+	assert_null(net.nic);
+	put_bridge(w, "ucb5", NET "\n");
+	assert_int_equal(
+		vmnets_read_one(&w->env, nic, &net, w->why, sizeof(w->why), &e), 0);
+	assert_ptr_equal(net.nic, nic);
+	assert_int_equal(net.net.vni, 5);
+	network_done(&net.net);
+}
+
 /* Who is leaving is waited for no longer, and not attached. */
 static void test_leaving(void **state)
 {
@@ -183,6 +206,7 @@ int main(void)
 		TEST(test_none),
 		TEST(test_life),
 		TEST(test_two),
+		TEST(test_one),
 		TEST(test_leaving),
 		TEST(test_bad),
 	};
