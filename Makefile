@@ -130,7 +130,7 @@ run_tests := TEST_JOBS=$(TEST_JOBS) tests/run
 LONGEST  := %/test_kv_etcd %/test_virt_qemu
 CONTRACT := $(if $(SAN),,$(filter $(LONGEST),$(CONTRACT))) $(filter-out $(LONGEST),$(CONTRACT))
 
-.PHONY: tests unit contract sim e2e
+.PHONY: tests unit contract sim e2e lab-tests
 tests: $(UNIT) $(CONTRACT) $(SIM) $(BUGS)
 unit: $(UNIT) $(BUGS)
 	$(Q)$(run_tests) $^
@@ -141,6 +141,11 @@ sim: $(SIM)
 E2E := $(sort $(wildcard tests/e2e/*.sh))
 e2e: all build/guest/guest.img
 	$(Q)B=$(B) TEST_LIMIT=600 tests/run $(E2E)
+
+# Scenarios in the lab (tests/lab/lab): several hosts, routers, a world.
+LAB := $(sort $(wildcard tests/lab/*.sh))
+lab-tests: all build/guest/guest.img
+	$(Q)B=$(B) TEST_LIMIT=600 tests/run $(LAB)
 
 build/guest/guest.img: scripts/guest-image $(wildcard scripts/guest/*)
 	$(call say,IMAGE,$@)
@@ -204,6 +209,17 @@ demo:
 demo-down:
 	$(Q)scripts/demo down
 
+# A data centre of several hosts on this machine: HOSTS=3 ROUTERS=1 ETCD=3 CEPH=1.
+.PHONY: lab lab-shell lab-down
+lab:
+	$(Q)scripts/install-deps test
+	$(Q)+$(MAKE) --no-print-directory all build/guest/guest.img
+	$(Q)B=$(B) HOSTS="$(HOSTS)" ROUTERS="$(ROUTERS)" ETCD="$(ETCD)" CEPH="$(CEPH)" tests/lab/lab up
+lab-shell:
+	@tests/lab/lab shell $(or $(NODE),h1)
+lab-down:
+	$(Q)tests/lab/lab down
+
 # ---------------------------------------------------------------- lint
 .PHONY: lint format cflags
 C_FILES := $(wildcard common/*/*.[ch] ucloud-*/*.[ch] tests/*/*.[ch])
@@ -247,7 +263,8 @@ help:
 		'make demo       a whole cloud on this machine, below demo/' \
 		'make demo-down  take it down' \
 		'make check      install what the tests need and run them all' \
-		'make unit | contract | sim | e2e    parts of it' \
+		'make unit | contract | sim | e2e | lab-tests    parts of it' \
+		'make lab | lab-shell | lab-down     a data centre of several hosts on this machine' \
 		'make torture | bench | fuzz         heavier runs' \
 		'make lint | format' \
 		'make install DESTDIR= PREFIX='

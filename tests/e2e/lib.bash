@@ -7,10 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 top=$PWD
 export B=${B:-build/plain}
 
-skip() {
-	echo "skipped: $*"
-	exit 77
-}
+. tests/lib/shell.bash
 [ "$(id -u)" = 0 ] || skip "needs root for a libvirt daemon of its own"
 tools="etcd libvirtd qemu-system-x86_64 qemu-img qemu-nbd jq tini"
 [ "${STORE:-}" != ceph ] || tools+=" ceph-mon ceph-osd rbd"
@@ -27,16 +24,6 @@ etcd_url() { echo "http://[::1]:$(cat "$DEMO_DIR/run/etcd.port")"; }
 etcdctl3() { ETCDCTL_API=3 etcdctl --endpoints "$(etcd_url)" "$@"; }
 api_url() { echo "http://[::1]:$(cat "$DEMO_DIR/run/api.port")"; }
 vsh() { virsh -q -c "$(scripts/private-libvirtd uri "$DEMO_DIR/libvirt")" "$@"; }
-
-# A port on [::1] that nobody listens on now.
-free_port() {
-	local p
-	while :; do
-		p=$((20000 + RANDOM % 12000))
-		ss -Hltn "sport = :$p" | grep -q . || break
-	done
-	echo "$p"
-}
 
 # another DIR SERVICE OPTION...: sets one more SERVICE up below $DEMO_DIR/DIR and starts it;
 # DIR/SERVICE.pid, DIR/SERVICE.log. $etcd_options are how it reaches etcd.
@@ -84,22 +71,6 @@ at_end() {
 trap at_end EXIT
 trap 'exit 1' INT TERM
 
-say() { echo "--- $(date +%T) $*"; }
-fail() {
-	echo "FAILED: $*" >&2
-	exit 1
-}
-
-# wait_until SECONDS WHAT COMMAND...: no fixed sleeps, a condition with a deadline.
-wait_until() {
-	local end=$((SECONDS + $1)) what=$2
-	shift 2
-	until "$@" > /dev/null 2>&1; do
-		[ $SECONDS -lt $end ] || fail "not within the time: $what"
-		sleep 0.2
-	done
-}
-
 vm_field() { user vm show "$1" --json | jq -r ".$2"; }
 status_is() { [ "$(vm_field "$1" status)" = "$2" ]; }
 wait_status() { wait_until "${3:-60}" "VM $1 becomes $2" status_is "$1" "$2"; }
@@ -108,17 +79,6 @@ wait_console() { wait_until "${3:-90}" "console of $1 says '$2'" console_has "$1
 create() { user vm create --name "$1" --image demo-guest --cpu 1 --ram 128MiB "${@:2}" || fail "create $1"; }
 no_requests() { [ -z "$(etcdctl3 get --prefix /v1/request/ --keys-only)" ]; }
 no_vms() { [ -z "$(etcdctl3 get --prefix /v1/vm/ --keys-only)" ]; }
-
-# refused STATUS TEXT COMMAND...: exits so, and its message has the text.
-refused() {
-	local want=$1 text=$2 out status
-	shift 2
-	out=$("$@" 2>&1)
-	status=$?
-	[ $status = "$want" ] || fail "exit status $status instead of $want from: $* ($out)"
-	grep -qiE -- "$text" <<< "$out" || fail "message of '$*' lacks '$text': $out"
-	say "refused as it should: $(tail -n 1 <<< "$out")"
-}
 
 # For refused(): asks the API once without a token but past it; prints the body, fails unless
 # the status is not the one wanted (then 1).
