@@ -198,6 +198,7 @@ static void add_nic(struct net_world *w, struct vm *vm, int v, int n)
 
 void net_world_add_vm(struct net_world *w, int v, int first, int n)
 {
+	const char *host = w->host ? w->host : "h1";
 	CLEANUP(vm_done)
 	struct vm vm = { .uuid = vm_uuid(v),
 		.name = xstrdup("vm"),
@@ -207,10 +208,10 @@ void net_world_add_vm(struct net_world *w, int v, int first, int n)
 		.image_uuid = net_uuid(9),
 		.store = xstrdup("s"),
 		.status = VM_SCHEDULED,
-		.hostname = xstrdup("h1"),
+		.hostname = xstrdup(host),
 		.is_closed = w->ingress != NULL };
 	CLEANUP_STR char *key = key_vm(&w->keys, vm.uuid);
-	CLEANUP_STR char *placement = key_placement("h1", vm.uuid);
+	CLEANUP_STR char *placement = key_placement(host, vm.uuid);
 
 	if (w->ingress)
 		strv_split(&vm.ingress, w->ingress, ',');

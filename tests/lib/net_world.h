@@ -17,6 +17,7 @@ struct net_world {
 	struct link_conn *conn;
 	struct netd *netd;
 	/* Of VMs that are added from now on. */
+	const char *host;    /* where they are placed; NULL: "h1" */
 	const char *ingress; /* closed but for that; NULL: open */
 	int64_t rate_mbit;
 };
@@ -40,7 +41,7 @@ char *net_world_get(struct net_world *w, const char *key);
 /* Network number n has that id, the uuid 00000000-0000-4000-8000-<n>, and the prefix
  * 2001:db8:0:<n>::/64. */
 void net_world_add_net(struct net_world *w, int n, const char *ipam);
-/* VM number v, placed here, with interfaces in networks first to first + n - 1; their MACs
+/* VM number v, placed, with interfaces in networks first to first + n - 1; their MACs
  * are 52:54:00:<v>:<network, two bytes>. */
 void net_world_add_vm(struct net_world *w, int v, int first, int n);
 void net_world_del_vm(struct net_world *w, int v);

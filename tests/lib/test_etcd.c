@@ -114,6 +114,7 @@ static bool has_ended(struct test_etcd *t)
 
 static void choose_addresses(struct test_etcd *t)
 {
+	const char *address = t->conf.address ? t->conf.address : "::1";
 	char *cluster = xstrdup("");
 
 	strv_done(&t->client.url);
@@ -122,8 +123,8 @@ static void choose_addresses(struct test_etcd *t)
 		CLEANUP_STR char *before = cluster;
 
 		str_set(&m->url,
-			xasprintf("%s://[::1]:%u", t->conf.is_tls ? "https" : "http",
-				test_free_port()));
+			xasprintf("%s://[%s]:%u", t->conf.is_tls ? "https" : "http",
+				address, test_free_port()));
 		str_set(&m->peer_url, xasprintf("http://[::1]:%u", test_free_port()));
 		cluster = xasprintf(
 			"%s%s%s=%s", before, i > 0 ? "," : "", m->name, m->peer_url);

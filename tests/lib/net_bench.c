@@ -1,0 +1,140 @@
+#include "tests/lib/net_bench.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/lib/test_util.h"
+
+#define STOP_MSEC 10000
+#define LOG_SHOWN 2000
+
+/* ---------------------------------------------------------------- ends */
+
+void net_bench_die(const char *fmt, ...)
+{
+	CLEANUP_STR char *path = test_path("ucloud-network.log");
+	CLEANUP_STR char *log = test_read_file(path);
+	size_t size = log ? strlen(log) : 0;
+	va_list ap;
+
+	fprintf(stderr, "%s: ", program_invocation_short_name);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "\n%s",
+		log ? log + (size > LOG_SHOWN ? size - LOG_SHOWN : 0) : "");
+	exit(1);
+}
+
+void net_bench_need(int rc, const struct err *e)
+{
+	if (rc != 0)
+		net_bench_die("%s", rc < 0 ? e->msg : "it was changed by somebody else");
+}
+
+bool net_bench_is_short(void)
+{
+	const char *scale = getenv("BENCH_SCALE");
+
+	return scale && str_eq(scale, "short");
+}
+
+/* ---------------------------------------------------------------- namespaces */
+
+int net_bench_new_netns(void)
+{
+	int fd;
+
+	test_need_command("ip");
+	if (geteuid() != 0)
+		test_skip("needs root, for network namespaces of its own");
+	if (unshare(CLONE_NEWNET) < 0)
+		test_skip("no network namespace can be made: %s", strerror(errno));
+	fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		net_bench_die("/proc/thread-self/ns/net: %s", strerror(errno));
+	net_world_ip("link set lo up");
+	return fd;
+}
+
+void net_bench_enter(int netns)
+{
+	if (setns(netns, CLONE_NEWNET) < 0)
+		net_bench_die("network namespace: %s", strerror(errno));
+}
+
+void net_bench_fetch(int from, const char *name)
+{
+	CLEANUP_STR char *there = xasprintf("--net=/proc/%d/fd/%d", (int)getpid(), from);
+	CLEANUP_STR char *here = xasprintf("%d", (int)getpid());
+	const char *const argv[] = { "nsenter", there, "ip", "link", "set", name, "netns",
+		here, NULL };
+	CLEANUP_STR char *out = NULL;
+
+	if (test_run(argv, STOP_MSEC, &out) != 0)
+		net_bench_die("moving %s: %s", name, out ? out : "");
+}
+
+/* ---------------------------------------------------------------- the daemon */
+
+static char *program_path(void)
+{
+	char self[4096] = "";
+
+	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
+		net_bench_die("/proc/self/exe: %s", strerror(errno));
+	for (int i = 0; i < 3; i++)
+		*strrchr(self, '/') = '\0';
+	return xasprintf("%s/ucloud-network/ucloud-network", self);
+}
+
+pid_t net_bench_start(const char *etcd_url, const char *host, const char *const *more)
+{
+	CLEANUP_STR char *program = program_path();
+	CLEANUP_STR char *log = test_path("ucloud-network.log");
+	CLEANUP_STR char *conf = test_path("ucloud-network.conf");
+	const char *argv[40] = { program, "--config", conf, "--etcd_url", etcd_url,
+		"--hostname", host, "--underlay", "eth0" };
+	size_t n = 9;
+
+	test_write_file(conf, "");
+	for (size_t i = 0; more && more[i] && n < ARRAY_LEN(argv) - 1; i++)
+		argv[n++] = more[i];
+	return test_spawn(argv, log);
+}
+
+void net_bench_stop(pid_t daemon)
+{
+	kill(daemon, SIGTERM);
+	if (test_wait(daemon, STOP_MSEC) != 0)
+		net_bench_die("ucloud-network did not end as it should");
+}
+
+/* ---------------------------------------------------------------- figures */
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+double net_bench_quantile(double *v, size_t n, double q)
+{
+	size_t at = (size_t)((double)n * q);
+
+	qsort(v, n, sizeof(*v), compare);
+	return v[at < n ? at : n - 1];
+}
+
+double net_bench_median(double *v, size_t n)
+{
+	return net_bench_quantile(v, n, 0.5);
+}
