@@ -1,6 +1,7 @@
 #include "ucloud-network/filter.h"
 
 #include <jansson.h>
+#include <string.h>
 
 #include "common/base/jtab.h"
 #include "ucloud-network/filter_impl.h"
@@ -48,17 +49,22 @@ static void add_number(struct buf *out, const struct in6_addr *a, size_t size)
 		buf_addf(out, "%02x", a->s6_addr[i]);
 }
 
-static void add_macs(const struct wanted *w, struct buf *out)
+/* Where frames go that come from a port's own MAC: behind the chains. */
+static void add_ports(const struct wanted *w, struct buf *out)
 {
 	size_t n = 0;
 
-	filter_set_begin(out, "set", "macs", "type ifname . ether_addr");
+	filter_set_begin(out, "map", "ports", "type ifname . ether_addr : verdict");
 	for (size_t i = 0; i < w->n_ports; i++) {
-		const unsigned char *m = w->ports[i].mac;
+		const struct want_port *p = &w->ports[i];
+		const unsigned char *m = p->mac;
 
 		filter_element(out, &n);
-		buf_addf(out, "\"%s\" . %02x:%02x:%02x:%02x:%02x:%02x", w->ports[i].tap,
-			m[0], m[1], m[2], m[3], m[4], m[5]);
+		buf_addf(out, "\"%s\" . %02x:%02x:%02x:%02x:%02x:%02x : %s", p->tap, m[0],
+			m[1], m[2], m[3], m[4], m[5],
+			p->rate_mbit > 0 ? "goto rated"
+			: p->is_open	 ? "accept"
+					 : "goto addressed");
 	}
 	filter_set_end(out, n);
 }
@@ -97,6 +103,18 @@ static void add_prefixes(
 	filter_set_end(out, n);
 }
 
+/* Only what it may send from: it is not looked at any further. */
+static bool is_source(const struct want_port *p, const struct in6_addr *a)
+{
+	static const unsigned char router[] = { 0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x75,
+		0xc1, 0xff, 0xfe };
+	bool is_in = false;
+
+	for (size_t i = 0; i < p->n_prefixes; i++)
+		is_in |= memcmp(&p->prefixes[i], a, 8) == 0;
+	return is_in && memcmp(a, router, sizeof(router)) != 0;
+}
+
 static void add_own(const struct wanted *w, struct buf *out)
 {
 	size_t n = 0;
@@ -106,6 +124,8 @@ static void add_own(const struct wanted *w, struct buf *out)
 		const struct want_port *p = &w->ports[i];
 
 		for (size_t k = 0; !p->is_open && k < p->n_own; k++) {
+			if (!is_source(p, &p->own[k]))
+				continue;
 			filter_element(out, &n);
 			buf_addf(out, "\"%s\" . ", p->tap);
 			add_number(out, &p->own[k], 16);
@@ -152,34 +172,18 @@ static void add_routed(const struct wanted *w, struct buf *out)
 /* ---------------------------------------------------------------- rules */
 
 /*
+ * What VMs usually send takes the fewest steps: the map "ports" knows tap and MAC in one
+ * lookup, "own" tap and address; what is left to look at depends on the protocol.
+ *
  * 02:75:c1 are the MACs of routers (plan_bridge_mac()), fe80::75:c1ff:fe.. their link-local
  * addresses. "::" may only look whether an address is free, and ask for routers and groups.
- * RARP (0x8035) is how QEMU says where a guest went.
+ * RARP (0x8035) is how QEMU says where a guest went. Behind "meta l4proto" ports are read raw,
+ * since nft would have the protocol looked at again.
  */
 static const char rules[] =
-	"	chain port {\n"
-	"		iifname != @taps counter name no_port drop\n"
-	"		iifname . ether saddr != @macs counter name mac drop\n"
-	"		limit name iifname map @rates_from counter name rate drop\n"
-	"		iifname @open accept\n"
-	"		ether type 0x8035 accept\n"
-	"		ether type != ip6 counter name protocol drop\n"
-	"		ip6 saddr :: meta l4proto ipv6-icmp icmpv6 type { "
-	"nd-neighbor-solicit, "
-	"nd-router-solicit, mld-listener-report, mld2-listener-report } accept\n"
-	"		iifname . @nh,64,64 != @sources counter name source drop\n"
-	"		@nh,64,104 0xfe800000000000000075c1fffe counter name taken drop\n"
-	"		iifname . @nh,64,128 != @own @nh,64,128 @taken counter name "
-	"taken drop\n"
-	"		meta l4proto ipv6-icmp icmpv6 type { nd-router-advert, "
-	"nd-redirect } "
-	"counter name router drop\n"
-	"		meta l4proto ipv6-icmp icmpv6 type nd-neighbor-advert jump "
-	"neighbour\n"
-	"		meta l4proto udp udp sport 547 counter name dhcp drop\n"
-	"		meta l4proto udp udp dport 4789 @nh,192,128 @underlays counter "
-	"name vxlan "
-	"drop\n"
+	"	chain from_udp {\n"
+	"		@th,0,16 547 counter name dhcp drop\n"
+	"		@th,16,16 4789 @nh,192,128 @underlays counter name vxlan drop\n"
 	"	}\n"
 	"	chain neighbour {\n"
 	"		iifname . @th,64,64 != @targets counter name neighbour drop\n"
@@ -189,20 +193,45 @@ static const char rules[] =
 	"neighbour "
 	"drop\n"
 	"	}\n"
+	"	chain from_icmpv6 {\n"
+	"		icmpv6 type { nd-router-advert, nd-redirect } counter name "
+	"router drop\n"
+	"		icmpv6 type nd-neighbor-advert goto neighbour\n"
+	"	}\n"
+	"	chain content {\n"
+	"		meta l4proto vmap { udp : goto from_udp, ipv6-icmp : goto from_icmpv6 }\n"
+	"	}\n"
+	"	chain homeless {\n"
+	"		ip6 saddr :: meta l4proto ipv6-icmp icmpv6 type { "
+	"nd-neighbor-solicit, "
+	"nd-router-solicit, mld-listener-report, mld2-listener-report } accept\n"
+	"		counter name source drop\n"
+	"	}\n"
+	"	chain other {\n"
+	"		ether type 0x8035 accept\n"
+	"		counter name protocol drop\n"
+	"	}\n"
+	"	chain addressed {\n"
+	"		ether type != ip6 goto other\n"
+	"		iifname . @nh,64,128 @own goto content\n"
+	"		iifname . @nh,64,64 != @sources goto homeless\n"
+	"		@nh,64,104 0xfe800000000000000075c1fffe counter name taken drop\n"
+	"		@nh,64,128 @taken counter name taken drop\n"
+	"		goto content\n"
+	"	}\n"
+	"	chain rated {\n"
+	"		limit name iifname map @rates_from counter name rate drop\n"
+	"		iifname @open accept\n"
+	"		goto addressed\n"
+	"	}\n";
+
+static const char hooks[] =
 	"	chain from {\n"
 	"		type filter hook prerouting priority -300; policy accept;\n"
-	"		iifname \"uct*\" jump port\n"
-	"	}\n"
-	/* A closed VM hears no groups but for the sake of IPv6 itself. */
-	"	chain to {\n"
-	"		type filter hook postrouting priority 300; policy accept;\n"
-	"		limit name oifname map @rates_to counter name rate drop\n"
-	"		oifname @closed_taps ether type != { ip6, 0x8035 } counter name "
-	"closed "
-	"drop\n"
-	"		oifname @closed_taps @ll,7,1 1 meta l4proto != ipv6-icmp counter "
-	"name "
-	"closed drop\n"
+	"		iifname != \"uct*\" accept\n"
+	"		iifname . ether saddr vmap @ports\n"
+	"		iifname @taps counter name mac drop\n"
+	"		counter name no_port drop\n"
 	"	}\n"
 	"	chain machine {\n"
 	"		type filter hook input priority -300; policy accept;\n"
@@ -227,7 +256,6 @@ void filter_text(
 			 "table bridge " FILTER_TABLE " {\n");
 	add_counters(counts, out);
 	add_taps(w, out, "taps", false);
-	add_macs(w, out);
 	add_taps(w, out, "open", true);
 	add_prefixes(w, out, "sources", false);
 	add_prefixes(w, out, "targets", true);
@@ -236,8 +264,10 @@ void filter_text(
 	add_addresses(out, "underlays", w->underlays, w->n_underlays);
 	add_routed(w, out);
 	filter_add_rates(w, out);
-	filter_add_closed_taps(w, out);
 	buf_add_str(out, rules);
+	filter_add_to(w, out);
+	add_ports(w, out);
+	buf_add_str(out, hooks);
 	buf_add_str(out, "}\n");
 	filter_add_closed(w, out);
 }

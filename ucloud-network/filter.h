@@ -2,8 +2,10 @@
  * The port filters: which frames VMs may send and get, as an nftables table of the bridge family.
  * Pure text, which nft.h loads in one transaction.
  *
- * The rules are always the same; what differs is in sets: so a frame costs a few lookups,
- * however many VMs there are. A tap of ours ("uct...") that is in no set passes nothing: the
+ * The rules are always the same; what differs is in sets and maps: so a frame costs a few
+ * lookups, however many VMs there are: from an address that is kept for its VM two, or four
+ * from another one. Only what VMs that are closed or have a rate get is looked at before it
+ * gets there, and that hook is not there without such VMs. A tap of ours ("uct...") that is in no set passes nothing: the
  * filter is in force before the tap exists. Frames from VMs end at the bridge: the machine
  * itself hears of them only where it routes the network, and then only IPv6.
  *

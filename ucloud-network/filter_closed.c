@@ -44,8 +44,6 @@ void filter_add_rates(const struct wanted *w, struct buf *out)
 	add_rate_map(w, "to", out);
 }
 
-/* ---------------------------------------------------------------- closed VMs */
-
 bool filter_has_closed(const struct wanted *w)
 {
 	for (size_t i = 0; i < w->n_ports; i++)
@@ -54,7 +52,9 @@ bool filter_has_closed(const struct wanted *w)
 	return false;
 }
 
-void filter_add_closed_taps(const struct wanted *w, struct buf *out)
+/* ---------------------------------------------------------------- to VMs */
+
+static void add_closed_taps(const struct wanted *w, struct buf *out)
 {
 	size_t n = 0;
 
@@ -66,6 +66,54 @@ void filter_add_closed_taps(const struct wanted *w, struct buf *out)
 		}
 	filter_set_end(out, n);
 }
+
+/* A closed VM hears no groups but for the sake of IPv6 itself. */
+static const char to_rules[] =
+	"	chain to_closed {\n"
+	"		ether type != { ip6, 0x8035 } counter name closed drop\n"
+	"		@ll,7,1 1 meta l4proto != ipv6-icmp counter name closed drop\n"
+	"	}\n"
+	"	chain to_rated {\n"
+	"		limit name oifname map @rates_to counter name rate drop\n"
+	"		oifname @closed_taps goto to_closed\n"
+	"	}\n";
+
+static void add_to_map(const struct wanted *w, struct buf *out)
+{
+	size_t n = 0;
+
+	filter_set_begin(out, "map", "ways_to", "type ifname : verdict");
+	for (size_t i = 0; i < w->n_ports; i++) {
+		const struct want_port *p = &w->ports[i];
+
+		if (p->rate_mbit <= 0 && !p->is_closed)
+			continue;
+		filter_element(out, &n);
+		buf_addf(out, "\"%s\" : goto %s", p->tap,
+			p->rate_mbit > 0 ? "to_rated" : "to_closed");
+	}
+	filter_set_end(out, n);
+}
+
+void filter_add_to(const struct wanted *w, struct buf *out)
+{
+	bool is_needed = false;
+
+	for (size_t i = 0; i < w->n_ports; i++)
+		is_needed |= w->ports[i].rate_mbit > 0 || w->ports[i].is_closed;
+	if (!is_needed)
+		return;
+	add_closed_taps(w, out);
+	buf_add_str(out, to_rules);
+	add_to_map(w, out);
+	buf_add_str(out, "	chain to {\n"
+			 "		type filter hook postrouting priority 300; "
+			 "policy accept;\n"
+			 "		oifname vmap @ways_to\n"
+			 "	}\n");
+}
+
+/* ---------------------------------------------------------------- closed VMs */
 
 static void add_mac(
 	const struct want_port *p, const char *suffix, size_t *n, struct buf *out)

@@ -14,8 +14,8 @@ void filter_set_end(struct buf *out, size_t n);
 
 /* Limits and the maps "rates_from" and "rates_to". */
 void filter_add_rates(const struct wanted *w, struct buf *out);
-/* The set "closed_taps". */
-void filter_add_closed_taps(const struct wanted *w, struct buf *out);
+/* What is looked at in frames to VMs: nothing, unless one is closed or has a rate. */
+void filter_add_to(const struct wanted *w, struct buf *out);
 /* The table of the ip6 family: gone, or anew. */
 void filter_add_closed(const struct wanted *w, struct buf *out);
 

@@ -18,15 +18,17 @@
 #include "tests/lib/test_util.h"
 #include "ucloud-network/nft.h"
 
-/* VM 1 in network 5 and VM 2, too; VM 3 in 6, which is "none". The taps are veths: what goes
+/* VM 1 in network 5 and VM 2, too, and VM 5 with a rate; VM 3 in 6, which is "none". The taps are veths: what goes
  * into "guest1" comes out of the tap as if QEMU had written it. "out5" is another port of
  * network 5's bridge, "out6" of network 6's. */
 #define SOON_MSEC 5000
 #define MAC_1	  "\x52\x54\x00\x01\x00\x05"
 #define MAC_2	  "\x52\x54\x00\x02\x00\x05"
 #define MAC_3	  "\x52\x54\x00\x03\x00\x06"
+#define MAC_5	  "\x52\x54\x00\x05\x00\x05"
 #define OWN_1	  "2001:db8:0:5:5054:ff:fe01:5"
 #define OWN_2	  "2001:db8:0:5:5054:ff:fe02:5"
+#define OWN_5	  "2001:db8:0:5:5054:ff:fe05:5"
 #define LOCAL_1	  "fe80::5054:ff:fe01:5"
 #define LOCAL_2	  "fe80::5054:ff:fe02:5"
 #define PRIVACY	  "2001:db8:0:5:1234:5678:9abc:def0"
@@ -34,7 +36,7 @@
 
 static struct net_world w;
 static struct nft *nft;
-static int guest1, guest2, guest3, stray, out5, out6;
+static int guest1, guest2, guest3, guest5, stray, out5, out6;
 
 /* ---------------------------------------------------------------- frames */
 
@@ -104,15 +106,21 @@ static struct frame hidden(const char *mac, const char *from, unsigned char type
 	return f;
 }
 
-static struct frame udp(const char *from, const char *to, uint16_t sport, uint16_t dport)
+static struct frame udp_of(
+	const char *mac, const char *from, const char *to, uint16_t sport, uint16_t dport)
 {
 	struct frame f = { 0 };
 	uint16_t head[4] = { htons(sport), htons(dport), htons(16) };
 
-	put_ipv6(&f, MAC_1, from, to, 17, 16);
+	put_ipv6(&f, mac, from, to, 17, 16);
 	put(&f, head, sizeof(head));
 	put(&f, "payload.", 8);
 	return f;
+}
+
+static struct frame udp(const char *from, const char *to, uint16_t sport, uint16_t dport)
+{
+	return udp_of(MAC_1, from, to, sport, dport);
 }
 
 static struct frame other(const char *mac, uint16_t type)
@@ -265,7 +273,7 @@ static bool is_loaded(void *aux)
 static int begin(void **state)
 {
 	struct err e = { 0 };
-	char last[] = "\"uct525400040006\"";
+	char last[] = "\"uct525400050005\"";
 	(void)state;
 
 	net_world_start(&w);
@@ -279,6 +287,8 @@ static int begin(void **state)
 	net_world_add_vm(&w, 3, 6, 1);
 	w.rate_mbit = 8;
 	net_world_add_vm(&w, 4, 6, 1);
+	w.rate_mbit = 1000;
+	net_world_add_vm(&w, 5, 5, 1);
 	net_world_run(&w, 60, FLOOD_MULTICAST);
 	assert_true(net_world_wait_ready(&w, 5, true, SOON_MSEC));
 	assert_true(net_world_wait_ready(&w, 6, true, SOON_MSEC));
@@ -287,12 +297,14 @@ static int begin(void **state)
 	add_tap("uct525400020005", "br-guest2", "ucb5");
 	add_tap("uct525400040006", "br-guest4", "ucb6");
 	add_tap("uct525400030006", "br-guest3", "ucb6");
+	add_tap("uct525400050005", "br-guest5", "ucb5");
 	add_tap("uct5254000100ff", "br-stray", "ucb5");
 	add_tap("br-port5", "br-out5", "ucb5");
 	add_tap("br-port6", "br-out6", "ucb6");
 	guest1 = open_raw("br-guest1");
 	guest2 = open_raw("br-guest2");
 	guest3 = open_raw("br-guest3");
+	guest5 = open_raw("br-guest5");
 	stray = open_raw("br-stray");
 	out5 = open_raw("br-out5");
 	out6 = open_raw("br-out6");
@@ -305,6 +317,7 @@ static int end(void **state)
 	close(guest1);
 	close(guest2);
 	close(guest3);
+	close(guest5);
 	close(stray);
 	close(out5);
 	close(out6);
@@ -363,6 +376,10 @@ static void attacks(void **state)
 	expect("as the world", icmp(MAC_1, OWN_1, 136, "2620:fe::fe"), FILTER_NEIGHBOUR);
 	expect("as a DHCPv6 server", udp(LOCAL_1, LOCAL_2, 547, 546), FILTER_DHCP);
 	expect("VXLAN to the host", udp(OWN_1, "fd00:10::1", 1000, 4789), FILTER_VXLAN);
+	expect("the same from another address", udp(PRIVACY, "fd00:10::1", 1000, 4789),
+		FILTER_VXLAN);
+	expect("a router advertisement from another address",
+		icmp(MAC_1, PRIVACY, 134, "::"), FILTER_ROUTER);
 	expect("IPv4", ipv4(MAC_1), FILTER_PROTOCOL);
 	expect("ARP", other(MAC_1, 0x0806), FILTER_PROTOCOL);
 	expect("a VLAN", tagged(), FILTER_PROTOCOL);
@@ -467,6 +484,28 @@ static void a_slow_vm(void **state)
 		after.packets[FILTER_RATE] - before.packets[FILTER_RATE] < 20000 - 900);
 }
 
+static struct frame mark_5(void)
+{
+	static uint16_t port = 40000;
+
+	return udp_of(MAC_5, OWN_5, "ff02::99", port++, 7);
+}
+
+/* A rate takes away none of the rules. */
+static void attacks_from_a_vm_with_a_rate(void **state)
+{
+	(void)state;
+	expect_at("its address", guest5, out5, udp_of(MAC_5, OWN_5, "2001:db8::99", 1, 2),
+		mark_5(), PASSES);
+	expect_at("another MAC", guest5, out5, udp(OWN_5, OWN_2, 1, 80), mark_5(),
+		FILTER_MAC);
+	expect_at("its neighbour's address", guest5, out5,
+		udp_of(MAC_5, OWN_1, OWN_2, 1, 80), mark_5(), FILTER_TAKEN);
+	expect_at("IPv4", guest5, out5, ipv4(MAC_5), mark_5(), FILTER_PROTOCOL);
+	expect_at("a router advertisement", guest5, out5, icmp(MAC_5, OWN_5, 134, "::"),
+		mark_5(), FILTER_ROUTER);
+}
+
 /* A stream of frames goes on while the daemon stops, starts, and loads its filters again. */
 static void a_restart_loses_nothing(void **state)
 {
@@ -507,6 +546,7 @@ int main(void)
 		cmocka_unit_test(a_network_of_its_own),
 		cmocka_unit_test(a_closed_vm),
 		cmocka_unit_test(a_slow_vm),
+		cmocka_unit_test(attacks_from_a_vm_with_a_rate),
 		cmocka_unit_test(a_tap_without_filters),
 		cmocka_unit_test(the_host_is_out_of_reach),
 		cmocka_unit_test(a_restart_loses_nothing),

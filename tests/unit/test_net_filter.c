@@ -164,6 +164,24 @@ static void ports(void **state)
 	assert_int_equal(w.n_underlays, 2);
 }
 
+/* Frames from addresses in "own" are not looked at any further. */
+static void own_addresses_outside_of_the_prefixes(void **state)
+{
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP(wanted_done) struct wanted w = { 0 };
+	CLEANUP(buf_done) struct buf out = { 0 };
+	(void)state;
+
+	add_nic(&vm, "auto", "52:54:00:00:00:01", "2001:db8:9:9:5054:ff:fe00:1");
+	add_nic(&vm, "manual", "02:75:c1:00:00:01", "2001:db8:1:2::7");
+	wanted_add_vm(&w, &vm, 1500, find, NULL);
+	wanted_sort(&w);
+	filter_text(&w, NULL, &out);
+	assert_non_null(strstr(buf_str(&out), "0x20010db8000100020000000000000007"));
+	assert_null(strstr(buf_str(&out), "0x20010db800090009"));
+	assert_null(strstr(buf_str(&out), "0xfe800000000000000075c1fffe000001"));
+}
+
 static void counters_are_read(void **state)
 {
 	static const char json[] =
@@ -191,6 +209,7 @@ int main(void)
 		cmocka_unit_test(also_a_router),
 		cmocka_unit_test(closed),
 		cmocka_unit_test(ports),
+		cmocka_unit_test(own_addresses_outside_of_the_prefixes),
 		cmocka_unit_test(counters_are_read),
 	};
 
