@@ -101,26 +101,40 @@ static int unreadable(const char *what, const char *ref, struct err *e)
 		why);
 }
 
-/* Through a name index: *key becomes the entry's key, absent names are not found. A uuid
- * in an index that is none is an error of the store's content. */
-static int follow_name(struct draft *d, const char *index_key, const char *what,
-	const char *ref, struct seen *index, struct err *e)
+/* Things that have owners, and names that are unique for their owner. */
+struct kind {
+	const char *noun;
+	char *(*key)(const struct keys *k, const char *uuid);
+	char *(*name_key)(const char *realm, const char *owner, const char *name);
+	char *(*public_key)(const char *name); /* NULL: all are their owner's alone */
+};
+static const struct kind vm_kind = { "VM", key_vm, key_vm_name, NULL };
+static const struct kind image_kind = { "image", key_image, key_image_name,
+	key_image_public };
+static const struct kind network_kind = { "network", key_network, key_network_name,
+	NULL };
+
+/* What a name index says. Without an owner in ref: an own one, else a public one. */
+static int see_index(const struct kind *k, struct draft *d, const char *ref,
+	const char *own_key, const char *name, struct seen *index)
 {
-	if (!draft_see(d, index_key, index))
+	CLEANUP_STR char *public_key = NULL;
+
+	if (!draft_see(d, own_key, index))
 		return DRAFT_MORE;
-	if (!index->value)
-		return no_such(what, ref, e);
-	if (uuid_check(index->value, e) < 0)
-		return unreadable(what, ref, e);
-	return 0;
+	if (index->value || !k->public_key || name != ref)
+		return 0;
+	public_key = k->public_key(name);
+	return draft_see(d, public_key, index) ? 0 : DRAFT_MORE;
 }
 
-static int vm_key_of(const struct orders *o, struct draft *d, const struct who *who,
-	const char *ref, char **key, struct err *e)
+/* A uuid in an index that is none is an error of the store's content. */
+static int entry_key(const struct orders *o, const struct kind *k, struct draft *d,
+	const struct who *who, const char *ref, char **key, struct err *e)
 {
 	CLEANUP_STR char *owner = NULL;
 	CLEANUP_STR char *realm = NULL;
-	CLEANUP_STR char *index_key = NULL;
+	CLEANUP_STR char *own_key = NULL;
 	const char *name = NULL;
 	struct seen index;
 	int r;
@@ -128,16 +142,40 @@ static int vm_key_of(const struct orders *o, struct draft *d, const struct who *
 	if (ref_owner(who, ref, &owner, &realm, &name, e) < 0)
 		return -1;
 	if (uuid_check(name, NULL) == 0) {
-		*key = key_vm(o->keys, name);
+		*key = k->key(o->keys, name);
 		return 0;
 	}
 	if (name_check(name, e) < 0)
 		return -1;
-	index_key = key_vm_name(realm, owner, name);
-	r = follow_name(d, index_key, "VM", ref, &index, e);
-	if (r == 0)
-		*key = key_vm(o->keys, index.value);
-	return r;
+	own_key = k->name_key(realm, owner, name);
+	r = see_index(k, d, ref, own_key, name, &index);
+	if (r != 0)
+		return r;
+	if (!index.value)
+		return no_such(k->noun, ref, e);
+	if (uuid_check(index.value, e) < 0)
+		return unreadable(k->noun, ref, e);
+	*key = k->key(o->keys, index.value);
+	return 0;
+}
+
+/* The entry that ref means: it is there, whose ever it is. */
+static int see_entry(const struct orders *o, const struct kind *k, struct draft *d,
+	const struct who *who, const char *ref, char **key, struct seen *seen,
+	struct err *e)
+{
+	int r = entry_key(o, k, d, who, ref, key, e);
+
+	if (r != 0)
+		return r;
+	if (!draft_see(d, *key, seen))
+		return DRAFT_MORE;
+	return seen->value ? 0 : no_such(k->noun, ref, e);
+}
+
+static bool is_owner(const struct who *who, const char *owner, const char *realm)
+{
+	return str_eq(owner, who->name) && str_eq(realm, who->realm);
 }
 
 int find_vm(const struct orders *o, struct draft *d, const struct who *who,
@@ -146,19 +184,13 @@ int find_vm(const struct orders *o, struct draft *d, const struct who *who,
 	CLEANUP_STR char *vm_key = NULL;
 	CLEANUP(vm_done) struct vm vm = { 0 };
 	struct seen seen;
-	int r;
+	int r = see_entry(o, &vm_kind, d, who, ref, &vm_key, &seen, e);
 
-	r = vm_key_of(o, d, who, ref, &vm_key, e);
 	if (r != 0)
 		return r;
-	if (!draft_see(d, vm_key, &seen))
-		return DRAFT_MORE;
-	if (!seen.value)
-		return no_such("VM", ref, e);
 	if (vm_parse(seen.value, seen.size, &vm, e) < 0)
 		return who->is_admin ? unreadable("VM", ref, e) : no_such("VM", ref, e);
-	if (!who->is_admin &&
-		(!str_eq(vm.owner, who->name) || !str_eq(vm.owner_realm, who->realm)))
+	if (!who->is_admin && !is_owner(who, vm.owner, vm.owner_realm))
 		return no_such("VM", ref, e);
 	vm_done(out);
 	*out = vm;
@@ -166,40 +198,6 @@ int find_vm(const struct orders *o, struct draft *d, const struct who *who,
 	if (key)
 		*key = MOVE(vm_key);
 	return 0;
-}
-
-/* By name: an own image, else a public one. */
-static int image_key_of(const struct orders *o, struct draft *d, const struct who *who,
-	const char *ref, char **key, struct err *e)
-{
-	CLEANUP_STR char *owner = NULL;
-	CLEANUP_STR char *realm = NULL;
-	CLEANUP_STR char *own_key = NULL;
-	CLEANUP_STR char *public_key = NULL;
-	const char *name = NULL;
-	struct seen index;
-	int r;
-
-	if (ref_owner(who, ref, &owner, &realm, &name, e) < 0)
-		return -1;
-	if (uuid_check(name, NULL) == 0) {
-		*key = key_image(o->keys, name);
-		return 0;
-	}
-	if (name_check(name, e) < 0)
-		return -1;
-	own_key = key_image_name(realm, owner, name);
-	if (!draft_see(d, own_key, &index))
-		return DRAFT_MORE;
-	if (!index.value && name == ref) {
-		public_key = key_image_public(name);
-		if (!draft_see(d, public_key, &index))
-			return DRAFT_MORE;
-	}
-	r = index.value ? uuid_check(index.value, e) : no_such("image", ref, e);
-	if (r == 0)
-		*key = key_image(o->keys, index.value);
-	return r;
 }
 
 /* Orders of one group look at the same entries: each is parsed once. */
@@ -218,23 +216,17 @@ int find_image(const struct orders *o, struct draft *d, const struct who *who,
 	CLEANUP_STR char *image_key = NULL;
 	CLEANUP(image_done) struct image image = { 0 };
 	struct seen seen;
-	int r;
+	int r = see_entry(o, &image_kind, d, who, ref, &image_key, &seen, e);
 
-	r = image_key_of(o, d, who, ref, &image_key, e);
 	if (r != 0)
 		return r;
-	if (!draft_see(d, image_key, &seen))
-		return DRAFT_MORE;
-	if (!seen.value)
-		return no_such("image", ref, e);
 	if (!copy_parsed(d, image_key, &image_jtab, &image)) {
 		if (image_parse(seen.value, seen.size, &image, e) < 0)
 			return unreadable("image", ref, e);
 		draft_keep_parsed(d, image_key, &image_jtab, &image);
 	}
 	if (!who->is_admin && !image.is_public &&
-		(!str_eq(image.owner, who->name) ||
-			!str_eq(image.owner_realm, who->realm)))
+		!is_owner(who, image.owner, image.owner_realm))
 		return no_such("image", ref, e);
 	image_done(out);
 	*out = image;
@@ -244,51 +236,20 @@ int find_image(const struct orders *o, struct draft *d, const struct who *who,
 	return 0;
 }
 
-static int network_key_of(const struct orders *o, struct draft *d, const struct who *who,
-	const char *ref, char **key, struct err *e)
-{
-	CLEANUP_STR char *owner = NULL;
-	CLEANUP_STR char *realm = NULL;
-	CLEANUP_STR char *index_key = NULL;
-	const char *name = NULL;
-	struct seen index;
-	int r;
-
-	if (ref_owner(who, ref, &owner, &realm, &name, e) < 0)
-		return -1;
-	if (uuid_check(name, NULL) == 0) {
-		*key = key_network(o->keys, name);
-		return 0;
-	}
-	if (name_check(name, e) < 0)
-		return -1;
-	index_key = key_network_name(realm, owner, name);
-	r = follow_name(d, index_key, "network", ref, &index, e);
-	if (r == 0)
-		*key = key_network(o->keys, index.value);
-	return r;
-}
-
 int find_network(const struct orders *o, struct draft *d, const struct who *who,
 	const char *ref, struct network *out, struct err *e)
 {
 	CLEANUP_STR char *key = NULL;
 	CLEANUP(network_done) struct network network = { 0 };
 	struct seen seen;
-	int r;
+	int r = see_entry(o, &network_kind, d, who, ref, &key, &seen, e);
 
-	r = network_key_of(o, d, who, ref, &key, e);
 	if (r != 0)
 		return r;
-	if (!draft_see(d, key, &seen))
-		return DRAFT_MORE;
-	if (!seen.value)
-		return no_such("network", ref, e);
 	if (network_parse(seen.value, seen.size, &network, e) < 0)
 		return who->is_admin ? unreadable("network", ref, e)
 				     : no_such("network", ref, e);
-	if (!who->is_admin && (!str_eq(network.owner, who->name) ||
-				      !str_eq(network.owner_realm, who->realm)))
+	if (!who->is_admin && !is_owner(who, network.owner, network.owner_realm))
 		return no_such("network", ref, e);
 	network_done(out);
 	*out = network;
