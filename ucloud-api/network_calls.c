@@ -117,23 +117,30 @@ enum route_result call_network_delete(struct call *c, struct err *e)
 
 /* ---------------------------------------------------------------- interfaces of a VM */
 
+/* 202: its host carries it out. */
+static enum route_result answer_nic(struct call *c, int r, const struct vm *vm)
+{
+	if (r < 0)
+		return ROUTE_FAILED;
+	return answer_vm(c, r == 0 && vm->is_changing ? 202 : 200, vm);
+}
+
 enum route_result call_nic_attach(struct call *c, struct err *e)
 {
 	CLEANUP(vm_done) struct vm vm = { 0 };
 	CLEANUP_STR char *ref = call_vm_ref(c);
+	int r = orders_nic_attach(c->api->orders, &c->who, ref, c->body,
+		httpd_header(c->req, "Idempotency-Key"), c->now, &vm, e);
 
-	if (orders_nic_attach(c->api->orders, &c->who, ref, c->body, c->now, &vm, e) < 0)
-		return ROUTE_FAILED;
-	return answer_vm(c, 200, &vm);
+	return answer_nic(c, r, &vm);
 }
 
 enum route_result call_nic_detach(struct call *c, struct err *e)
 {
 	CLEANUP(vm_done) struct vm vm = { 0 };
 	CLEANUP_STR char *ref = call_vm_ref(c);
+	int r = orders_nic_detach(
+		c->api->orders, &c->who, ref, c->params[1], c->now, &vm, e);
 
-	if (orders_nic_detach(
-		    c->api->orders, &c->who, ref, c->params[1], c->now, &vm, e) < 0)
-		return ROUTE_FAILED;
-	return answer_vm(c, 200, &vm);
+	return answer_nic(c, r, &vm);
 }

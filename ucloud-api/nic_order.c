@@ -1,49 +1,20 @@
 /*
- * Interfaces of a VM that exists: another one, or one less. Only of one that is STOPPED: its
- * next start finds them in the entry, so that nobody has to carry anything out.
+ * Orders for the interfaces of a VM that exists: another one, or one less. The host of one that
+ * runs carries it out (ChangeVM), and takes what leaves out of the entry. The next start of a
+ * STOPPED one finds them in the entry, so that nobody has to: it is done at once.
  */
 #include <stdio.h>
-#include <string.h>
 
 #include "common/base/buf.h"
 #include "ucloud-api/network_order.h"
-#include "ucloud-api/vm_order.h"
+#include "ucloud-api/vm_change.h"
 
 struct nic_order {
-	struct vm_order base; /* first: it is what vm_order_run() hands on */
+	struct vm_change c; /* first: it is what vm_change_run() hands on */
 	struct nic_input in;
-	char mac[MAC_STR_SIZE]; /* that an earlier run chose, or that is to go */
-	const char *done;	/* "given another interface": for refusals */
+	char mac[MAC_STR_SIZE];	     /* that an earlier run chose, or that is to go */
+	char network[UUID_STR_SIZE]; /* that it is in */
 };
-
-static struct vm_nic *find_nic(const struct vm *vm, const char *mac)
-{
-	for (size_t i = 0; i < vm->networks.len; i++) {
-		struct vm_nic *nic = jtab_list_at(&vm_nic_jtab, &vm->networks, i);
-
-		if (str_eq(nic->mac, mac))
-			return nic;
-	}
-	return NULL;
-}
-
-/* The VM, which may be changed now. */
-static int look_vm(struct nic_order *c, struct draft *d, struct err *e)
-{
-	CLEANUP(slots_done) struct slots s = { 0 };
-	const struct vm *vm = &c->base.vm;
-	const struct slot *open;
-	int r = vm_order_look(&c->base, d, &s, e);
-
-	if (r != 0)
-		return r;
-	open = slots_open(&s);
-	if (open)
-		return vm_order_is_busy(vm, c->done, open, e);
-	if (vm->status != VM_STOPPED)
-		return vm_order_not_while(vm, c->done, "stop it first", e);
-	return 0;
-}
 
 /* All of them say their interface's index. They change only with the VM's entry. */
 static void put_ports(const struct vm *vm, struct draft *d)
@@ -57,28 +28,34 @@ static void put_ports(const struct vm *vm, struct draft *d)
 /* The first of its MACs that no interface has. */
 static void choose_mac(struct nic_order *c)
 {
+	const struct vm *vm = &c->c.base.vm;
 	size_t i = 0;
 
 	do
-		vm_mac(c->base.vm.uuid, i++, c->mac);
-	while (find_nic(&c->base.vm, c->mac));
+		vm_mac(vm->uuid, i++, c->mac);
+	while (vm_find_nic(vm, c->mac));
 }
 
-static int attach_fn(void *aux, struct draft *d, struct err *e)
+/* In a run before, whose answer was lost. */
+static bool is_attached(const struct nic_order *c, struct draft *d)
+{
+	const struct vm_nic *nic = c->mac[0] ? vm_find_nic(&c->c.base.vm, c->mac) : NULL;
+
+	return draft_is_doubtful(d) && nic && str_eq(nic->network, c->network) &&
+	       nic->rate_mbit == c->in.rate_mbit;
+}
+
+static int attach_edit(void *aux, struct draft *d, struct err *e)
 {
 	CLEANUP(network_done) struct network net = { 0 };
-	CLEANUP_STR char *what = NULL;
-	CLEANUP_STR char *key = NULL;
 	struct nic_order *c = aux;
-	struct vm *vm = &c->base.vm;
-	int r = look_vm(c, d, e);
+	struct vm *vm = &c->c.base.vm;
+	int r;
 
-	/* In a run before, whose answer was lost. */
-	if (r <= 0 && draft_is_doubtful(d) && c->mac[0] && find_nic(vm, c->mac))
+	if (is_attached(c, d))
 		return DRAFT_AS_IT_IS;
-	if (r == 0)
-		r = look_usable_network(
-			c->base.o, d, vm->owner, vm->owner_realm, c->in.network, &net, e);
+	r = look_usable_network(
+		c->c.base.o, d, vm->owner, vm->owner_realm, c->in.network, &net, e);
 	if (r != 0)
 		return r;
 	if (vm->networks.len >= VM_NICS_MAX)
@@ -86,77 +63,91 @@ static int attach_fn(void *aux, struct draft *d, struct err *e)
 			"the VM \"%s\" has %d interfaces already: more are not possible",
 			vm->name, VM_NICS_MAX);
 	choose_mac(c);
+	snprintf(c->network, sizeof(c->network), "%s", net.uuid);
 	vm_nic_add(vm, &net, c->mac, c->in.rate_mbit);
-	what = xasprintf("interface %s in network \"%s\"", c->mac, net.name);
-	if (vm_order_save(&c->base, d, what, NULL, e) < 0)
-		return -1;
-	key = key_network(c->base.o->keys, net.uuid);
-	draft_same(d, key);
-	put_ports(vm, d);
+	vm_change_say(&c->c, "interface %s in network \"%s\"", c->mac, net.name);
+	c->c.is_now = vm->status == VM_STOPPED;
 	return 0;
 }
 
-int orders_nic_attach(struct orders *o, const struct who *who, const char *ref,
-	json_t *body, int64_t now, struct vm *out, struct err *e)
+static void attach_write(void *aux, struct draft *d)
 {
-	struct nic_order c = { .base = { .o = o, .who = who, .ref = ref, .now = now },
-		.done = "given another interface" };
+	struct nic_order *c = aux;
+	CLEANUP_STR char *key = key_network(c->c.base.o->keys, c->network);
+
+	draft_same(d, key);
+	put_ports(&c->c.base.vm, d);
+}
+
+int orders_nic_attach(struct orders *o, const struct who *who, const char *ref,
+	json_t *body, const char *idempotency_key, int64_t now, struct vm *out,
+	struct err *e)
+{
+	struct nic_order c = {
+		.c = { .base = { .o = o, .who = who, .ref = ref, .now = now },
+			.edit = attach_edit,
+			.write = attach_write,
+			.done = "given another interface" }
+	};
 	int r = jtab_parse(&nic_input_jtab, body, JTAB_INPUT, &c.in, e);
 
 	if (r == 0)
-		r = vm_order_run(&c.base, attach_fn, out, e);
+		r = vm_change_run_create(
+			&c.c, "interface", idempotency_key, body, out, e);
 	jtab_done(&nic_input_jtab, &c.in);
 	return r;
 }
 
 /* ---------------------------------------------------------------- detach */
 
-static void drop_nic(struct vm *vm, struct vm_nic *nic)
+static int detach_edit(void *aux, struct draft *d, struct err *e)
 {
-	struct vm_nic *v = vm->networks.v;
-	size_t i = (size_t)(nic - v);
-
-	jtab_done(&vm_nic_jtab, nic);
-	memmove(nic, nic + 1, (vm->networks.len - i - 1) * sizeof(*nic));
-	vm->networks.len--;
-}
-
-static int detach_fn(void *aux, struct draft *d, struct err *e)
-{
-	CLEANUP_STR char *what = NULL;
-	CLEANUP_STR char *key = NULL;
 	struct nic_order *c = aux;
-	struct vm *vm = &c->base.vm;
-	struct vm_nic *nic;
-	int r = look_vm(c, d, e);
+	struct vm *vm = &c->c.base.vm;
+	struct vm_nic *nic = vm_find_nic(vm, c->mac);
 
-	if (r != 0)
-		return r;
-	nic = find_nic(vm, c->mac);
-	if (!nic && draft_is_doubtful(d))
+	if (!nic && draft_is_doubtful(d) && c->network[0])
 		return DRAFT_AS_IT_IS;
 	if (!nic)
 		return err_set(e, ERR_NOT_FOUND,
 			"the VM \"%s\" has no interface with the MAC %s", vm->name,
 			c->mac);
-	key = key_port(nic->network, nic->mac);
-	drop_nic(vm, nic);
-	what = xasprintf("removal of interface %s", c->mac);
-	if (vm_order_save(&c->base, d, what, NULL, e) < 0)
-		return -1;
-	draft_del(d, key);
-	put_ports(vm, d);
+	if (nic->is_leaving)
+		return DRAFT_AS_IT_IS;
+	snprintf(c->network, sizeof(c->network), "%s", nic->network);
+	vm_change_say(&c->c, "removal of interface %s", c->mac);
+	c->c.is_now = vm->status == VM_STOPPED;
+	if (c->c.is_now)
+		vm_drop_nic(vm, c->mac);
+	else
+		nic->is_leaving = true;
 	return 0;
+}
+
+/* Its port stays until it is gone. */
+static void detach_write(void *aux, struct draft *d)
+{
+	struct nic_order *c = aux;
+	CLEANUP_STR char *key = key_port(c->network, c->mac);
+
+	if (!c->c.is_now)
+		return;
+	draft_del(d, key);
+	put_ports(&c->c.base.vm, d);
 }
 
 int orders_nic_detach(struct orders *o, const struct who *who, const char *ref,
 	const char *mac, int64_t now, struct vm *out, struct err *e)
 {
-	struct nic_order c = { .base = { .o = o, .who = who, .ref = ref, .now = now },
-		.done = "parted from an interface" };
+	struct nic_order c = {
+		.c = { .base = { .o = o, .who = who, .ref = ref, .now = now },
+			.edit = detach_edit,
+			.write = detach_write,
+			.done = "parted from an interface" }
+	};
 
 	if (mac_check(mac, e) < 0)
 		return -1;
 	snprintf(c.mac, sizeof(c.mac), "%s", mac);
-	return vm_order_run(&c.base, detach_fn, out, e);
+	return vm_change_run(&c.c, out, e);
 }

@@ -92,10 +92,14 @@ int orders_snapshot_delete(struct orders *o, const struct who *who, const char *
 	const char *name, int64_t now, struct vm *out, struct err *e) MUST_USE;
 extern const struct jtab disk_patch_jtab, snapshot_input_jtab;
 
-/* ---- Interfaces of a VM that is STOPPED: done at once. ERR_CONFLICT for others. */
+/*
+ * ---- Interfaces of a VM that is RUNNING (ChangeVM) or STOPPED (done at once: out->is_changing
+ * is false). ERR_CONFLICT for others, and while another request is open for it.
+ */
 /* body {"network", "rate_mbit"}: one of its owner's. */
 int orders_nic_attach(struct orders *o, const struct who *who, const char *ref,
-	json_t *body, int64_t now, struct vm *out, struct err *e) MUST_USE;
+	json_t *body, const char *idempotency_key, int64_t now, struct vm *out,
+	struct err *e) MUST_USE;
 int orders_nic_detach(struct orders *o, const struct who *who, const char *ref,
 	const char *mac, int64_t now, struct vm *out, struct err *e) MUST_USE;
 

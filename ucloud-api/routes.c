@@ -157,13 +157,17 @@ const struct route api_routes[] = {
 
 	{ "POST", VM "/networks", call_nic_attach, ROUTE_USER,
 		"Give a VM another interface",
-		"Of a VM that is STOPPED. In a network of its owner's; the guest has it "
-		"at the next start.",
-		ROUTE_BODY, &nic_input_jtab, &vm_jtab, .status = 200,
-		.query = owner_query },
+		"In a network of its owner's. The guest of a VM that is RUNNING sees it "
+		"at once: it is there when `GET /v1/requests/{uuid}` finds no request "
+		"any "
+		"more. One that is STOPPED (200) has it at the next start.",
+		ROUTE_BODY, &nic_input_jtab, &vm_jtab, .status = 202,
+		.query = owner_query, .is_create = true },
 	{ "DELETE", VM "/networks/{mac}", call_nic_detach, ROUTE_USER,
-		"Take an interface from a VM", "Of a VM that is STOPPED.",
-		.out = &vm_jtab, .status = 200, .query = owner_query },
+		"Take an interface from a VM",
+		"A guest that runs must let go of it. 200 when the VM is STOPPED: it is "
+		"done then.",
+		.out = &vm_jtab, .status = 202, .query = owner_query },
 
 	{ "POST", "/v1/ssh-keys", call_key_add, ROUTE_USER, "Store an SSH public key",
 		"New VMs get all stored keys, unless their order names some.", ROUTE_BODY,

@@ -1,5 +1,6 @@
 /*
- * What the orders for a VM that exists share (vm_order.c, vm_change.c). Nobody else includes
+ * What the orders for a VM that exists share (vm_order.c, vm_change.c and the
+ * files that use it). Nobody else includes
  * this.
  */
 #ifndef UCLOUD_VM_ORDER_H

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "ucloud-cli/body.h"
+#include "ucloud-cli/change.h"
 #include "ucloud-cli/cli.h"
 #include "ucloud-cli/wait.h"
 
@@ -131,25 +132,16 @@ int cli_network_delete(struct cli *c, const struct cli_args *a, struct err *e)
 
 int cli_network_attach(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	CLEANUP_STR char *path = cli_arg_path(a, "/v1/vms", "/networks");
-	CLEANUP_STR char *name = cli_text_cleaned(a->arg);
-	CLEANUP_STR char *done = xasprintf("VM %s has another interface", name);
 	json_t *body = NULL;
-	int r;
 
 	if (cli_network_body(cli_args_more(a, 0), &body, e) < 0)
 		return -1;
-	r = cli_change(c, a, "POST", path, body, done, NULL, e);
-	json_decref(body);
-	return r;
+	return cli_change_order_new(c, a, "/networks", body, e);
 }
 
 int cli_network_detach(struct cli *c, const struct cli_args *a, struct err *e)
 {
-	CLEANUP_STR char *mac = cli_path("/networks", cli_args_more(a, 0), "");
-	CLEANUP_STR char *path = cli_arg_path(a, "/v1/vms", mac);
-	CLEANUP_STR char *name = cli_text_cleaned(a->arg);
-	CLEANUP_STR char *done = xasprintf("VM %s has an interface less", name);
+	CLEANUP_STR char *tail = cli_path("/networks", cli_args_more(a, 0), "");
 
-	return cli_change(c, a, "DELETE", path, NULL, done, NULL, e);
+	return cli_change_order(c, a, "DELETE", tail, NULL, e);
 }

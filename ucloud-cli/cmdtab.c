@@ -503,12 +503,20 @@ const struct cli_cmd cli_cmds[] = {
 	{ "network", "delete", "NETWORK", "networks",
 		.opts = { wait_opts, network_owner_opts },
 		.help = "Delete a network that no VM uses", .run = cli_network_delete },
-	{ "network", "attach", "VM", "vms", .more_args = nic_args, .opts = { owner_opts },
-		.help = "Give a VM that is stopped another interface",
+	{ "network", "attach", "VM", "vms", .more_args = nic_args,
+		.opts = { wait_opts, owner_opts, idem_opts },
+		.help = "Give a VM another interface, while it runs or while it is "
+			"stopped",
+		.more = "A guest that runs sees it at once, but has to bring it up "
+			"itself",
 		.run = cli_network_attach },
-	{ "network", "detach", "VM", "vms", .more_args = mac_args, .opts = { owner_opts },
-		.help = "Take an interface from a VM that is stopped",
-		.more = "vm show says which MAC it has", .run = cli_network_detach },
+	{ "network", "detach", "VM", "vms", .more_args = mac_args,
+		.opts = { wait_opts, owner_opts },
+		.help = "Take an interface from a VM, while it runs or while it is "
+			"stopped",
+		.more = "vm show says which MAC it has. A guest that runs must let go of "
+			"it",
+		.run = cli_network_detach },
 	{ "ssh-key", "add", .opts = { key_add_opts },
 		.help = "Store a public key, which VMs created later get",
 		.run = cli_key_add },

@@ -808,6 +808,30 @@ static char *create_inside(void)
 	return xstrdup(member(nic, "mac"));
 }
 
+/* Refused of one that waits for a host; of one that is stopped, done when it is answered. */
+static void change_interfaces(void)
+{
+	CLEANUP(answer_done) struct answer a = { 0 };
+	CLEANUP_STR char *mac = NULL;
+	CLEANUP_STR char *path = NULL;
+	json_t *nic;
+
+	call(&a, "POST", "/v1/vms/inside/networks", w.alice, "{\"network\":\"lan\"}");
+	expect(&a, 409);
+	call(&a, "POST", "/v1/vms/inside/stop", w.alice, NULL);
+	expect(&a, 202);
+	call(&a, "POST", "/v1/vms/inside/networks", w.alice, "{\"network\":\"lan\"}");
+	expect(&a, 200);
+	nic = json_array_get(json_object_get(a.json, "networks"), 1);
+	mac = xstrdup(member(nic, "mac"));
+	path = xasprintf("/v1/vms/inside/networks/%s", mac);
+	call(&a, "DELETE", path, w.alice, NULL);
+	expect(&a, 200);
+	assert_int_equal(json_array_size(json_object_get(a.json, "networks")), 1);
+	call(&a, "DELETE", path, w.alice, NULL);
+	expect(&a, 404);
+}
+
 static void test_networks(void **state)
 {
 	CLEANUP(answer_done) struct answer a = { 0 };
@@ -834,6 +858,7 @@ static void test_networks(void **state)
 	end_wait(&wait, 200, "ACTIVE");
 	mac = create_inside();
 	look_at_networks(uuid);
+	change_interfaces();
 	port = key_port(uuid, mac);
 	kv_txn_del(t, port);
 	assert_int_equal(kv_txn_commit(w.kv, t, NULL, &e), 0);

@@ -84,6 +84,19 @@ static json_t *vm_json(const char *name, const char *status, const char *log)
 		"log", "time", "2026-11-23T04:00:00Z", "text", log);
 }
 
+/* With so many interfaces. */
+static json_t *nics_json(const char *name, int n, const char *log)
+{
+	json_t *vm = vm_json(name, "RUNNING", log), *nics = json_array();
+
+	for (int i = 0; i < n; i++)
+		json_array_append_new(
+			nics, json_pack("{s:s}", "mac",
+				      i ? "02:00:00:00:00:02" : "02:00:00:00:00:01"));
+	json_object_set_new(vm, "networks", nics);
+	return vm;
+}
+
 static void answer_list(struct httpd_req *req)
 {
 	const char *after = httpd_query(req, "after");
@@ -114,6 +127,14 @@ static void answer_vm(struct site *s, struct httpd_req *req, const char *name)
 			json_pack("{s:s, s:[{s:s, s:s, s:s}]}", "name", name, "networks",
 				"mac", "02:00:00:00:00:01", "network", "lan", "address",
 				"2001:db8::1"));
+	else if (str_eq(name, "plug"))
+		httpd_answer_json(req, 200, nics_json(name, 1, "it is as ordered"));
+	else if (str_eq(name, "later"))
+		httpd_answer_json(req, 200,
+			nics_json(name, 1,
+				"it is there, but not attached before its start"));
+	else if (str_eq(name, "keeps"))
+		httpd_answer_json(req, 200, nics_json(name, 2, "interface stays"));
 	else if (str_eq(name, "etcd-gone"))
 		refuse(req, ERR_UNAVAILABLE, "", "etcd does not answer");
 	else if (str_eq(name, "evil"))
@@ -167,6 +188,22 @@ static void answer_delete(struct site *s, struct httpd_req *req)
 	json_decref(s->body);
 	s->body = json_pack("{s:s}", "name", "gone");
 	httpd_answer_json(req, 202, vm_json("gone", "REQUESTED_DELETE", "going"));
+}
+
+/* An order for interfaces: the VM has two then, and the second one leaves. */
+static void answer_nics(struct site *s, struct httpd_req *req)
+{
+	const char *path = httpd_path(req) + strlen("/v1/vms/");
+	char *name = xstrndup(path, strcspn(path, "/"));
+	json_t *vm = nics_json(name, 2, "ordered");
+
+	take_body(s, req);
+	json_decref(s->body);
+	s->body = json_pack("{s:s}", "name", name);
+	json_object_set_new(json_array_get(json_object_get(vm, "networks"), 1), "leaving",
+		json_true());
+	httpd_answer_json(req, 202, vm);
+	free(name);
 }
 
 static json_t *network_json(const char *name, const char *status)
@@ -232,9 +269,8 @@ static void answer(struct site *s, struct httpd_req *req)
 		httpd_answer_json(req, 200,
 			json_pack("{s:s, s:b}", "text", "\x1b[1mboot\x1b[0m\r\n",
 				"is_cut", 0));
-	else if (str_eq(path, "/v1/vms/plug/networks") ||
-		 str_eq(path, "/v1/vms/plug/networks/02:00:00:00:00:01"))
-		httpd_answer_json(req, 200, vm_json("plug", "STOPPED", "ordered"));
+	else if (str_has_prefix(path, "/v1/vms/") && strstr(path, "/networks"))
+		answer_nics(s, req);
 	else if (str_has_prefix(path, "/v1/networks"))
 		answer_network(s, req);
 	else if (str_has_prefix(path, "/v1/vms/") && str_eq(method, "DELETE"))
@@ -442,13 +478,25 @@ static void networks(void **state)
 	check(s, "network delete lan --wait", 0, "network lan is deleted\n",
 		"network lan: REQUESTED_DELETE\n");
 	check(s, "vm show inside", 0, "  0:  02:00:00:00:00:01  lan  2001:db8::1\n", "");
-	check(s, "network attach plug lan,rate=2Gbit", 0,
-		"VM plug has another interface\n", "");
-	check(s, "network detach plug 02:00:00:00:00:01", 0,
-		"VM plug has an interface less\n", "");
 	check(s, "network attach plug lan,x", 2, "", "only a rate may follow");
 	check(s, "vm create --name a --image i --network lan,rate=1", 2, "",
 		"--network: \"1\" is no rate");
+}
+
+/* What the VM has in the end is what counts. */
+static void interfaces(void **state)
+{
+	struct site *s = *state;
+
+	check(s, "network attach plug lan,rate=2Gbit", 0, "VM plug: ordered\n", "");
+	check(s, "network detach plug 02:00:00:00:00:01 --quiet", 0, "", "");
+	check(s, "network attach plug lan --wait", 0, "VM plug: it is as ordered\n", "");
+	check(s, "network detach plug 02:00:00:00:00:01 --wait", 0,
+		"VM plug: it is as ordered\n", "");
+	check(s, "network attach later lan --wait", 1, "",
+		"ucloud-cli: VM later: it is there, but not attached before its start\n");
+	check(s, "network detach keeps 02:00:00:00:00:01 --wait", 1, "",
+		"ucloud-cli: VM keeps: interface stays\n");
 }
 
 /* The key of the last create, the caller's. */
@@ -641,6 +689,7 @@ int main(void)
 		TEST(statuses_of_exit),
 		TEST(waiting),
 		TEST(networks),
+		TEST(interfaces),
 		TEST(creates_are_idempotent),
 		TEST(lists_follow_pages),
 		TEST(sessions_are_shared),

@@ -549,7 +549,7 @@ static int attach(struct world *w, const struct who *who, const char *ref,
 {
 	CLEANUP(json_decref_ptr) json_t *body = js(text);
 
-	return orders_nic_attach(w->orders, who, ref, body, NOW, out, e);
+	return orders_nic_attach(w->orders, who, ref, body, NULL, NOW, out, e);
 }
 
 static const struct vm_nic *nic_at(const struct vm *vm, size_t i)
@@ -662,6 +662,119 @@ static void test_attach_faults(void **state)
 	assert_true(orders_nic_detach(w->orders, &alice, "web", mac, NOW, &vm, &e) >= 0);
 	assert_int_equal(vm.networks.len, 0);
 	assert_int_equal(port_index(w, n.uuid, mac), -1);
+}
+
+/* As ucloud-host would write it. */
+static void make_running(struct world *w, struct vm *vm)
+{
+	vm_move(vm, VM_SCHEDULED);
+	vm_move(vm, VM_RUNNING);
+	str_set(&vm->hostname, xstrdup("h1"));
+	put_key(w, key_vm(&w->keys, vm->uuid), vm_format(vm));
+	put_key(w, key_request_scheduler(&w->keys, vm->uuid), NULL);
+}
+
+/* ChangeVM is open at its host; it is done with. */
+static bool take_change(struct world *w, const char *uuid)
+{
+	CLEANUP(kv_pair_done) struct kv_pair p = { 0 };
+	CLEANUP(request_done) struct request r = { 0 };
+	struct err e;
+
+	get_key(w, key_request_host(&w->keys, "h1", uuid), &p);
+	if (!p.key)
+		return false;
+	assert_int_equal(request_parse(p.value, p.value_size, &r, &e), 0);
+	assert_int_equal(r.type, REQ_CHANGE_VM);
+	assert_int_equal(r.deadline, NOW + REQUEST_CHANGE_SEC);
+	put_key(w, key_request_host(&w->keys, "h1", uuid), NULL);
+	return true;
+}
+
+/* Its host carries it out, and takes what leaves out of the entry. */
+static void test_attach_detach_live(void **state)
+{
+	CLEANUP(network_done) struct network n = { 0 };
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP_STR char *first = NULL;
+	struct world *w = *state;
+	struct err e;
+
+	create_active(w, &n);
+	create_vm(w, "web", &vm);
+	make_running(w, &vm);
+	first = xstrdup(nic_at(&vm, 0)->mac);
+	assert_int_equal(attach(w, &alice, "web", "{\"network\":\"lan\"}", &vm, &e), 0);
+	assert_true(vm.is_changing);
+	assert_int_equal(vm.networks.len, 2);
+	assert_int_equal(port_index(w, n.uuid, nic_at(&vm, 1)->mac), 1);
+	/* One after the other. */
+	assert_int_equal(attach(w, &alice, "web", "{\"network\":\"lan\"}", &vm, &e), -1);
+	assert_int_equal(e.kind, ERR_CONFLICT);
+	assert_non_null(strstr(e.msg, "busy with ChangeVM"));
+	assert_true(take_change(w, vm.uuid));
+	assert_int_equal(
+		orders_nic_detach(w->orders, &alice, "web", first, NOW, &vm, &e), 0);
+	assert_int_equal(vm.networks.len, 2);
+	assert_true(nic_at(&vm, 0)->is_leaving && vm_has_changes(&vm));
+	assert_int_equal(port_index(w, n.uuid, first), 0);
+	assert_int_equal(orders_nic_detach(w->orders, &alice, "web", first, NOW, &vm, &e),
+		ORDER_AS_IT_IS);
+	assert_true(take_change(w, vm.uuid));
+	/* Until it is gone it is used. */
+	vm_drop_nic(&vm, nic_at(&vm, 1)->mac);
+	put_key(w, key_vm(&w->keys, vm.uuid), vm_format(&vm));
+	assert_int_equal(delete_as(w, &alice, "lan", &e), -1);
+	assert_non_null(strstr(e.msg, "web"));
+}
+
+/* Whatever happens to the write: ordered once. */
+static void test_live_faults(void **state)
+{
+	CLEANUP(network_done) struct network n = { 0 };
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP_STR char *mac = NULL;
+	struct world *w = *state;
+	struct err e;
+
+	create_active(w, &n);
+	create_vm(w, "web", &vm);
+	make_running(w, &vm);
+	mac = xstrdup(nic_at(&vm, 0)->mac);
+	w->fault_kind = 2;
+	w->n_writes = 0;
+	w->fault_at = 1;
+	assert_true(attach(w, &alice, "web", "{\"network\":\"lan\"}", &vm, &e) >= 0);
+	assert_int_equal(vm.networks.len, 2);
+	assert_true(take_change(w, vm.uuid));
+	w->n_writes = 0;
+	assert_true(orders_nic_detach(w->orders, &alice, "web", mac, NOW, &vm, &e) >= 0);
+	assert_true(vm_find_nic(&vm, mac)->is_leaving);
+	assert_true(take_change(w, vm.uuid));
+}
+
+static void test_attach_idempotency(void **state)
+{
+	CLEANUP(network_done) struct network n = { 0 };
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	CLEANUP(json_decref_ptr) json_t *lan = js("{\"network\":\"lan\"}");
+	CLEANUP(json_decref_ptr)
+	json_t *slow = js("{\"network\":\"lan\",\"rate_mbit\":5}");
+	struct world *w = *state;
+	struct orders *o = w->orders;
+	struct err e;
+
+	create_active(w, &n);
+	create_vm(w, "web", &vm);
+	make_running(w, &vm);
+	assert_int_equal(orders_nic_attach(o, &alice, "web", lan, "k", NOW, &vm, &e), 0);
+	assert_int_equal(orders_nic_attach(o, &alice, "web", lan, "k", NOW, &vm, &e),
+		ORDER_AS_IT_IS);
+	assert_int_equal(vm.networks.len, 2);
+	assert_int_equal(
+		orders_nic_attach(o, &alice, "web", slow, "k", NOW, &vm, &e), -1);
+	assert_int_equal(e.kind, ERR_CONFLICT);
+	assert_string_equal(e.field, "Idempotency-Key");
 }
 
 /* ---------------------------------------------------------------- delete */
@@ -889,6 +1002,9 @@ int main(void)
 		TEST(test_attach_detach),
 		TEST(test_attach_refusals),
 		TEST(test_attach_faults),
+		TEST(test_attach_detach_live),
+		TEST(test_live_faults),
+		TEST(test_attach_idempotency),
 		TEST(test_delete),
 		TEST(test_delete_not_made),
 		TEST(test_delete_in_use),
