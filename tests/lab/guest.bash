@@ -15,7 +15,7 @@ guest_run() { # WHO VM COMMAND
 	exec 8<> "$tty"
 	# What is typed comes back, too: so that it is not taken for the result, it is typed
 	# with quotes in the middle.
-	printf "echo '=='begin-%s; { %s; } 2>&1; echo '=='end-%s \$?\r" "$n" "$3" "$n" >&8
+	printf "echo '=='begin-%s; { %s\r} 2>&1; echo '=='end-%s \$?\r" "$n" "$3" "$n" >&8
 	while [ -z "$status" ]; do
 		[ $SECONDS -lt $end ] || die "no end of \"$3\" on the console of $2: $(tail -c 500 "$out")"
 		sleep 0.1
