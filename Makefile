@@ -138,9 +138,12 @@ contract: $(CONTRACT) all
 	$(Q)$(run_tests) $(CONTRACT)
 sim: $(SIM)
 	$(Q)$(run_tests) $^
+# Each has a cloud of its own, and mostly waits; the longest first.
+E2E_LONGEST := %/deaths.sh %/slow-clients.sh %/storage-ceph.sh %/storage.sh
 E2E := $(sort $(wildcard tests/e2e/*.sh))
+E2E := $(filter $(E2E_LONGEST),$(E2E)) $(filter-out $(E2E_LONGEST),$(E2E))
 e2e: all build/guest/guest.img
-	$(Q)B=$(B) TEST_LIMIT=600 tests/run $(E2E)
+	$(Q)B=$(B) TEST_LIMIT=600 $(run_tests) $(E2E)
 
 # Scenarios in the lab (tests/lab/lab): several hosts, routers, a world.
 LAB := $(sort $(wildcard tests/lab/*.sh))

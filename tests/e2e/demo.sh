@@ -1,21 +1,15 @@
 #!/usr/bin/env bash
 # What `make demo` shows: a cloud in a network namespace of its own, whose VM answers on its
 # address from the machine. The machine is a network namespace, too.
-if [ -z "${UCLOUD_TEST_NETNS:-}" ]; then
-	[ "$(id -u)" = 0 ] || { echo "skipped: needs root"; exit 77; }
-	export UCLOUD_TEST_NETNS=1
-	exec unshare --net --mount --propagation private "$0"
-fi
 # shellcheck source=lib.bash
 . "$(dirname "$0")/lib.bash"
 
 for tool in radvd ping; do
 	command -v $tool > /dev/null || skip "$tool is not installed"
 done
-mount -t sysfs sysfs /sys || skip "no sysfs of its own"
+need_netns
 mkdir -p /run/netns
 mount -t tmpfs tmpfs /run/netns || skip "no namespaces' names of its own"
-ip link set lo up
 # A machine that wants no IPv6 on interfaces that it does not know.
 echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
 export DEMO_NET=own

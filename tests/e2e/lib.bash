@@ -1,18 +1,34 @@
 # What the end-to-end tests share; sourced. Each test gets a cloud of its own: real etcd, real
 # libvirt and QEMU, every daemon, below a private directory, taken down at the end whatever
 # happens. Needs root.
+#
+# Each runs in a network namespace of its own, where the machine lets it, so that several at
+# the same time do not take each other's ports. What makes interfaces calls need_netns.
 # shellcheck shell=bash disable=SC2034
 set -u
+self=$(realpath "$0")
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 top=$PWD
 export B=${B:-build/plain}
 
 . tests/lib/shell.bash
 [ "$(id -u)" = 0 ] || skip "needs root for a libvirt daemon of its own"
+if [ -z "${UCLOUD_TEST_NETNS:-}" ]; then
+	export UCLOUD_TEST_NETNS=none
+	! unshare --net --mount true 2> /dev/null ||
+		UCLOUD_TEST_NETNS=own exec unshare --net --mount --propagation private "$self" "$@"
+fi
+if [ "$UCLOUD_TEST_NETNS" = own ]; then
+	# Interfaces are seen in a sysfs that was mounted from inside only.
+	mount -t sysfs sysfs /sys || skip "no sysfs of its own"
+	ip link set lo up
+fi
+need_netns() { [ "$UCLOUD_TEST_NETNS" = own ] || skip "this machine makes no network namespaces"; }
+
 tools="etcd libvirtd qemu-system-x86_64 qemu-img qemu-nbd jq tini"
 [ "${STORE:-}" != ceph ] || tools+=" ceph-mon ceph-osd rbd"
 for tool in $tools; do
-	command -v $tool > /dev/null || skip "$tool is not installed"
+	command -v "$tool" > /dev/null || skip "$tool is not installed"
 done
 
 DEMO_DIR=$(mktemp -d "${TMPDIR:-/tmp}/ucloud-e2e.XXXXXX")

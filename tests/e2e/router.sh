@@ -1,18 +1,11 @@
 #!/usr/bin/env bash
 # Networks from the order to the router: ids and prefixes are given, have to rest, run out, and
 # are there again; radvd runs when it has something to announce; two routers, of which one leads.
-# In a network name space of its own.
-if [ -z "${UCLOUD_TEST_NETNS:-}" ]; then
-	[ "$(id -u)" = 0 ] || { echo "skipped: needs root"; exit 77; }
-	export UCLOUD_TEST_NETNS=1
-	exec unshare --net --mount --propagation private "$0"
-fi
 # shellcheck source=lib.bash
 . "$(dirname "$0")/lib.bash"
 
 command -v radvd > /dev/null || skip "radvd is not installed"
-mount -t sysfs sysfs /sys || skip "no sysfs of its own"
-ip link set lo up
+need_netns
 ip link add underlay type veth peer name wire || skip "this kernel has no veth interfaces"
 ip addr add fd00:10::1/64 dev underlay nodad
 ip link set underlay up

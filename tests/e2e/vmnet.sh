@@ -1,17 +1,10 @@
 #!/usr/bin/env bash
 # A VM on a network: it is not started before its network is there, and finds it when it boots.
-# In a network name space of its own; the test plays the router.
-if [ -z "${UCLOUD_TEST_NETNS:-}" ]; then
-	[ "$(id -u)" = 0 ] || { echo "skipped: needs root"; exit 77; }
-	export UCLOUD_TEST_NETNS=1
-	exec unshare --net --mount --propagation private "$0"
-fi
+# The test plays the router.
 # shellcheck source=lib.bash
 . "$(dirname "$0")/lib.bash"
 
-# Interfaces are seen in the sysfs that was mounted from inside only.
-mount -t sysfs sysfs /sys || skip "no sysfs of its own"
-ip link set lo up
+need_netns
 ip link add underlay type veth peer name wire || skip "this kernel has no veth interfaces"
 ip addr add fd00:10::1/64 dev underlay nodad
 ip link set underlay up
