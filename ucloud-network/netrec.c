@@ -5,6 +5,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
+#include "common/model/names.h"
 #include "ucloud-network/nettxn.h"
 
 /* After a conflict, or an answer that was lost. */
@@ -269,6 +270,11 @@ enum wq_result netrec_reconcile(
 
 	if (!fence)
 		return WQ_DONE; /* who leads looks at everything when it begins */
+	if (uuid_check(uuid, e) < 0) {
+		log_warn("a request for what is no network's uuid is left alone: %s",
+			e->msg);
+		return WQ_DONE;
+	}
 	k.now = clock_unix_sec();
 	netread_init(&k.r, r->env->keys, r->env->lock_key, fence, uuid);
 	if (netread_read(&k.r, r->env->kv, e) < 0)

@@ -91,12 +91,14 @@ static int give_up(struct netrec_env *env, int64_t fence, const char *prefix,
 {
 	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
 	CLEANUP_STR char *key = xasprintf("%s%s", prefix, it->name);
-	const struct allocation a = {
-		.free_at = clock_unix_sec() + env->conf->quarantine_sec,
-	};
-	CLEANUP_STR char *text = allocation_format(&a);
+	CLEANUP(allocation_done) struct allocation a = { 0 };
+	CLEANUP_STR char *text = NULL;
 	int rc;
 
+	jtab_copy(&allocation_jtab, it->obj, &a);
+	str_set(&a.network, xstrdup(""));
+	a.free_at = clock_unix_sec() + env->conf->quarantine_sec;
+	text = allocation_format(&a);
 	kv_txn_if_lock(t, env->lock_key, fence);
 	kv_txn_if_rev(t, network_key, 0);
 	kv_txn_if_rev(t, key, it->mod_rev);

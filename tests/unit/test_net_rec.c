@@ -305,6 +305,8 @@ static void many_at_once(void **state)
 
 static void what_means_nothing(void **state)
 {
+	CLEANUP_STR char *requests = NULL;
+
 	(void)state;
 	start("2001:db8::/48", 65535, 3600);
 	put_request(1, REQ_CREATE_NETWORK); /* without a network */
@@ -315,6 +317,9 @@ static void what_means_nothing(void **state)
 	put(key_network(&w.keys, uuid(3)), xstrdup("[7]"));
 	order(4, "auto");
 	put(key_request_network(&w.keys, uuid(4)), xstrdup("{"));
+	requests = key_requests_network(&w.keys);
+	put(xasprintf("%snobody", requests),
+		xstrdup("{\"type\":\"CreateNetwork\",\"uuid\":\"nobody\"}"));
 	run(5);
 	assert_false(is_there(key_request_network(&w.keys, uuid(1))));
 	assert_active(2, 100, "2001:db8::/64");
@@ -489,6 +494,22 @@ static void entries_removed_by_hand(void **state)
 	assert_int_equal(count(KEY_VNI), 148);
 }
 
+/* What a newer version has written of one stays while it rests. */
+static void what_rests_keeps_its_members(void **state)
+{
+	CLEANUP_STR char *text = NULL;
+
+	(void)state;
+	start("2001:db8::/48", 65535, 3600);
+	order(1, "auto");
+	put(key_vni(3000), xasprintf("{\"network\":\"%s\",\"later\":7}", uuid(9)));
+	run(1300);
+	text = value_of(key_vni(3000));
+	assert_non_null(text);
+	assert_non_null(strstr(text, "free_at"));
+	assert_non_null(strstr(text, "\"later\":7"));
+}
+
 /* A user's entry that cannot be read is not overwritten, and the reason is said. */
 static void user_unreadable(void **state)
 {
@@ -601,8 +622,9 @@ int main(void)
 		CASE(no_vxlan_id), CASE(without_anything),
 		CASE(all_that_tells_of_it_goes), CASE(not_while_it_is_used),
 		CASE(others_things_stay), CASE(entries_removed_by_hand),
-		CASE(user_unreadable), CASE(an_old_leader_writes_nothing),
-		CASE(two_routers), CASE(lost_answers) };
+		CASE(what_rests_keeps_its_members), CASE(user_unreadable),
+		CASE(an_old_leader_writes_nothing), CASE(two_routers),
+		CASE(lost_answers) };
 
 	clock_fake_start(INT64_C(1764000000000));
 	return cmocka_run_group_tests(tests, NULL, NULL);
