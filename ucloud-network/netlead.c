@@ -226,6 +226,11 @@ bool netlead_step(struct netlead *l)
 	return ctl_step(l->ctl) || did;
 }
 
+int64_t netlead_next_msec(struct netlead *l)
+{
+	return ctl_next_msec(l->ctl);
+}
+
 bool netlead_stop(struct netlead *l)
 {
 	bool is_ended;

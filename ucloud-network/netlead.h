@@ -22,6 +22,8 @@ struct netlead *netlead_new(struct kv *kv, const struct netlead_conf *conf);
 void netlead_start(struct netlead *l);
 /* Instead, for tests: does something that is to be done; false: there is nothing. */
 bool netlead_step(struct netlead *l);
+/* Milliseconds until the next step has something to do by itself; -1 never. */
+int64_t netlead_next_msec(struct netlead *l);
 bool netlead_is_leader(struct netlead *l);
 bool netlead_is_synced(struct netlead *l);
 /* False: something hangs, and nothing that it uses may be freed. */

@@ -23,9 +23,10 @@ void move_quota(struct sim *s)
 	CLEANUP(user_done) struct user u = { 0 };
 	struct err e = { 0 };
 	json_t *body = sim_chance(s, 40) ? json_pack("{s:n}", "quota")
-					 : json_pack("{s:{s:i, s:i}}", "quota", "vms",
-						   (int)sim_random(s, 12), "ram_mib",
-						   (int)sim_random(s, 32768));
+					 : json_pack("{s:{s:i, s:i, s:i}}", "quota",
+						   "vms", (int)sim_random(s, 12),
+						   "ram_mib", (int)sim_random(s, 32768),
+						   "networks", (int)sim_random(s, 8));
 	int r = orders_user_set_quota(
 		n->orders, &sim_admin, name, SIM_REALM, body, s->now / 1000, &u, &e);
 	json_decref(body);

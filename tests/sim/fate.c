@@ -271,6 +271,7 @@ void move_reset(struct sim *s)
 	else
 		node_stop(n);
 	fake_hyper_reboot(s->hypers[n->i]);
+	bridges_reboot(s, n->i);
 	n->up_at = s->now + sim_random(s, 120000);
 	s->n_deaths++;
 }

@@ -61,7 +61,7 @@ struct entry *history_find(struct sim *s, const char *key)
 	return e && e->value ? e : NULL;
 }
 
-static struct entry *entry_of(struct sim *s, const char *key)
+struct entry *history_entry(struct sim *s, const char *key)
 {
 	struct entry *e;
 	HASH_FIND_STR(s->entries, key, e);
@@ -87,6 +87,21 @@ struct sim_vm *sim_any_vm(struct sim *s)
 	for (int i = 0; s->n_vms && i < 8 && !(v && v->exists); i++)
 		v = s->vms[sim_random(s, s->n_vms)];
 	return v;
+}
+
+struct sim_net *sim_find_net(struct sim *s, const char *uuid)
+{
+	struct sim_net *n;
+	HASH_FIND(hh, s->net_by_uuid, uuid, strlen(uuid), n);
+	return n;
+}
+
+struct sim_net *sim_any_net(struct sim *s)
+{
+	struct sim_net *n = NULL;
+	for (int i = 0; s->n_nets && i < 8 && !(n && n->exists); i++)
+		n = s->nets[sim_random(s, s->n_nets)];
+	return n;
 }
 
 static struct sim_vm *new_vm(struct sim *s, const char *uuid)
@@ -162,6 +177,8 @@ static bool change_request(
 	const struct kv_pair *p = &ev->pair;
 	if (request_key_parse(&s->keys, p->key, &k, &e))
 		return sim_wrong(s, "%s: %s", p->key, e.msg);
+	if (str_eq(k.kind, "network"))
+		return change_network_request(s, ev, k.subject);
 	struct sim_vm *v = sim_find_vm(s, k.subject);
 	if (!v)
 		return sim_wrong(s, "%s is for a VM that never was", p->key);
@@ -236,8 +253,12 @@ static bool change_lock(struct sim *s, const struct txn *t, const struct kv_even
 	bool is_new = !ev->is_delete && ev->pair.create_rev == ev->pair.mod_rev;
 	if (!ev->is_delete && !is_new)
 		return true;
-	s->leader = is_new && t->writer ? (int)(t->writer - s->nodes) : -1;
-	s->leader_life = is_new && t->writer ? t->writer->life : 0;
+	enum sim_lock lock =
+		str_eq(last_part(ev->pair.key), "network") ? LOCK_NETWORK : LOCK_SCHED;
+	s->leaders[lock] = (struct sim_leader){ -1, 0 };
+	if (is_new && t->writer)
+		s->leaders[lock] = (struct sim_leader){ (int)(t->writer - s->nodes),
+			t->writer->life };
 	return true;
 }
 
@@ -275,6 +296,15 @@ static bool change(
 		return change_lock(s, t, ev);
 	case KIND_IMAGE:
 		return after || rule_image_gone(s, last_part(key));
+	case KIND_NETWORK:
+		return change_network(s, t, key, after);
+	case KIND_NETWORK_NAME:
+		return change_network_name(s, key, before, after);
+	case KIND_VNI:
+	case KIND_PREFIX:
+		return change_alloc(s, t, kind, key, after);
+	case KIND_PORT:
+		return change_port(s, key, before, after);
 	case KIND_USER:
 	case KIND_OTHER:
 		break;
@@ -302,7 +332,7 @@ static bool is_garbage(struct sim *s, const struct txn *t, const struct entry *e
 
 static void apply(struct sim *s, const struct txn *t, const struct kv_event *ev)
 {
-	struct entry *e = entry_of(s, ev->pair.key);
+	struct entry *e = history_entry(s, ev->pair.key);
 	CLEANUP_STR char *before = MOVE(e->value);
 	digest(s, e->key);
 	if (rules_kind(s, e->key) != KIND_LOCK)
@@ -327,10 +357,17 @@ static void check_touched(struct sim *s)
 			rule_room(s, v);
 		v->is_touched = v->is_placed_now = false;
 	}
+	rule_nets(s);
 	rule_use(s);
 }
 
-/* VMs first: the other keys are theirs. */
+/* VMs and networks first: the other keys are theirs. */
+static bool is_first(const struct sim *s, const char *key)
+{
+	enum sim_kind kind = rules_kind(s, key);
+	return kind == KIND_VM || kind == KIND_NETWORK;
+}
+
 static void follow_txn(struct sim *s, const struct kv_event *ev, size_t n)
 {
 	uint8_t writer = writer_at(s, ev->pair.mod_rev);
@@ -338,7 +375,7 @@ static void follow_txn(struct sim *s, const struct kv_event *ev, size_t n)
 	s->rev = t.rev;
 	for (int pass = 0; pass < 2; pass++)
 		for (size_t i = 0; i < n; i++)
-			if ((rules_kind(s, ev[i].pair.key) == KIND_VM) == (pass == 0))
+			if (is_first(s, ev[i].pair.key) == (pass == 0))
 				apply(s, &t, &ev[i]);
 	check_touched(s);
 }
@@ -369,7 +406,8 @@ void history_open(struct sim *s)
 {
 	struct kv_watch_req req = { .prefix = "/", .from_rev = 1 };
 	struct err e;
-	s->leader = -1;
+	for (int i = 0; i < LOCK_N; i++)
+		s->leaders[i].node = -1;
 	s->digest = UINT64_C(0xcbf29ce484222325);
 	if (kv_watch_open(s->god, &req, &s->watch, &e)) {
 		fprintf(stderr, "watch: %s\n", e.msg);
@@ -398,6 +436,7 @@ void history_close(struct sim *s)
 		free(s->vms[i]->request_key);
 		free(s->vms[i]);
 	}
+	nets_close(s);
 	for (unsigned i = 0; i < SIM_HOSTS; i++)
 		host_done(&s->hosts[i].host);
 	free(s->writers);

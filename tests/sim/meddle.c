@@ -71,8 +71,9 @@ static char *future_of(const char *text)
 
 void move_future(struct sim *s)
 {
-	struct entry *e = any_entry(
-		s, 1U << KIND_VM | 1U << KIND_USER | 1U << KIND_HOST | 1U << KIND_IMAGE);
+	struct entry *e = any_entry(s, 1U << KIND_VM | 1U << KIND_USER | 1U << KIND_HOST |
+					       1U << KIND_IMAGE | 1U << KIND_NETWORK |
+					       1U << KIND_VNI | 1U << KIND_PREFIX);
 	if (!e || strstr(e->value, "x_future"))
 		return;
 	CLEANUP_STR char *value = future_of(e->value);
@@ -108,6 +109,16 @@ static const char *const foreign[][2] = {
 	{ "/v1/user/demo/z%.8s", "{}{}" },
 	{ "/v1/vm-name/demo/zoe/z%.8s", "what" },
 	{ "/v1/port/%.8s/aa", "{\"vm\":0}" },
+	{ "/v1/network/%s", "{\"vni\":\"many\"}" },
+	{ "/v1/network/z%.8s", "{}" },
+	{ "/v1/network-name/demo/zoe/z%.8s", "what" },
+	{ "/v1/vni/z%.8s", "{}" },
+	{ "/v1/vni/103", "[" },
+	{ "/v1/prefix/z%.8s", "{}" },
+	{ "/v1/prefix/2001:db8:1:2::/64", "none" },
+	{ "/v1/request/network/%s", "{\"type\":\"CreateNetwork\"" },
+	{ "/v1/request/network/nobody-%.8s",
+		"{\"type\":\"DeleteNetwork\",\"uuid\":\"nobody\"}" },
 	{ "/v1/z%.8s", "\xc3\x28" },
 	{ "/v1/vm/", "{}" },
 };
@@ -132,12 +143,10 @@ void move_foreign(struct sim *s)
 	CLEANUP_STR char *key = fill(pattern[0], uuid);
 	CLEANUP_STR char *value = fill(pattern[1], uuid);
 	history_follow(s);
-	if (history_find(s, key))
+	struct entry *e = history_entry(s, key);
+	if (e->value)
 		return;
-	struct entry *e = xcalloc(1, sizeof(*e));
-	e->key = xstrdup(key);
 	e->is_foreign = true;
-	HASH_ADD_KEYPTR(hh, s->entries, e->key, strlen(e->key), e);
 	log_debug("sim: garbage at key=%s", key);
 	put(s, key, value, 0);
 }
@@ -145,16 +154,20 @@ void move_foreign(struct sim *s)
 /* An entry is damaged for a while. What it was about can still be seen in it. */
 void move_garble(struct sim *s)
 {
-	struct entry *e = any_entry(s,
-		1U << KIND_VM | 1U << KIND_USER | 1U << KIND_HOST | 1U << KIND_REQUEST);
+	struct entry *e = any_entry(s, 1U << KIND_VM | 1U << KIND_USER | 1U << KIND_HOST |
+					       1U << KIND_REQUEST | 1U << KIND_NETWORK |
+					       1U << KIND_VNI | 1U << KIND_PREFIX);
 	if (!e)
 		return;
 	CLEANUP_STR char *value = sim_chance(s, 50)
 					  ? xasprintf("%s}", e->value)
 					  : xstrndup(e->value, strlen(e->value) - 1);
 	struct sim_vm *v = sim_find_vm(s, strrchr(e->key, '/') + 1);
+	struct sim_net *net = sim_find_net(s, strrchr(e->key, '/') + 1);
 	if (v)
 		v->was_garbled = true;
+	if (net)
+		net->was_garbled = true;
 	log_debug("sim: damaged key=%s", e->key);
 	e->intact = xstrdup(e->value);
 	put(s, e->key, value, e->mod_rev);

@@ -61,15 +61,20 @@ static const struct {
 	{ move_order, 600, true },
 	{ move_patch, 100 },
 	{ move_change, 300 },
+	{ move_network, 250 },
+	{ move_nic, 250 },
 	{ move_quota, 20 },
 	{ move_drain, 50 },
 	{ move_host, 50 },
 	{ move_image, 60 },
 	{ move_request, 80 },
+	{ move_net_request, 20 },
+	{ move_pools, 30 },
 	{ move_guest, 150 },
 	{ move_disk, 80 },
 	{ move_full, 20 },
 	{ move_hyper, 60 },
+	{ move_bridges, 60 },
 	{ move_death, 250 },
 	{ move_pause, 200 },
 	{ move_cut, 150 },
@@ -83,6 +88,7 @@ static const struct {
 	{ move_mend, 60 },
 	{ move_steal, 15 },
 	{ move_orphan, 5 },
+	{ move_lost, 10 },
 };
 _Static_assert(ARRAY_LEN(moves) <= SIM_MOVES_MAX, "room for the weights");
 

@@ -24,6 +24,8 @@ static void end_faults(struct sim *s)
 		disk_fake_set_full(sim_store(i), false);
 		disk_fake_set_space(sim_store(i), -1, -1);
 	}
+	for (unsigned i = 0; i < SIM_HOSTS; i++)
+		s->bridges[i].is_down = false;
 	for (unsigned i = 0; i < SIM_NODES; i++) {
 		struct node *n = &s->nodes[i];
 		n->n_effects_left = n->n_calls_left = -1;
@@ -197,7 +199,7 @@ static bool check_soon(struct sim *s)
 		else
 			check_request(s, v);
 	}
-	return !s->is_wrong;
+	return !s->is_wrong && rest_check_nets(s, true);
 }
 
 static bool check_all(struct sim *s)
@@ -209,7 +211,7 @@ static bool check_all(struct sim *s)
 	for (unsigned i = 0; i < s->n_vms; i++)
 		if (!check_request(s, s->vms[i]))
 			return false;
-	return check_domains(s) && check_orphans(s);
+	return check_domains(s) && check_orphans(s) && rest_check_nets(s, false);
 }
 
 /* ---------------------------------------------------------------- getting there */
@@ -240,7 +242,7 @@ bool sim_come_to_rest(struct sim *s)
 {
 	end_faults(s);
 	sim_mend_all(s);
-	if (!sim_restore_hosts(s))
+	if (!sim_restore_hosts(s) || !sim_repeat_deletions(s))
 		return false;
 	pass(s, SOON_MSEC);
 	if (s->is_wrong || !check_soon(s))

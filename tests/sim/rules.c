@@ -12,18 +12,24 @@
 #define BY_API	  BIT(NODE_API)
 #define BY_HOST	  BIT(NODE_HOST)
 #define BY_SCHED  BIT(NODE_SCHED)
+#define BY_ROUTER BIT(NODE_ROUTER)
 #define BY_ALL	  (BY_API | BY_HOST | BY_SCHED)
 
 static const unsigned writers[] = {
 	[KIND_VM] = BY_ALL,
 	[KIND_NAME] = BY_ALL,
 	[KIND_PLACEMENT] = BY_HOST | BY_SCHED,
-	[KIND_REQUEST] = BY_ALL,
-	[KIND_USER] = BY_ALL,
+	[KIND_REQUEST] = BY_ALL | BY_ROUTER,
+	[KIND_USER] = BY_ALL | BY_ROUTER,
 	[KIND_HOST] = BY_ALL,
 	[KIND_ALIVE] = BY_HOST,
-	[KIND_LOCK] = BY_SCHED,
+	[KIND_LOCK] = BY_SCHED | BY_ROUTER,
 	[KIND_IMAGE] = BY_API,
+	[KIND_NETWORK] = BY_API | BY_ROUTER,
+	[KIND_NETWORK_NAME] = BY_API | BY_ROUTER,
+	[KIND_VNI] = BY_ROUTER,
+	[KIND_PREFIX] = BY_ROUTER,
+	[KIND_PORT] = BY_ALL,
 	[KIND_OTHER] = BY_ALL,
 };
 
@@ -36,16 +42,19 @@ enum sim_kind rules_kind(const struct sim *s, const char *key)
 		{ KEY_PLACEMENT, KIND_PLACEMENT }, { s->keys.request, KIND_REQUEST },
 		{ KEY_USER, KIND_USER }, { s->keys.host, KIND_HOST },
 		{ KEY_ALIVE, KIND_ALIVE }, { KEY_LOCK, KIND_LOCK },
-		{ s->keys.image, KIND_IMAGE } };
+		{ s->keys.image, KIND_IMAGE }, { s->keys.network, KIND_NETWORK },
+		{ KEY_NETWORK_NAME, KIND_NETWORK_NAME }, { KEY_VNI, KIND_VNI },
+		{ KEY_PREFIX, KIND_PREFIX }, { KEY_PORT, KIND_PORT } };
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
 		if (str_has_prefix(key, kinds[i].prefix))
 			return kinds[i].kind;
 	return KIND_OTHER;
 }
 
-static bool is_leader(const struct sim *s, const struct node *n)
+bool rules_leads(const struct sim *s, enum sim_lock lock, const struct node *n)
 {
-	return s->leader == n - s->nodes && s->leader_life == n->life;
+	const struct sim_leader *l = &s->leaders[lock];
+	return l->node == n - s->nodes && l->life == n->life;
 }
 
 static bool is_of_host(const struct node *n, const char *prefix, const char *key)
@@ -71,6 +80,21 @@ static bool rule_host_key(struct sim *s, const struct node *n, enum sim_kind kin
 	return is_right || sim_wrong(s, "%s wrote %s", n->name, key);
 }
 
+/* A leader writes its own lock, and everything else only while it leads. */
+static bool rule_leader_key(
+	struct sim *s, const struct node *n, enum sim_kind kind, const char *key)
+{
+	enum sim_lock lock = n->kind == NODE_ROUTER ? LOCK_NETWORK : LOCK_SCHED;
+	CLEANUP_STR char *own = key_lock(lock == LOCK_NETWORK ? "network" : "scheduler");
+	CLEANUP_STR char *requests = key_requests_network(&s->keys);
+	bool is_network = str_has_prefix(key, requests);
+	if ((kind == KIND_LOCK && strcmp(key, own) != 0) ||
+		(kind == KIND_REQUEST && is_network != (lock == LOCK_NETWORK)))
+		return sim_wrong(s, "%s wrote %s", n->name, key);
+	return kind == KIND_LOCK || rules_leads(s, lock, n) ||
+	       sim_wrong(s, "%s wrote %s and does not lead", n->name, key);
+}
+
 bool rule_writer(struct sim *s, const struct txn *t, enum sim_kind kind, const char *key,
 	bool is_delete)
 {
@@ -79,8 +103,10 @@ bool rule_writer(struct sim *s, const struct txn *t, enum sim_kind kind, const c
 		return true;
 	if (!(writers[kind] & BIT(n->kind)))
 		return sim_wrong(s, "%s wrote %s", n->name, key);
-	if (n->kind == NODE_SCHED && kind != KIND_LOCK && !is_leader(s, n))
-		return sim_wrong(s, "%s wrote %s and does not lead", n->name, key);
+	if (n->kind != NODE_API && kind == KIND_PORT && !is_delete)
+		return sim_wrong(s, "%s wrote %s", n->name, key);
+	if (n->kind == NODE_SCHED || n->kind == NODE_ROUTER)
+		return rule_leader_key(s, n, kind, key);
 	return n->kind != NODE_HOST || rule_host_key(s, n, kind, key, is_delete);
 }
 
@@ -91,7 +117,8 @@ bool rule_compared(struct node *n, const char *key, bool is_compared)
 	struct sim *s = n->sim;
 	enum sim_kind kind = rules_kind(s, key);
 	bool is_shared = kind == KIND_VM || kind == KIND_REQUEST || kind == KIND_USER ||
-			 kind == KIND_HOST || kind == KIND_IMAGE;
+			 kind == KIND_HOST || kind == KIND_IMAGE ||
+			 kind == KIND_NETWORK || kind == KIND_VNI || kind == KIND_PREFIX;
 	return !is_shared || is_compared || !history_find(s, key) ||
 	       sim_wrong(s, "%s changed %s and did not compare it", n->name, key);
 }
@@ -103,8 +130,7 @@ static bool rule_same(struct sim *s, const struct vm *b, const struct vm *a)
 	bool is_same = str_eq(b->uuid, a->uuid) && str_eq(b->owner, a->owner) &&
 		       str_eq(b->owner_realm, a->owner_realm) &&
 		       str_eq(b->image_uuid, a->image_uuid) &&
-		       str_eq(b->store, a->store) && b->created == a->created &&
-		       b->networks.len == a->networks.len;
+		       str_eq(b->store, a->store) && b->created == a->created;
 	return is_same || sim_wrong(s, "%s: what never changes was changed", a->uuid);
 }
 
@@ -237,8 +263,9 @@ bool rule_vm(struct sim *s, const struct txn *t, struct sim_vm *v, const struct 
 	if (a->status != b->status && !vm_may_move(b->status, a->status))
 		return sim_wrong(s, "%s went from %s to %s", v->uuid,
 			vm_status_names[b->status], vm_status_names[a->status]);
-	return rule_same(s, b, a) && rule_changed(s, t, v, b, a) &&
-	       rule_hostname(s, t, b, a) && rule_boot(s, t, b, a) &&
+	return rule_same(s, b, a) && rule_nics(s, t, b, a) &&
+	       rule_changed(s, t, v, b, a) && rule_hostname(s, t, b, a) &&
+	       rule_boot(s, t, b, a) &&
 	       (a->status == b->status || a->status != VM_KILLED || rule_killed(s, t, a));
 }
 
@@ -311,22 +338,13 @@ static bool rule_no_keys(struct sim *s, const struct sim_vm *v)
 {
 	CLEANUP_STR char *name = key_vm_name(v->vm.owner_realm, v->vm.owner, v->vm.name);
 	struct entry *e = history_find(s, name);
-	if (v->n_requests || v->n_placements)
+	if (v->n_requests || v->n_placements || v->n_ports)
 		return sim_wrong(s, "%s is gone, its %s is not", v->uuid,
-			v->n_requests ? "request" : "placement");
+			v->n_requests	  ? "request"
+			: v->n_placements ? "placement"
+					  : "port");
 	return !e || !str_eq(e->value, v->uuid) ||
 	       sim_wrong(s, "%s is gone, its name is not", v->uuid);
-}
-
-static bool rule_ports(struct sim *s, const struct vm *vm)
-{
-	for (size_t i = 0; i < vm->networks.len; i++) {
-		const struct vm_nic *nic = jtab_list_at(&vm_nic_jtab, &vm->networks, i);
-		CLEANUP_STR char *key = key_port(nic->network, nic->mac);
-		if (!history_find(s, key))
-			return sim_wrong(s, "%s has no port", vm->uuid);
-	}
-	return true;
 }
 
 static bool rule_placed(struct sim *s, const struct sim_vm *v)
@@ -420,7 +438,7 @@ bool rule_keys(struct sim *s, struct sim_vm *v)
 	if (v->n_requests && !is_at(s, v))
 		return sim_wrong(s, "%s is on '%s', its request is %s", v->uuid,
 			v->vm.hostname ? v->vm.hostname : "", v->request_key);
-	return rule_placed(s, v) && rule_ports(s, &v->vm) && rule_state(s, v);
+	return rule_placed(s, v) && rule_ports(s, v) && rule_state(s, v);
 }
 
 /* ---------------------------------------------------------------- sums */
@@ -504,6 +522,8 @@ static struct amounts sum_of(const struct sim *s, unsigned user)
 		sum.disk_gib += a.disk_gib;
 		sum.snapshots += a.snapshots;
 	}
+	for (unsigned i = 0; i < s->n_nets; i++)
+		sum.networks += s->nets[i]->exists && s->nets[i]->user == user;
 	return sum;
 }
 
@@ -519,11 +539,13 @@ bool rule_use(struct sim *s)
 			return sim_wrong(s, "%s cannot be read", key);
 		if (memcmp(&sum, &u.use, sizeof(sum)) != 0)
 			return sim_wrong(s,
-				"%s: use says %lld VMs, %lld MiB, %lld GiB; it is %lld, "
-				"%lld, %lld",
+				"%s: use says %lld VMs, %lld MiB, %lld GiB, %lld "
+				"networks; "
+				"it is %lld, %lld, %lld, %lld",
 				key, (long long)u.use.vms, (long long)u.use.ram_mib,
-				(long long)u.use.disk_gib, (long long)sum.vms,
-				(long long)sum.ram_mib, (long long)sum.disk_gib);
+				(long long)u.use.disk_gib, (long long)u.use.networks,
+				(long long)sum.vms, (long long)sum.ram_mib,
+				(long long)sum.disk_gib, (long long)sum.networks);
 	}
 	return true;
 }

@@ -1,13 +1,14 @@
 /*
  * The simulation: the whole control plane in one process and one thread. Real orders, real
- * schedulers, real host daemons; a store, hypervisors and disks in memory; a clock that
- * moves only when told. A seed decides everything that happens: who runs next, which order
+ * schedulers, real host daemons, real leaders of routers; a store, hypervisors and disks in
+ * memory, bridges in files; a clock that moves only when told. A seed decides everything that happens: who runs next, which order
  * comes, which write fails, loses its answer or is the last one of a daemon, who stands still
  * in the middle of a step while the others go on. It also decides which of all this happens
  * often, seldom or never in its run.
  *
  * history.c follows the store, revision by revision; rules.c says what may be in it and who
- * may write what; world_rules.c compares it with domains and disks. In the end all faults
+ * may write what, nets_rules.c the same of networks; world_rules.c compares it with domains,
+ * disks and bridges. In the end all faults
  * stop and the world must come to rest as its users want it (rest.c).
  */
 #ifndef UCLOUD_SIM_H
@@ -25,21 +26,26 @@
 #include "ucloud-api/orders.h"
 #include "ucloud-host/hostd.h"
 #include "ucloud-host/virt_fake.h"
+#include "ucloud-network/netlead.h"
 #include "ucloud-scheduler/sched.h"
 
-#define SIM_HOSTS  3
-#define SIM_SCHEDS 2
-#define SIM_APIS   2
-#define SIM_NODES  (SIM_HOSTS + SIM_SCHEDS + SIM_APIS)
-#define SIM_USERS  2
-#define SIM_VMS	   2000 /* in one run, at most */
-#define SIM_STORES 2
-#define SIM_ORDERS 8 /* with Idempotency-Keys that are remembered */
-#define SIM_REALM  "demo"
+#define SIM_HOSTS   3
+#define SIM_SCHEDS  2
+#define SIM_APIS    2
+#define SIM_ROUTERS 2
+#define SIM_NODES   (SIM_HOSTS + SIM_SCHEDS + SIM_APIS + SIM_ROUTERS)
+#define SIM_USERS   2
+#define SIM_VMS	    2000 /* in one run, at most */
+#define SIM_NETS    1000
+#define SIM_STORES  2
+#define SIM_ORDERS  8 /* with Idempotency-Keys that are remembered */
+#define SIM_REALM   "demo"
 
 #define SIM_GRACE_SEC 30
+#define SIM_LEASE_SEC 10
+#define SIM_MTU	      1430
 
-enum node_kind { NODE_HOST, NODE_SCHED, NODE_API };
+enum node_kind { NODE_HOST, NODE_SCHED, NODE_API, NODE_ROUTER };
 
 struct sim;
 
@@ -56,6 +62,9 @@ struct node {
 	struct sched *sched;
 	struct sched_conf sched_conf;
 	struct orders *orders;
+	struct netlead *netlead;
+	unsigned pool; /* of a router's: which of sim_pools() it is started with */
+	struct netrec_conf net_conf;
 	int64_t up_at;	    /* when down: the time of its restart */
 	int n_effects_left; /* until it dies; < 0: it does not */
 	int n_calls_left; /* until it stands still in the middle of one; < 0: it does not */
@@ -87,7 +96,7 @@ struct sim_vm {
 	/* What the store says. */
 	bool exists, was_garbled;
 	struct vm vm;
-	unsigned n_requests, n_placements;
+	unsigned n_requests, n_placements, n_ports;
 	char *request_key; /* the newest that was put */
 	int request_type;
 	/* By the revision that is being looked at: */
@@ -105,6 +114,51 @@ struct sim_vm {
 	int64_t min_boot;     /* of the newest reboot */
 	uint64_t n_may_start; /* so often something happened that asks for a start */
 	bool is_touched;      /* by the revision that is being looked at */
+	uint64_t n_starts[SIM_HOSTS];
+	bool was_gone; /* when its domains were looked for last */
+};
+
+/* A network that exists or existed. */
+struct sim_net {
+	char uuid[UUID_STR_SIZE];
+	unsigned user;
+	UT_hash_handle hh;
+	/* What the store says. */
+	bool exists, was_garbled;
+	struct network net;
+	bool has_request;
+	int request_type;
+	unsigned n_vnis, n_prefixes, n_ports; /* keys that say that they are its */
+	bool is_touched;
+	/* What its owner may expect. */
+	bool may_be_gone, is_deleted;
+	bool may_fail; /* its request was aborted */
+};
+
+/* A VXLAN id or a prefix that was given away, ever. */
+struct sim_alloc {
+	char *key;
+	UT_hash_handle hh;
+	bool exists;
+	char network[UUID_STR_SIZE]; /* "" none */
+	int64_t free_at;
+	int64_t rests_until; /* by when it was given back; Unix time */
+};
+
+/* What a host's ucloud-network has made, or is going to make. */
+struct sim_bridge {
+	int64_t vni;
+	char uuid[UUID_STR_SIZE];
+	int64_t ready_at; /* 0: it is */
+	int64_t gone_at;  /* 0: it is needed */
+};
+#define SIM_BRIDGES 32
+
+struct sim_bridges {
+	char *sysfs;
+	bool is_down; /* nobody makes any */
+	struct sim_bridge v[SIM_BRIDGES];
+	size_t len;
 };
 
 /* A create with an Idempotency-Key, which may be sent again. */
@@ -136,6 +190,14 @@ enum sim_chance_of {
 
 #define SIM_MOVES_MAX 40
 
+/* Those who are elected. */
+enum sim_lock { LOCK_SCHED, LOCK_NETWORK, LOCK_N };
+
+struct sim_leader {
+	int node; /* that made the lock, -1 none */
+	unsigned life;
+};
+
 struct sim {
 	uint64_t seed;
 	uint64_t rng;
@@ -156,17 +218,21 @@ struct sim {
 	struct node *paused; /* the one that stands still */
 	struct sim_host hosts[SIM_HOSTS];
 	struct sim_order orders[SIM_ORDERS];
-	char network[UUID_STR_SIZE];
+	struct sim_bridges bridges[SIM_HOSTS];
+	int64_t quarantine_sec;
 	/* history.c */
 	struct kv_watch *watch;
 	struct entry *entries;
 	struct sim_vm *vms[SIM_VMS]; /* oldest first */
 	unsigned n_vms;
 	struct sim_vm *by_uuid;
+	struct sim_net *nets[SIM_NETS]; /* oldest first */
+	unsigned n_nets;
+	struct sim_net *net_by_uuid;
+	struct sim_alloc *allocs;
 	uint8_t *writers; /* by revision: 1 + node, 0 nobody (a lease) or we */
 	size_t n_writers;
-	int leader; /* the node that made the lock, -1 none */
-	unsigned leader_life;
+	struct sim_leader leaders[LOCK_N];
 	int64_t rev;	 /* followed up to here */
 	uint64_t digest; /* of all that was written */
 	size_t n_disks;
@@ -184,8 +250,6 @@ void sim_set_current(struct sim *s);
 void sim_draw_chances(struct sim *s);
 
 /* ---- world.c: making and unmaking. */
-/* What hosts see of their network: once, before all others. */
-void sim_make_sysfs(void);
 void sim_open(struct sim *s, uint64_t seed);
 void sim_close(struct sim *s);
 /* One step of a daemon; it may die in it. True when something was done. */
@@ -232,6 +296,29 @@ void move_drain(struct sim *s);
 void move_host(struct sim *s);
 void move_image(struct sim *s);
 void move_request(struct sim *s);
+/* ---- nets.c: networks, and VMs' interfaces in them. */
+void move_network(struct sim *s);
+void move_nic(struct sim *s);
+void move_net_request(struct sim *s);
+void move_pools(struct sim *s);
+void move_lost(struct sim *s);
+/* "networks" of an order for a VM. */
+json_t *sim_nics(struct sim *s, unsigned user);
+/* Deletions that were cut short are ordered again. */
+bool sim_repeat_deletions(struct sim *s);
+/* What a router is started with: n->net_conf. */
+void sim_pools(struct node *n);
+void sim_pools_done(struct node *n);
+
+/* ---- bridges.c: the hosts' ucloud-network. */
+void bridges_open(struct sim *s);
+void bridges_close(struct sim *s);
+/* Does what is due now. */
+void bridges_step(struct sim *s);
+void bridges_reboot(struct sim *s, unsigned host);
+bool bridges_has(struct sim *s, unsigned host, const char *network);
+void move_bridges(struct sim *s);
+
 /* Every host is registered, none drains. */
 bool sim_restore_hosts(struct sim *s);
 /* An order's node may have died with it: then nobody got an answer. */
@@ -256,7 +343,11 @@ void history_writer(struct sim *s, const struct node *n);
 unsigned history_n_written(struct sim *s, const struct node *n, int64_t since_rev);
 struct sim_vm *sim_find_vm(struct sim *s, const char *uuid);
 struct sim_vm *sim_any_vm(struct sim *s);
+struct sim_net *sim_find_net(struct sim *s, const char *uuid);
+struct sim_net *sim_any_net(struct sim *s);
 struct entry *history_find(struct sim *s, const char *key);
+/* Also one that is absent: value NULL. */
+struct entry *history_entry(struct sim *s, const char *key);
 void history_dump(struct sim *s);
 
 /* ---- rules.c: what a transaction may do. */
@@ -270,6 +361,11 @@ enum sim_kind {
 	KIND_ALIVE,
 	KIND_LOCK,
 	KIND_IMAGE,
+	KIND_NETWORK,
+	KIND_NETWORK_NAME,
+	KIND_VNI,
+	KIND_PREFIX,
+	KIND_PORT,
 	KIND_OTHER
 };
 struct txn {
@@ -277,6 +373,7 @@ struct txn {
 	const struct node *writer; /* NULL: we, or a lease that is over */
 };
 enum sim_kind rules_kind(const struct sim *s, const char *key);
+bool rules_leads(const struct sim *s, enum sim_lock lock, const struct node *n);
 bool rule_writer(struct sim *s, const struct txn *t, enum sim_kind kind, const char *key,
 	bool is_delete);
 /* n has changed that key; what is known of it is from before. */
@@ -293,6 +390,26 @@ bool rule_keys(struct sim *s, struct sim_vm *v);
 bool rules_uses(const struct vm *vm, const char *host);
 bool rule_room(struct sim *s, struct sim_vm *v);
 bool rule_use(struct sim *s);
+
+/* ---- nets_rules.c: networks, what is allocated to them, ports. */
+bool change_network(
+	struct sim *s, const struct txn *t, const char *key, const char *value);
+bool change_network_name(
+	struct sim *s, const char *key, const char *before, const char *after);
+bool change_network_request(struct sim *s, const struct kv_event *ev, const char *uuid);
+bool change_alloc(struct sim *s, const struct txn *t, enum sim_kind kind, const char *key,
+	const char *value);
+bool change_port(struct sim *s, const char *key, const char *before, const char *after);
+/* After a transaction. */
+bool rule_nets(struct sim *s);
+bool rule_ports(struct sim *s, const struct sim_vm *v);
+/* Of a VM's entry: who may change its interfaces, and when. */
+bool rule_nics(struct sim *s, const struct txn *t, const struct vm *before,
+	const struct vm *after);
+void nets_close(struct sim *s);
+
+/* ---- nets_rest.c: in the end; is_soon: nobody has looked at everything again yet. */
+bool rest_check_nets(struct sim *s, bool is_soon);
 
 /* ---- world_rules.c */
 void world_check(struct sim *s);

@@ -143,7 +143,6 @@ int main(void)
 	log_init("sim", is_loud ? LOG_DEBUG : LOG_ERROR);
 	if (!is_loud)
 		log_set_sink(no_log, NULL);
-	sim_make_sysfs();
 	int64_t first = env_int("SIM_SEED", 1), n = env_int("SIM_SEEDS", 40);
 	int64_t n_moves = env_int("SIM_MOVES", 3000),
 		n_cpus = sysconf(_SC_NPROCESSORS_ONLN);

@@ -53,9 +53,8 @@ static json_t *random_body(struct sim *s, unsigned user)
 	if (sim_chance(s, 15))
 		json_object_set_new(
 			body, "store", json_string(sim_store(sim_random(s, SIM_STORES))));
-	if (user == 0 && sim_chance(s, 20))
-		json_object_set_new(
-			body, "networks", json_pack("[{s:s}]", "network", s->network));
+	if (sim_chance(s, 40))
+		json_object_set_new(body, "networks", sim_nics(s, user));
 	return body;
 }
 

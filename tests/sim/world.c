@@ -4,35 +4,9 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/disk/disk_fake.h"
-#include "common/model/network.h"
-#include "tests/lib/test_util.h"
 #include "tests/sim/sim.h"
 
 #define START_MSEC INT64_C(1700000000000)
-
-/* The network that VMs are on, and that every host has. */
-#define NETWORK	    "11111111-2222-4333-8444-555555555555"
-#define NETWORK_VNI 100
-
-static char *sysfs;
-
-void sim_make_sysfs(void)
-{
-	static const char *const dirs[] = { "sys", "sys/class", "sys/class/net" };
-	char bridge[NETWORK_NAME_SIZE];
-	CLEANUP_STR char *path = NULL;
-
-	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
-		CLEANUP_STR char *dir = test_path("%s", dirs[i]);
-		test_mkdir(dir);
-	}
-	network_bridge_name(NETWORK_VNI, bridge);
-	path = test_path("sys/class/net/%s", bridge);
-	test_mkdir(path);
-	str_set(&path, test_path("sys/class/net/%s/ifalias", bridge));
-	test_write_file(path, NETWORK "\n");
-	sysfs = test_path("sys");
-}
 
 /* ---------------------------------------------------------------- daemons */
 
@@ -49,9 +23,34 @@ static void host_start(struct node *n)
 		.keys = &n->sim->keys,
 		.machine = host,
 		.accel = "tcg",
-		.sysfs = sysfs,
+		.sysfs = n->sim->bridges[n->i].sysfs,
 		.orphan_keep_sec = n->sim->orphan_keep_sec };
 	n->hostd = hostd_new(n->kv, n->virt, &conf);
+}
+
+static int64_t mtu(void *aux)
+{
+	(void)aux;
+	return SIM_MTU;
+}
+
+static void router_start(struct node *n)
+{
+	sim_pools(n);
+	struct netlead_conf conf = { .rec = n->net_conf,
+		.keys = &n->sim->keys,
+		.lease_ttl_sec = SIM_LEASE_SEC,
+		.mtu = mtu };
+	n->netlead = netlead_new(n->kv, &conf);
+}
+
+static void router_stop(struct node *n)
+{
+	if (!n->netlead)
+		return;
+	netlead_stop(n->netlead);
+	netlead_free(MOVE(n->netlead));
+	sim_pools_done(n);
 }
 
 static void node_start(struct node *n)
@@ -65,15 +64,17 @@ static void node_start(struct node *n)
 	n->page_len = sim_chance_of(s, CHANCE_PAGES) ? 1 + sim_random(s, 6) : 0;
 	n->sched_conf = (struct sched_conf){ .keys = s->keys,
 		.grace_sec = SIM_GRACE_SEC,
-		.lease_ttl_sec = 10,
+		.lease_ttl_sec = SIM_LEASE_SEC,
 		.deadline_sec = 86400 };
 	struct orders_conf oc = { .quota = { 50, 100, 200000, 2000, .snapshots = 40,
-					  .images = 50 },
+					  .images = 50, .networks = 8 },
 		.limits = { 64, 65536, 1000 } };
 	if (n->kind == NODE_HOST)
 		host_start(n);
 	else if (n->kind == NODE_SCHED)
 		n->sched = sched_new(n->kv, &n->sched_conf);
+	else if (n->kind == NODE_ROUTER)
+		router_start(n);
 	else
 		n->orders = orders_new(n->kv, &s->keys, &oc);
 	node_set_fault(n);
@@ -93,6 +94,7 @@ void node_stop(struct node *n)
 		sched_free(n->sched);
 	if (n->orders)
 		orders_free(n->orders);
+	router_stop(n);
 	kv_close(n->kv);
 	n->hostd = NULL;
 	n->virt = NULL;
@@ -108,6 +110,8 @@ static bool node_run(struct node *n)
 		return hostd_step(n->hostd);
 	case NODE_SCHED:
 		return sched_step(n->sched);
+	case NODE_ROUTER:
+		return netlead_step(n->netlead);
 	case NODE_API:
 		break;
 	}
@@ -141,9 +145,17 @@ int64_t node_next_msec(struct node *n)
 {
 	if (!n->kv)
 		return n->up_at > n->sim->now ? n->up_at - n->sim->now : 0;
-	if (n->kind == NODE_HOST)
+	switch (n->kind) {
+	case NODE_HOST:
 		return hostd_next_msec(n->hostd);
-	return n->kind == NODE_SCHED ? sched_next_msec(n->sched) : -1;
+	case NODE_SCHED:
+		return sched_next_msec(n->sched);
+	case NODE_ROUTER:
+		return netlead_next_msec(n->netlead);
+	case NODE_API:
+		break;
+	}
+	return -1;
 }
 
 struct node *sim_api(struct sim *s)
@@ -186,6 +198,7 @@ void sim_advance(struct sim *s, int64_t msec)
 	history_writer(s, NULL);
 	clock_fake_advance(msec);
 	fake_etcd_tick(s->etcd);
+	bridges_step(s);
 	for (unsigned i = 0; i < SIM_HOSTS; i++)
 		while (fake_hyper_step(s->hypers[i]))
 			;
@@ -209,27 +222,6 @@ static void add_image(
 	need(orders_image_create(o, &sim_admin, body, NULL, s->now / 1000, &im, &e),
 		"image", &e);
 	json_decref(body);
-}
-
-static void add_network(struct sim *s)
-{
-	struct err e;
-	struct kv_txn *t = kv_txn_new();
-	struct network net = { .uuid = xstrdup(NETWORK),
-		.vni = NETWORK_VNI,
-		.name = xstrdup("lan"),
-		.owner = xstrdup(users[0]),
-		.owner_realm = xstrdup(SIM_REALM),
-		.prefix = xstrdup("2001:db8:1::/64"),
-		.ipam = IPAM_AUTO,
-		.status = NET_ACTIVE };
-	CLEANUP_STR char *key = key_network(&s->keys, net.uuid);
-	CLEANUP_STR char *text = network_format(&net);
-	memcpy(s->network, NETWORK, sizeof(NETWORK));
-	kv_txn_put(t, key, text);
-	need(kv_txn_commit(s->god, t, NULL, &e), "network", &e);
-	kv_txn_free(t);
-	network_done(&net);
 }
 
 /* What an admin does once: hosts, stores, images. */
@@ -257,13 +249,12 @@ static void sim_furnish(struct sim *s)
 	}
 	add_image(s, o, "linux", stores[0]);
 	add_image(s, o, "shared", stores[1]);
-	add_network(s);
 	orders_free(o);
 }
 
 static void node_init(struct sim *s, struct node *n, enum node_kind kind, unsigned i)
 {
-	static const char *const kinds[] = { "host", "sched", "api" };
+	static const char *const kinds[] = { "host", "sched", "api", "router" };
 	*n = (struct node){ .sim = s, .kind = kind, .i = i };
 	snprintf(n->name, sizeof(n->name), "%s%u", kinds[kind], i);
 }
@@ -291,6 +282,7 @@ static void open_disks(struct sim *s)
 void sim_open(struct sim *s, uint64_t seed)
 {
 	static const uint16_t rams[] = { 4096, 8192, 16384 };
+	static const uint16_t quarantines[] = { 0, 15, 120, 900 };
 	unsigned n = 0;
 	*s = (struct sim){ .seed = seed, .rng = seed };
 	sim_set_current(s);
@@ -300,7 +292,9 @@ void sim_open(struct sim *s, uint64_t seed)
 	sim_draw_weights(s);
 	s->has_label_changes = sim_chance(s, 50);
 	s->orphan_keep_sec = sim_chance(s, 50) ? 1 : 600;
+	s->quarantine_sec = quarantines[sim_random(s, ARRAY_LEN(quarantines))];
 	open_disks(s);
+	bridges_open(s);
 	keys_set_defaults(&s->keys);
 	s->etcd = fake_etcd_new();
 	s->god = kv_fake_open(s->etcd);
@@ -316,6 +310,8 @@ void sim_open(struct sim *s, uint64_t seed)
 		node_init(s, &s->nodes[n++], NODE_SCHED, i);
 	for (unsigned i = 0; i < SIM_APIS; i++)
 		node_init(s, &s->nodes[n++], NODE_API, i);
+	for (unsigned i = 0; i < SIM_ROUTERS; i++)
+		node_init(s, &s->nodes[n++], NODE_ROUTER, i);
 	for (n = 0; n < SIM_NODES; n++)
 		node_start(&s->nodes[n]);
 }
@@ -328,6 +324,7 @@ void sim_close(struct sim *s)
 		fake_hyper_free(s->hypers[i]);
 	for (unsigned i = 0; i < SIM_ORDERS; i++)
 		json_decref(s->orders[i].body);
+	bridges_close(s);
 	history_close(s);
 	kv_close(s->god);
 	fake_etcd_free(s->etcd);
