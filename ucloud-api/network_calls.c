@@ -59,15 +59,10 @@ enum route_result call_network_list(struct call *c, struct err *e)
 static enum route_result answer_use(
 	struct call *c, const struct network *n, struct err *e)
 {
-	CLEANUP(network_use_done) struct network_use use = { 0 };
-	json_t *json, *more;
+	json_t *json;
 
-	if (network_use_read(c->api->kv, &c->api->conf->keys, n, &use, e) < 0)
+	if (network_use_json(c->api->kv, &c->api->conf->keys, n, &json, e) < 0)
 		return ROUTE_FAILED;
-	json = jtab_format_public(&network_jtab, n);
-	more = jtab_format_public(&network_use_jtab, &use);
-	json_object_update(json, more);
-	json_decref(more);
 	return answer_json(c, 200, json);
 }
 

@@ -177,3 +177,17 @@ int network_use_read(struct kv *kv, const struct keys *keys, const struct networ
 	network_use_done(out);
 	return -1;
 }
+
+int network_use_json(struct kv *kv, const struct keys *keys, const struct network *n,
+	json_t **out, struct err *e)
+{
+	CLEANUP(network_use_done) struct network_use use = { 0 };
+	CLEANUP(json_decref_ptr) json_t *more = NULL;
+
+	if (network_use_read(kv, keys, n, &use, e) < 0)
+		return -1;
+	more = jtab_format_public(&network_use_jtab, &use);
+	*out = jtab_format_public(&network_jtab, n);
+	json_object_update(*out, more);
+	return 0;
+}

@@ -47,5 +47,8 @@ int network_use_read_vms(struct kv *kv, const struct keys *keys, const char *uui
 /* All of it; *out is zeroed before. */
 int network_use_read(struct kv *kv, const struct keys *keys, const struct network *n,
 	struct network_use *out, struct err *e) MUST_USE;
+/* The network as users see it: its entry, and all of the above. *out is a new object. */
+int network_use_json(struct kv *kv, const struct keys *keys, const struct network *n,
+	json_t **out, struct err *e) MUST_USE;
 
 #endif

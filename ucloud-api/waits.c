@@ -9,6 +9,7 @@
 #include "common/base/metrics.h"
 #include "common/model/file.h"
 #include "common/store/cond.h"
+#include "ucloud-api/network_use.h"
 
 enum { RETRY_MSEC = 1000, FAILURES_MAX = 3, WHO_SIZE = 160, PRUNE_MSEC = 5000 };
 
@@ -24,6 +25,7 @@ struct wait_class {
 
 struct waiter {
 	const struct wait_class *class;
+	const struct waits *waits;
 	struct httpd_req *req;
 	char uuid[64];
 	char who[WHO_SIZE];
@@ -195,6 +197,18 @@ static void answer_late_network(struct waiter *w, const struct network *n)
 	httpd_answer_err(w->req, &e);
 }
 
+/* What `GET` without waiting answers. */
+static void answer_network(struct waiter *w, const struct network *n)
+{
+	json_t *json;
+	struct err e;
+
+	if (network_use_json(w->waits->kv, w->waits->keys, n, &json, &e) < 0)
+		httpd_answer_err(w->req, &e);
+	else
+		httpd_answer_json(w->req, 200, json);
+}
+
 static bool settle_network(struct waiter *w, const struct kv_pair *pair, bool is_late)
 {
 	CLEANUP(network_done) struct network n = { 0 };
@@ -208,7 +222,7 @@ static bool settle_network(struct waiter *w, const struct kv_pair *pair, bool is
 	} else if (network_parse(pair->value, pair->value_size, &n, &e) < 0) {
 		httpd_answer_err(w->req, &e);
 	} else if (n.status == w->want || n.status == NET_ERROR) {
-		httpd_answer_json(w->req, 200, jtab_format_public(&network_jtab, &n));
+		answer_network(w, &n);
 	} else if (is_late) {
 		answer_late_network(w, &n);
 	} else {
@@ -487,6 +501,7 @@ static int park(struct waits *ws, struct waiter *w, struct err *e)
 {
 	bool is_full;
 
+	w->waits = ws;
 	pthread_mutex_lock(&ws->lock);
 	is_full = count_who(ws->waiters, w->who) + count_who(ws->looked_at, w->who) >=
 		  WAITS_PER_USER;

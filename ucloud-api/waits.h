@@ -49,7 +49,8 @@ int waits_park(struct waits *w, struct httpd_req *req, const struct who *who,
 int wait_parse_image(const char *s, int *want, struct err *e) MUST_USE;
 int waits_park_image(struct waits *w, struct httpd_req *req, const struct who *who,
 	const char *uuid, int want, int64_t limit_sec, struct err *e) MUST_USE;
-/* The same for a network (enum network_status, or WAIT_NETWORK_DELETED). */
+/* The same for a network (enum network_status, or WAIT_NETWORK_DELETED), answered with who uses
+ * it and where it is, too (network_use.h). */
 #define WAIT_NETWORK_DELETED (NET_ERROR + 1)
 int wait_parse_network(const char *s, int *want, struct err *e) MUST_USE;
 int waits_park_network(struct waits *w, struct httpd_req *req, const struct who *who,

@@ -668,6 +668,20 @@ static void end_wait(struct waiting *t, int status, const char *vm_status)
 	free(t->path);
 }
 
+/* The same document comes without waiting. */
+static void end_wait_as_shown(struct waiting *t, const char *shown)
+{
+	CLEANUP(answer_done) struct answer a = { 0 };
+
+	pthread_join(t->thread, NULL);
+	expect(&t->answer, 200);
+	call(&a, "GET", shown, w.alice, NULL);
+	expect(&a, 200);
+	assert_true(json_equal(t->answer.json, a.json));
+	answer_done(&t->answer);
+	free(t->path);
+}
+
 static void test_waits(void **state)
 {
 	CLEANUP(answer_done) struct answer a = { 0 };
@@ -857,6 +871,8 @@ static void test_networks(void **state)
 	set_network(uuid, NET_ACTIVE);
 	end_wait(&wait, 200, "ACTIVE");
 	mac = create_inside();
+	begin_wait(&wait, xstrdup("/v1/networks/lan?wait=ACTIVE"));
+	end_wait_as_shown(&wait, "/v1/networks/lan");
 	look_at_networks(uuid);
 	change_interfaces();
 	port = key_port(uuid, mac);
