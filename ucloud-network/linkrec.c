@@ -158,6 +158,17 @@ static void run_step(struct linkrec *l, const struct step *s,
 			s->name);
 }
 
+/* False: we are stopping, and not all was done. */
+static bool run_steps(struct linkrec *l, const struct plan_conf *conf, struct plan *p)
+{
+	for (size_t i = 0; i < p->len; i++) {
+		if (atomic_load(&l->env->is_stopping))
+			return false;
+		run_step(l, &p->steps[i], conf, p);
+	}
+	return true;
+}
+
 /* Machines that flooded frames go to: all others. */
 static int set_floods(struct linkrec *l, const struct wanted *w, struct err *e)
 {
@@ -174,10 +185,13 @@ static int set_floods(struct linkrec *l, const struct wanted *w, struct err *e)
 	for (size_t i = 0; i < w->n_underlays; i++)
 		if (memcmp(&w->underlays[i], &l->env->underlay.address, sizeof(*to)) != 0)
 			to[n++] = w->underlays[i];
-	for (size_t i = 0; rc == 0 && i < links.len; i++)
+	for (size_t i = 0; rc == 0 && i < links.len; i++) {
+		if (atomic_load(&l->env->is_stopping))
+			break;
 		if (wanted_find_net(w, plan_vni_of(links.v[i].name, "ucv")) &&
 			links.v[i].group == PLAN_GROUP)
 			rc = link_set_flood(l->conn, links.v[i].index, to, n, e);
+	}
 	free(to);
 	return rc;
 }
@@ -279,6 +293,9 @@ static int settle(struct linkrec *l, const struct wanted *w, struct err *e)
 	return set_floods(l, w, e);
 }
 
+/* STOPPED: what was not done is nobody's business. */
+enum { STOPPED = 1 };
+
 static int make_links(struct linkrec *l, const struct wanted *w, bool is_all,
 	int64_t *after_msec, struct err *e)
 {
@@ -295,8 +312,8 @@ static int make_links(struct linkrec *l, const struct wanted *w, bool is_all,
 		announce_underlay(l->announce);
 	conf = plan_conf(l);
 	plan_links(w, &links, &conf, is_all, now_msec, &l->idle, &p);
-	for (size_t i = 0; i < p.len; i++)
-		run_step(l, &p.steps[i], &conf, &p);
+	if (!run_steps(l, &conf, &p))
+		return STOPPED;
 	tell(l, w, &p);
 	if (l->announce && is_all)
 		announce_sweep(l->announce);

@@ -158,6 +158,7 @@ bool netd_free(struct netd *d)
 
 	if (!d)
 		return true;
+	atomic_store(&d->env.is_stopping, true);
 	link_watch_stop(MOVE(d->watch));
 	for (size_t i = 0; i < d->n; i++)
 		is_ended &= d->use[i].ops->stop(d->use[i].role);

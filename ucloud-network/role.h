@@ -6,6 +6,8 @@
 #ifndef UCLOUD_NETWORK_ROLE_H
 #define UCLOUD_NETWORK_ROLE_H
 
+#include <stdatomic.h>
+
 #include "common/model/keys.h"
 #include "common/store/cache.h"
 #include "common/store/ctl.h"
@@ -30,6 +32,9 @@ struct netenv {
 	struct cache *ports;	 /* values as text, "<network uuid>/<mac>" */
 	struct cache *underlays; /* struct underlay, by host */
 	struct ctl *links;	 /* the one key LINKS_KEY: look at all interfaces */
+	/* Whoever has many steps to take looks at it before each: what is left is done by the
+	 * next process. */
+	atomic_bool is_stopping;
 };
 
 #define LINKS_KEY "links"

@@ -206,6 +206,8 @@ static int settle_nets(struct routerrole *r, const struct wanted *w,
 		const struct want_net *made = wanted_find_net(w, net->vni);
 		struct err why = { 0 };
 
+		if (atomic_load(&r->env->is_stopping))
+			return 0;
 		/* It says itself what is wrong with it. */
 		if (!made || made->problem)
 			continue;
