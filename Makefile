@@ -178,7 +178,7 @@ crash-sweep:
 # The tests of modules with threads, for SAN=thread.
 THREADED ?= $(filter $(addprefix %/test_,accel api auth cache ctl daemon disk_fake disk_file domxml \
 	fs_publish fs_scan group hostd_threads http httpd httpd_body \
-	image image_import kv kv_conn kv_epoch kv_fake log metrics network_filter network_links net_radvdrun network_router proc sched \
+	image image_import kv kv_conn kv_epoch kv_fake log metrics network_check network_filter network_links net_radvdrun network_router proc sched \
 	sched_threads session store virt_fake virt_libvirt watch wq),$(UNIT) $(CONTRACT))
 threaded: $(THREADED) all
 	$(Q)$(run_tests) $(THREADED)

@@ -8,6 +8,9 @@
 
 #include "ucloud-network/plan.h"
 
+/* Hop limit of what VXLANs send: so many routers less one may be between two machines. */
+#define LINK_VXLAN_HOPS 4
+
 struct link_conn;
 
 int link_open(struct link_conn **out, struct err *e) MUST_USE;

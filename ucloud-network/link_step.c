@@ -72,7 +72,7 @@ static void put_vxlan(
 	nla_put(msg, IFLA_VXLAN_LOCAL6, sizeof(conf->local), &conf->local);
 	nla_put_u32(msg, IFLA_VXLAN_LINK, (uint32_t)conf->underlay);
 	nla_put_u16(msg, IFLA_VXLAN_PORT, htons(NETWORK_VXLAN_PORT));
-	nla_put_u8(msg, IFLA_VXLAN_TTL, 4);
+	nla_put_u8(msg, IFLA_VXLAN_TTL, LINK_VXLAN_HOPS);
 	nla_put_u8(msg, IFLA_VXLAN_LEARNING, 1);
 	nla_put_u8(msg, IFLA_VXLAN_UDP_ZERO_CSUM6_TX, 1);
 	nla_put_u8(msg, IFLA_VXLAN_UDP_ZERO_CSUM6_RX, 1);

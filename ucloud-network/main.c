@@ -2,6 +2,7 @@
  * ucloud-network: the networks on a VM host, and on a router.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "common/base/daemon.h"
@@ -10,6 +11,8 @@
 #include "common/model/names.h"
 #include "common/store/kv_etcd.h"
 #include "ucloud-network/alloc.h"
+#include "ucloud-network/checkverb.h"
+#include "ucloud-network/limits.h"
 #include "ucloud-network/netd.h"
 #include "ucloud-network/routerrole.h"
 
@@ -22,7 +25,8 @@ struct network_conf {
 	struct router_conf router;
 	char *underlay;
 	int flood;
-	int64_t lease_ttl, resync, linger;
+	int64_t lease_ttl, resync, linger, check_port;
+	int64_t check_time; /* of the subcommand */
 };
 
 #define AT(member) offsetof(struct network_conf, member)
@@ -71,6 +75,10 @@ static const struct conf_opt network_opts[] = {
 			"or unicast, a copy for each machine" },
 	{ "linger", CONF_DURATION, AT(linger), .def = "5m", .max = 86400, .meta = "TIME",
 		.help = "how long a network stays on this host after its last VM left" },
+	{ "check_port", CONF_INT, AT(check_port), .def = "30145", .max = 65535,
+		.meta = "PORT",
+		.help = "UDP port on which the machines find out whether they reach each "
+			"other; the same on all of them; 0: they do not" },
 	{ "lease_ttl", CONF_DURATION, AT(lease_ttl), .def = "10s", .min = 2, .max = 3600,
 		.meta = "TIME",
 		.help = "time without a sign of life after which the others forget this "
@@ -169,14 +177,16 @@ static int start(void *conf, void **out, struct err *e)
 		.flood = (enum flood_kind)c->flood,
 		.lease_ttl_sec = c->lease_ttl,
 		.resync_sec = c->resync,
-		.linger_sec = c->linger };
-	struct err low = { 0 };
+		.linger_sec = c->linger,
+		.check = { .port = (uint16_t)c->check_port } };
+	CLEANUP(strv_done) struct strv low = { 0 };
 	struct state *s;
 
 	if (underlay_look(c->underlay, &n.underlay, e) < 0)
 		return -1;
-	if (underlay_check_limits(&low) < 0)
-		log_warn("%s", low.msg);
+	limits_raise(strv_has(&c->role, router_role.name), &low);
+	for (size_t i = 0; i < low.len; i++)
+		log_warn("%s", low.v[i]);
 	s = xcalloc(1, sizeof(*s));
 	if (kv_etcd_open(&c->etcd, &s->kv, e) < 0) {
 		free(s);
@@ -206,6 +216,65 @@ static void stop(void *state)
 	free(s);
 }
 
+/* ---------------------------------------------------------------- check */
+
+static int check_all(
+	struct network_conf *c, struct buf *text, size_t *n_problems, struct err *e)
+{
+	const struct check_conf check_conf = { .host = c->hostname,
+		.underlay = c->underlay,
+		.flood = (enum flood_kind)c->flood,
+		.is_router = strv_has(&c->role, router_role.name),
+		.port = (uint16_t)c->check_port,
+		.time_sec = c->check_time };
+	struct etcd_conf quiet = c->etcd;
+	struct underlay_if underlay;
+	struct kv *kv = NULL;
+	int rc;
+
+	if (check_machine(&check_conf, &underlay, text, n_problems, e) < 0)
+		return -1;
+	quiet.is_quiet = true;
+	if (kv_etcd_open(&quiet, &kv, e) < 0)
+		return -1;
+	rc = check_others(&check_conf, &underlay, kv, text, n_problems, e);
+	kv_close(kv);
+	return rc;
+}
+
+static int run_check(void *conf, const struct strv *rest)
+{
+	CLEANUP(buf_done) struct buf text = { 0 };
+	size_t n_problems = 0;
+	struct err e = { 0 };
+	int rc;
+
+	if (rest->len > 0) {
+		fprintf(stderr, "ucloud-network check: \"%s\" means nothing here\n",
+			rest->v[0]);
+		return 2;
+	}
+	rc = check_all(conf, &text, &n_problems, &e);
+	fputs(buf_str(&text), stdout);
+	if (rc < 0)
+		fprintf(stderr, "ucloud-network check: %s\n", e.msg);
+	return fflush(stdout) == 0 && rc == 0 && n_problems == 0 ? 0 : 1;
+}
+
+static const struct conf_opt check_opts[] = {
+	{ "time", CONF_DURATION, AT(check_time), CONF_CLI_ONLY, .def = "3s", .min = 1,
+		.max = 60, .meta = "TIME", .help = "how long to wait for answers" },
+	{ 0 },
+};
+
+static const struct daemon_verb verbs[] = {
+	{ "check", "check [--time TIME]",
+		"say which machines are reached over the underlay, and what to do about "
+		"the others",
+		run_check, check_opts },
+	{ 0 },
+};
+
 int main(int argc, char **argv)
 {
 	static const struct daemon_spec spec = {
@@ -219,6 +288,7 @@ int main(int argc, char **argv)
 		.start = start,
 		.health = health,
 		.stop = stop,
+		.verbs = verbs,
 	};
 
 	return daemon_main(argc, argv, &spec);

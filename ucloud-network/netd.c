@@ -4,6 +4,7 @@
 
 #include "common/base/log.h"
 #include "ucloud-network/linkrec.h"
+#include "ucloud-network/prober.h"
 
 const struct role_ops *const roles[] = { &host_role, &router_role, NULL };
 
@@ -62,6 +63,15 @@ static void on_change(
 	netenv_look(aux);
 }
 
+static void on_underlay(
+	void *aux, const struct cache_item *before, const struct cache_item *after)
+{
+	struct netenv *env = aux;
+
+	on_change(aux, before, after);
+	prober_poke(env->prober);
+}
+
 static void add_links(void *aux, struct ctl *c)
 {
 	(void)aux;
@@ -72,9 +82,11 @@ static enum wq_result on_links(
 	void *aux, const char *key, int64_t *after_msec, struct err *e)
 {
 	struct netd *d = aux;
+	enum wq_result result = linkrec_reconcile(d->linkrec, after_msec, e);
 
 	(void)key;
-	return linkrec_reconcile(d->linkrec, after_msec, e);
+	prober_set_underlay(d->env.prober, &d->env.underlay);
+	return result;
 }
 
 /* ---------------------------------------------------------------- putting it together */
@@ -101,12 +113,14 @@ static void env_init(struct netenv *env, struct kv *kv, const struct netd_conf *
 		strv_copy(&env->prefixes, c->prefixes);
 	env->networks = cache_new(kv, env->keys.network, &network_class, on_change, env);
 	env->ports = cache_new(kv, KEY_PORT, &port_class, on_change, env);
-	env->underlays = cache_new(kv, KEY_UNDERLAY, &underlay_class, on_change, env);
+	env->underlays = cache_new(kv, KEY_UNDERLAY, &underlay_class, on_underlay, env);
+	env->prober = prober_new(env, &c->check);
 }
 
 static void env_done(struct netenv *env)
 {
 	ctl_free(env->links);
+	prober_free(env->prober);
 	cache_free(env->networks);
 	cache_free(env->ports);
 	cache_free(env->underlays);
@@ -145,6 +159,7 @@ int netd_start(struct netd *d, struct err *e)
 {
 	if (link_watch_start(on_link_event, &d->env, &d->watch, e) < 0)
 		return -1;
+	prober_start(d->env.prober);
 	announce_start(d->announce);
 	ctl_start(d->env.links);
 	for (size_t i = 0; i < d->n; i++)
@@ -160,6 +175,7 @@ bool netd_free(struct netd *d)
 		return true;
 	atomic_store(&d->env.is_stopping, true);
 	link_watch_stop(MOVE(d->watch));
+	prober_stop(d->env.prober);
 	for (size_t i = 0; i < d->n; i++)
 		is_ended &= d->use[i].ops->stop(d->use[i].role);
 	is_ended &= ctl_stop(d->env.links);

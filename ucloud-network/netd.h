@@ -18,6 +18,7 @@ struct netd_conf {
 	struct underlay_if underlay;
 	enum flood_kind flood;
 	int64_t lease_ttl_sec, resync_sec, linger_sec;
+	struct prober_conf check;
 };
 
 /* conf is copied. */

@@ -16,8 +16,16 @@
 #include "ucloud-network/wanted.h"
 
 struct router_conf;
+struct prober;
 
 enum flood_kind { FLOOD_MULTICAST, FLOOD_UNICAST };
+
+struct prober_conf {
+	uint16_t port; /* UDP; 0: machines are not checked */
+	/* From a change to when machines are asked; how long they have for their answers; when
+	 * something lacked, until they are asked again. 0: what is usual. */
+	int64_t settle_msec, round_msec, again_msec;
+};
 
 struct netenv {
 	struct kv *kv;
@@ -32,6 +40,7 @@ struct netenv {
 	struct cache *ports;	 /* values as text, "<network uuid>/<mac>" */
 	struct cache *underlays; /* struct underlay, by host */
 	struct ctl *links;	 /* the one key LINKS_KEY: look at all interfaces */
+	struct prober *prober;	 /* prober.h; NULL: there is none */
 	/* Whoever has many steps to take looks at it before each: what is left is done by the
 	 * next process. */
 	atomic_bool is_stopping;

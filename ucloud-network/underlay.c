@@ -4,13 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/base/file.h"
-#include "common/base/parse.h"
-
-/* A socket may remember this many bytes of groups: all VXLANs share one. */
-#define OPTMEM_PATH "/proc/sys/net/core/optmem_max"
-#define OPTMEM_MIN  65536
-
 int underlay_check(const struct links *links, struct link_conn *c, const char *name,
 	struct underlay_if *out, struct err *e)
 {
@@ -68,24 +61,4 @@ char *underlay_address(const struct underlay_if *u)
 	char text[INET6_ADDRSTRLEN];
 
 	return xstrdup(inet_ntop(AF_INET6, &u->address, text, sizeof(text)));
-}
-
-int underlay_check_limits(struct err *e)
-{
-	CLEANUP(buf_done) struct buf text = { 0 };
-	CLEANUP_STR char *number = NULL;
-	struct err ignored = { 0 };
-	int64_t value;
-
-	/* Some kernels show it in the first network namespace only. */
-	if (file_read(OPTMEM_PATH, 64, &text, &ignored) < 0)
-		return 0;
-	number = xstrndup(buf_str(&text), strcspn(buf_str(&text), "\n"));
-	if (parse_int64(number, 0, INT64_MAX, &value, &ignored) < 0 ||
-		value >= OPTMEM_MIN)
-		return 0;
-	return err_set(e, ERR_NO_SPACE,
-		"the sysctl net.core.optmem_max is %jd, which is room for some hundred "
-		"multicast groups at most: set it to %d or more",
-		(intmax_t)value, 2 * OPTMEM_MIN);
 }

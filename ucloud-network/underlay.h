@@ -25,7 +25,4 @@ int underlay_look(const char *name, struct underlay_if *out, struct err *e) MUST
 /* The "address" as text. */
 char *underlay_address(const struct underlay_if *u);
 
-/* Has the kernel room for some hundreds of multicast groups? */
-int underlay_check_limits(struct err *e) MUST_USE;
-
 #endif

@@ -113,7 +113,8 @@ void net_world_run(struct net_world *w, int64_t linger_sec, enum flood_kind floo
 		.flood = flood,
 		.linger_sec = linger_sec,
 		.lease_ttl_sec = 5,
-		.resync_sec = 600 };
+		.resync_sec = 600,
+		.check = w->check };
 	struct err e = { 0 };
 
 	if (underlay_look("eth0", &conf.underlay, &e) < 0)

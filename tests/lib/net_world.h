@@ -16,6 +16,7 @@ struct net_world {
 	struct strv roles;
 	struct link_conn *conn;
 	struct netd *netd;
+	struct prober_conf check; /* of a daemon that is run from now on */
 	/* Of VMs that are added from now on. */
 	const char *host;    /* where they are placed; NULL: "h1" */
 	const char *ingress; /* closed but for that; NULL: open */
