@@ -6,8 +6,8 @@
  * writing its name to the file in UCLOUD_CRASH_FILE. With UCLOUD_CRASH_SIGNAL=STOP it stops
  * the process instead, which goes on there when it gets SIGCONT: as if the machine had slept.
  * Without the define they are nothing.
- * There is one before and one after every write to etcd, every change through libvirt and
- * every change of a disk. The effect and our knowledge of it are thus torn apart both ways.
+ * There is one before and one after every write to etcd, every change through libvirt, every
+ * change of a disk, and of the kernel's networks. The effect and our knowledge of it are thus torn apart both ways.
  */
 #ifndef UCLOUD_CRASH_H
 #define UCLOUD_CRASH_H

@@ -33,7 +33,10 @@ done
 
 DEMO_DIR=$(mktemp -d "${TMPDIR:-/tmp}/ucloud-e2e.XXXXXX")
 export DEMO_DIR XDG_CACHE_HOME=$DEMO_DIR/cache
-cloud() { scripts/demo "$@"; }
+# How a command is run elsewhere, as in another network namespace: what is started by cloud() and
+# another() is.
+within=()
+cloud() { "${within[@]}" scripts/demo "$@"; }
 user() { "$DEMO_DIR/ucloud-cli" "$@"; }
 admin() { "$DEMO_DIR/ucloud-cli-admin" "$@"; }
 etcd_url() { echo "http://[::1]:$(cat "$DEMO_DIR/run/etcd.port")"; }
@@ -49,9 +52,9 @@ another() {
 	shift 2
 	mkdir -p "$dir"
 	[ ${#etcd_options[@]} != 0 ] || etcd_options=(--etcd_url "$(etcd_url)")
-	"$B/$s/$s" setup --path "$dir" "${etcd_options[@]}" \
+	"${within[@]}" "$B/$s/$s" setup --path "$dir" "${etcd_options[@]}" \
 		--metrics_listen "[::1]:$(free_port)" "$@" > /dev/null || fail "set $s up"
-	"$B/$s/$s" --config "$dir/$s.conf" >> "$dir/$s.log" 2>&1 &
+	"${within[@]}" "$B/$s/$s" --config "$dir/$s.conf" >> "$dir/$s.log" 2>&1 &
 	echo $! > "$dir/$s.pid"
 	others+=($!)
 }
@@ -152,13 +155,14 @@ check_images() {
 	[ -z "$left" ] || fail "a part of an upload is left: $left"
 }
 
-# Use of quota = sum over the user's VMs and images.
+# Use of quota = sum over the user's VMs, images and networks.
 check_quota() {
-	local sum use images
+	local sum use images networks
 	images=$(etcdctl3 get --prefix /v1/image/ --print-value-only | jq -s '[.[] | select(.owner == "user")] | length')
-	sum=$(etcdctl3 get --prefix /v1/vm/ --print-value-only | jq -s -c --argjson images "$images" \
-		'[length, ([.[].specs.cpu] | add // 0), ([.[].specs.ram_mib] | add // 0), ([.[].specs.disks[].size_gib] | add // 0), ([.[] | .snapshots // [] | length] | add // 0), $images]')
+	networks=$(n_keys /v1/network/)
+	sum=$(etcdctl3 get --prefix /v1/vm/ --print-value-only | jq -s -c --argjson images "$images" --argjson networks "$networks" \
+		'[length, ([.[].specs.cpu] | add // 0), ([.[].specs.ram_mib] | add // 0), ([.[].specs.disks[].size_gib] | add // 0), ([.[] | .snapshots // [] | length] | add // 0), $images, $networks]')
 	use=$(etcdctl3 get /v1/user/demo/user --print-value-only | jq -c \
-		'[.use.vms // 0, .use.cpu // 0, .use.ram_mib // 0, .use.disk_gib // 0, .use.snapshots // 0, .use.images // 0]')
-	[ "$sum" = "${use:-[0,0,0,0,0,0]}" ] || fail "quota use $use, sum over VMs and images $sum"
+		'[.use.vms // 0, .use.cpu // 0, .use.ram_mib // 0, .use.disk_gib // 0, .use.snapshots // 0, .use.images // 0, .use.networks // 0]')
+	[ "$sum" = "${use:-[0,0,0,0,0,0,0]}" ] || fail "quota use $use, sum over VMs, images and networks $sum"
 }

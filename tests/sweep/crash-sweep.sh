@@ -7,8 +7,9 @@
 #
 #	[STORE=ceph] B=build/crash tests/sweep/crash-sweep.sh [all|short] [WHAT]...
 #
-# WHAT is a daemon (host scheduler api otp filescan image), "upload" (the API again, while it
-# takes files), or "stop", the scheduler that is stopped.
+# WHAT is a daemon (host scheduler api otp filescan image network), "upload" (the API again,
+# while it takes files), "stop", the scheduler that is stopped, or "router", a leading
+# ucloud-network that is.
 # short tries a few points of each, other ones each day of the year.
 # SWEEP_ONLY=REGEX tries only points whose name matches.
 # shellcheck source=../e2e/lib.bash
@@ -16,12 +17,16 @@
 
 mode=${1:-short}
 shift
-[ $# != 0 ] || set -- host scheduler api upload otp filescan image stop
-declare -A n_short=([host]=5 [scheduler]=3 [api]=5 [upload]=3 [otp]=3 [filescan]=3 [image]=4 [stop]=3)
+[ $# != 0 ] || set -- host scheduler api upload otp filescan image network stop router
+declare -A n_short=([host]=5 [scheduler]=3 [api]=5 [upload]=3 [otp]=3 [filescan]=3 [image]=4
+	[network]=5 [stop]=3 [router]=2)
+# shellcheck source=networks.bash
+. tests/sweep/networks.bash
 export DEMO_SCHEDULER_OPTIONS="--lease_ttl 2"
 export DEMO_HOST_OPTIONS="--lease_ttl 2 --shutdown_timeout 2s"
 export DEMO_FILESCAN_OPTIONS="--lease_ttl 2"
 export DEMO_IMAGE_OPTIONS="--lease_ttl 2 --resync 2s"
+export DEMO_NET=1 DEMO_UNDERLAY=underlay DEMO_NETWORK_OPTIONS="${net_options[*]}"
 points=$DEMO_DIR/points
 crashed=$DEMO_DIR/crashed
 otp() { "$B/ucloud-otp/ucloud-otp" "$@" --config "$DEMO_DIR/conf/ucloud-otp.conf"; }
@@ -277,13 +282,14 @@ unwatch() {
 
 all_keys() {
 	etcdctl3 get --prefix / --keys-only | grep . |
-		grep -vE '^/v1/(session|idempotency|console|lock|alive)/' | sort
+		grep -vE '^/v1/(session|idempotency|console|lock|alive|underlay)/' | sort
 }
 
 no_cds() { [ -z "$(ls -A "$DEMO_DIR/host/nocloud" 2> /dev/null)" ]; }
 
 # What was there before is there now, and nothing else.
 check_nothing_left() {
+	check_no_networks
 	check_invariants
 	all_keys | diff "$DEMO_DIR/keys" - || fail "keys are left or missing"
 	[ -z "$(stored_disks)$(ls -A "$DEMO_DIR/store/vms" 2> /dev/null)" ] || fail "a disk is left: $(stored_disks)"
@@ -343,27 +349,38 @@ sweep() { # SERVICE LIFE [WHAT]
 }
 
 # ---------------------------------------------------------------- stopping
-leader_pid() { etcdctl3 get /v1/lock/scheduler --print-value-only | jq -r '.pid // 0'; }
+leader_pid() { etcdctl3 get "/v1/lock/${s#ucloud-}" --print-value-only | jq -r '.pid // 0'; }
 is_stopped() { grep -q '^State:[[:space:]]*T' "/proc/$1/status"; }
 leads() { [ "$(leader_pid)" = "$1" ]; }
 leads_or_is_stopped() { leads "$1" || is_stopped "$1"; }
 does_not_lead() {
-	[ "$(curl -sf -g --noproxy '*' \
-		"http://[::1]:$(cat "$DEMO_DIR/run/ucloud-scheduler-metrics.port")/metrics" |
-		awk '$1 == "ucloud_scheduler_is_leader" { print $2 }')" = 0 ]
+	[ "$("${within[@]}" curl -sf -g --noproxy '*' \
+		"http://[::1]:$(cat "$DEMO_DIR/run/$s-metrics.port")/metrics" |
+		awk -v name="${s/-/_}_is_leader" '$1 == name { print $2 }')" = 0 ]
 }
 
-stop_sweep() {
-	local s=ucloud-scheduler n i step first pid start=$SECONDS
-	count_points $s vm_life
-	choose_points stop
+# Where the other one is.
+other_machine=()
+elsewhere() { # COMMAND...
+	# shellcheck disable=SC2034 # as another() sees it
+	local within=("${other_machine[@]}")
+	"$@"
+}
+
+# The leader is stopped past its lease; another one leads, and goes on with it.
+stop_sweep() { # SERVICE LIFE WHAT OPTION-OF-THE-OTHER...
+	local s=ucloud-$1 life=$2 what=$3 n i step first pid start=$SECONDS
+	shift 3
+	count_points "$s" "$life"
+	choose_points "$what"
 	for ((i = first; i <= n; i += step)); do
-		cloud stop $s
-		UCLOUD_CRASH_AT=$i UCLOUD_CRASH_FILE=$crashed UCLOUD_CRASH_SIGNAL=STOP cloud start $s
-		pid=$(cloud pid $s)
+		sed -n "${i}p" "$points" | grep -qE "${SWEEP_ONLY:-}" || continue
+		cloud stop "$s"
+		UCLOUD_CRASH_AT=$i UCLOUD_CRASH_FILE=$crashed UCLOUD_CRASH_SIGNAL=STOP cloud start "$s"
+		pid=$(cloud pid "$s")
 		wait_until 20 "the first one leads" leads_or_is_stopped "$pid"
-		another second $s --force --lease_ttl 2
-		vm_life
+		elsewhere another second "$s" --force --lease_ttl 2 "$@"
+		$life
 		if is_stopped "$pid"; then
 			wait_until 6 "the other one leads" leads "${others[0]}"
 			kill -CONT "$pid"
@@ -375,10 +392,11 @@ stop_sweep() {
 		said "the leader was stopped"
 	done
 	! grep -h ' ERROR ' "$DEMO_DIR/log/$s.log" "$DEMO_DIR/second/$s.log" ||
-		fail "a scheduler logged an ERROR"
-	say "stopped schedulers: $n points, $((SECONDS - start)) s"
+		fail "a $s logged an ERROR"
+	say "stopped $s: $n points, $((SECONDS - start)) s"
 }
 
+start_bird
 cloud up services || fail "the cloud did not come up"
 admin image create --name missing --store demo --path missing.img --format raw --public ||
 	fail "register an image without a file"
@@ -395,7 +413,10 @@ for what; do
 	otp) sweep otp otp_life ;;
 	filescan) sweep filescan filescan_life ;;
 	image) sweep image image_life ;;
-	stop) stop_sweep ;;
+	network) sweep network net_life ;;
+	stop) stop_sweep scheduler vm_life stop ;;
+	router) as_router stop_sweep network net_life router "${common_options[@]}" --underlay eth0 \
+		--hostname second --role router --prefix "$(pool)" --run_dir "$DEMO_DIR/second/run" ;;
 	*) fail "what is $what?" ;;
 	esac
 done
