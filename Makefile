@@ -142,13 +142,12 @@ sim: $(SIM)
 E2E_LONGEST := %/deaths.sh %/slow-clients.sh %/storage-ceph.sh %/storage.sh
 E2E := $(sort $(wildcard tests/e2e/*.sh))
 E2E := $(filter $(E2E_LONGEST),$(E2E)) $(filter-out $(E2E_LONGEST),$(E2E))
-e2e: all build/guest/guest.img
-	$(Q)B=$(B) TEST_LIMIT=600 $(run_tests) $(E2E)
-
 # Scenarios in the lab (tests/lab/lab): several hosts, routers, a world.
 LAB := $(sort $(wildcard tests/lab/*.sh))
+e2e: all build/guest/guest.img
+	$(Q)B=$(B) TEST_LIMIT=600 $(run_tests) $(E2E) $(LAB)
 lab-tests: all build/guest/guest.img
-	$(Q)B=$(B) TEST_LIMIT=600 tests/run $(LAB)
+	$(Q)B=$(B) TEST_LIMIT=600 $(run_tests) $(LAB)
 
 build/guest/guest.img: scripts/guest-image $(wildcard scripts/guest/*)
 	$(call say,IMAGE,$@)

@@ -1,6 +1,5 @@
-#include "ucloud-host/vmrec.h"
+#include "ucloud-host/vmrec_impl.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,34 +7,11 @@
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include "common/store/backoff.h"
-#include "common/base/hash.h"
 #include "ucloud-host/cidata.h"
-#include "ucloud-host/vmapply.h"
 #include "ucloud-host/vmdisks.h"
-#include "ucloud-host/vmnets.h"
 #include "ucloud-host/vmstart.h"
-#include "ucloud-host/vmstep.h"
-#include "ucloud-host/vmtxn.h"
 
 #define CONFLICT_MSEC 20
-/* How often a guest is asked to let go of a device, and how long in one attempt. */
-#define DETACH_EVERY_MSEC 1000
-#define DETACH_MSEC	  20000
-
-/* What is remembered of a VM while something goes on with it. */
-struct memo {
-	char uuid[UUID_STR_SIZE];
-	struct vmmemo m;
-	char said[256]; /* the last oddity that was logged */
-	UT_hash_handle hh;
-};
-
-struct vmrec {
-	const struct host_env *env;
-	pthread_mutex_t lock; /* memos, back_msec */
-	struct memo *memos;
-	int64_t back_msec; /* libvirt last came back */
-};
 
 static struct metric n_acts = { METRIC_COUNTER, "ucloud_host_vm_acts_total",
 	"Steps taken for VMs.", .label = "act" };
@@ -76,19 +52,6 @@ void vmrec_libvirt_is_back(struct vmrec *r)
 }
 
 /* ------------------------------------------------------------------ looking */
-
-/* One look: everything that a step is decided by, and what it was made of. */
-struct look {
-	struct vmrec *r;
-	const char *uuid;
-	struct vm vm;
-	struct request req;
-	struct vmnets nets; /* when l.nets is READY */
-	struct vmlook l;
-	struct vmread read;
-	struct memo memo;  /* a copy; stored again by memo_put() */
-	bool is_dom_known; /* libvirt has answered */
-};
 
 static void look_done(struct look *k)
 {
@@ -251,8 +214,7 @@ static void refresh_memo(struct look *k)
 
 /* ------------------------------------------------------------------ acting */
 
-/* Commits t (takes it). */
-static enum wq_result commit(
+enum wq_result vmrec_commit(
 	struct look *k, struct kv_txn *t, int64_t *after_msec, struct err *e)
 {
 	int rc;
@@ -279,15 +241,16 @@ static enum wq_result give_up(
 		virt_undefine(env->virt, k->uuid, &ignored) < 0)
 		log_debug("%s vm=%s", ignored.msg, k->uuid);
 	log_warn("VM becomes ERROR: %s vm=%s", why, k->uuid);
-	return commit(k, vmtxn_error(&k->read, k->l.now_sec, why, e), after_msec, e);
+	return vmrec_commit(
+		k, vmtxn_error(&k->read, k->l.now_sec, why, e), after_msec, e);
 }
 
-static enum wq_result record(
+enum wq_result vmrec_record(
 	struct look *k, const struct err *why, int64_t *after_msec, struct err *e)
 {
 	int64_t not_before;
 	struct kv_txn *t = vmtxn_failed(&k->read, k->l.now_sec, why, &not_before);
-	enum wq_result result = commit(k, t, after_msec, e);
+	enum wq_result result = vmrec_commit(k, t, after_msec, e);
 
 	k->memo.m.failed_msec = k->l.now_msec;
 	if (result == WQ_AGAIN && *after_msec == 0) {
@@ -305,147 +268,12 @@ static enum wq_result tell(
 	struct kv_txn *t = vmtxn_told(&k->read, k->l.now_sec, why);
 
 	*e = *why;
-	return t != NULL ? commit(k, t, after_msec, e) : WQ_RETRY;
-}
-
-/* ------------------------------------------------------------------ ChangeVM */
-
-static bool is_on(const struct look *k)
-{
-	return k->l.dom.state == VIRT_RUNNING || k->l.dom.state == VIRT_PAUSED;
-}
-
-/* Writes what has become of the VM's entry, gives back what it has less, and ends the
- * request. */
-static enum wq_result write_changed(
-	struct look *k, const struct vm *after, int64_t *after_msec, struct err *e)
-{
-	const struct host_env *env = k->r->env;
-	CLEANUP_STR char *user_key = key_user(after->owner_realm, after->owner);
-	CLEANUP(kv_pair_done) struct kv_pair user = { 0 };
-	bool is_shared, is_use_odd = false;
-	struct kv_txn *t;
-
-	if (vmapply_is_shared(env, after, &is_shared, e) < 0 ||
-		kv_get(env->kv, user_key, &user, NULL, e) < 0)
-		return WQ_RETRY;
-	t = vmtxn_changed(&k->read, after, &user, is_shared, &is_use_odd, e);
-	if (is_use_odd)
-		log_warn("the owner's use was less than this VM's share vm=%s user=%s",
-			k->uuid, after->owner);
-	return commit(k, t, after_msec, e);
-}
-
-/* 0 undone, in *after; < 0 it cannot be told yet what is really there. */
-static int undo(struct look *k, const char *why, struct vm *after, struct err *e)
-{
-	const struct host_env *env = k->r->env;
-	CLEANUP(vmchange_world_done) struct vmchange_world before = { 0 };
-	CLEANUP(vmchange_world_done) struct vmchange_world w = { 0 };
-	CLEANUP(vmchange_plan_done) struct vmchange_plan plan = { 0 };
-	struct vmapply_outcome ignored = { 0 };
-	int rc;
-
-	if (vmapply_look(env, &k->vm, is_on(k), &before, e) < 0)
-		return -1;
-	vmchange_undo_plan(&k->vm, &before, &plan);
-	rc = vmapply_run(env, &k->vm, is_on(k), &plan, &ignored, e);
-	if (rc < 0 || vmapply_look(env, &k->vm, is_on(k), &w, e) < 0)
-		return -1;
-	vm_copy(&k->vm, after);
-	vmchange_undone(after, &w, why, k->l.now_sec);
-	return 0;
-}
-
-static enum wq_result undo_change(
-	struct look *k, const struct err *why, int64_t *after_msec, struct err *e)
-{
-	CLEANUP(vm_done) struct vm after = { 0 };
-
-	if (undo(k, why->msg, &after, e) < 0) {
-		struct err later = *e;
-
-		return record(k, &later, after_msec, e);
-	}
-	log_warn("ChangeVM is undone: %s vm=%s", why->msg, k->uuid);
-	return write_changed(k, &after, after_msec, e);
-}
-
-/* As vmapply_run(). */
-static int make_changes(struct look *k, struct vmapply_outcome *out, struct err *e)
-{
-	const struct host_env *env = k->r->env;
-	CLEANUP(vmchange_world_done) struct vmchange_world w = { 0 };
-	CLEANUP(vmchange_plan_done) struct vmchange_plan plan = { 0 };
-
-	if (vmapply_look(env, &k->vm, is_on(k), &w, e) < 0 ||
-		vmchange_plan(&k->vm, &w, &plan, e) < 0)
-		return -1;
-	return vmapply_run(env, &k->vm, is_on(k), &plan, out, e);
-}
-
-static enum wq_result failed(struct look *k, int64_t *after_msec, struct err *e);
-static enum wq_result wait_for(
-	struct look *k, const struct vmstep *step, int64_t *after_msec, struct err *e);
-
-/* The guest has not let go of a disk, or an interface, yet. */
-static enum wq_result wait_for_guest(
-	struct look *k, bool is_disk, int64_t *after_msec, struct err *e)
-{
-	int64_t *since = &k->memo.m.detach_since_msec;
-
-	if (*since == 0)
-		*since = k->l.now_msec;
-	if (k->l.now_msec - *since < DETACH_MSEC) {
-		*after_msec = DETACH_EVERY_MSEC;
-		return WQ_AGAIN;
-	}
-	*since = 0;
-	(void)err_set(e, ERR_TIMEOUT,
-		"the guest does not let go of the %s: it must run a system that knows "
-		"PCI hot-plugging%s",
-		is_disk ? "disk" : "interface",
-		is_disk ? ", and not have the disk mounted" : "");
-	return failed(k, after_msec, e);
-}
-
-/* For as long as ChangeVM has. */
-static enum wq_result wait_for_net(
-	struct look *k, const char *why, int64_t *after_msec, struct err *e)
-{
-	struct vmstep step;
-
-	if (k->memo.m.nets_since_msec == 0)
-		k->memo.m.nets_since_msec = k->l.now_msec;
-	k->l.memo = k->memo.m;
-	snprintf(k->l.nets_why, sizeof(k->l.nets_why), "%s", why);
-	step = vmstep_change_nets(&k->l);
-	if (step.act == VMACT_WAIT)
-		return wait_for(k, &step, after_msec, e);
-	(void)err_set(e, ERR_TIMEOUT, "%s", step.why);
-	return failed(k, after_msec, e);
-}
-
-static enum wq_result change_vm(struct look *k, int64_t *after_msec, struct err *e)
-{
-	CLEANUP(vm_done) struct vm after = { 0 };
-	struct vmapply_outcome out = { 0 };
-	int rc = make_changes(k, &out, e);
-
-	if (rc < 0)
-		return failed(k, after_msec, e);
-	if (rc == VMAPPLY_NO_NET)
-		return wait_for_net(k, out.why, after_msec, e);
-	if (rc != VMAPPLY_DONE)
-		return wait_for_guest(k, rc == VMAPPLY_DISK_STAYS, after_msec, e);
-	vm_copy(&k->vm, &after);
-	vmchange_done(&after, out.is_quiesced, k->l.now_sec);
-	return write_changed(k, &after, after_msec, e);
+	return t != NULL ? vmrec_commit(k, t, after_msec, e) : WQ_RETRY;
 }
 
 /* ------------------------------------------------------------------ failures */
 
-static enum wq_result failed(struct look *k, int64_t *after_msec, struct err *e)
+enum wq_result vmrec_failed(struct look *k, int64_t *after_msec, struct err *e)
 {
 	struct err why = *e;
 	int64_t rest_msec = vmstep_rest_msec(&k->l);
@@ -460,11 +288,11 @@ static enum wq_result failed(struct look *k, int64_t *after_msec, struct err *e)
 	case VMFAIL_GIVE_UP:
 		return give_up(k, why.msg, after_msec, e);
 	case VMFAIL_RECORD:
-		return record(k, &why, after_msec, e);
+		return vmrec_record(k, &why, after_msec, e);
 	case VMFAIL_UNDO:
 		/* What is there decides what is undone. */
-		return k->is_dom_known ? undo_change(k, &why, after_msec, e)
-				       : record(k, &why, after_msec, e);
+		return k->is_dom_known ? vmrec_undo_change(k, &why, after_msec, e)
+				       : vmrec_record(k, &why, after_msec, e);
 	case VMFAIL_TELL:
 		return tell(k, &why, after_msec, e);
 	default:
@@ -536,18 +364,18 @@ static enum wq_result delete_all(struct look *k, int64_t *after_msec, struct err
 	struct kv_txn *t;
 
 	if (vmdisks_remove(env, &k->vm, e) < 0 || cidata_remove(env, k->uuid, e) < 0)
-		return failed(k, after_msec, e);
+		return vmrec_failed(k, after_msec, e);
 	host_env_remove_console(env, k->uuid);
 	vmtxn_deleted_keys(&k->vm, &keys);
 	if (kv_get_many(env->kv, (const char *const *)keys.v, keys.len, &rest, e) < 0)
 		return WQ_RETRY;
 	t = vmtxn_deleted(&k->read, &rest, &is_use_odd, e);
 	if (t == NULL)
-		return failed(k, after_msec, e);
+		return vmrec_failed(k, after_msec, e);
 	if (is_use_odd)
 		log_warn("the owner's use was less than this VM's share vm=%s user=%s",
 			k->uuid, k->vm.owner);
-	return commit(k, t, after_msec, e);
+	return vmrec_commit(k, t, after_msec, e);
 }
 
 static enum wq_result write_step(
@@ -582,7 +410,7 @@ static enum wq_result write_step(
 		t = vmtxn_drop_request(&k->read);
 		break;
 	}
-	return commit(k, t, after_msec, e);
+	return vmrec_commit(k, t, after_msec, e);
 }
 
 /* Of a VM that is not here (any more). Its keys and secrets do not stay behind. */
@@ -598,7 +426,7 @@ static void forget_cd(struct look *k)
 		log_warn("%s vm=%s", ignored.msg, k->uuid);
 }
 
-static enum wq_result wait_for(
+enum wq_result vmrec_wait_for(
 	struct look *k, const struct vmstep *step, int64_t *after_msec, struct err *e)
 {
 	struct err why = { 0 };
@@ -612,7 +440,7 @@ static enum wq_result wait_for(
 	if (t == NULL)
 		return WQ_AGAIN;
 	log_warn("%s vm=%s", why.msg, k->uuid);
-	return commit(k, t, after_msec, e);
+	return vmrec_commit(k, t, after_msec, e);
 }
 
 static enum wq_result take_step(
@@ -624,20 +452,20 @@ static enum wq_result take_step(
 		forget_cd(k);
 		return WQ_DONE;
 	case VMACT_WAIT:
-		return wait_for(k, step, after_msec, e);
+		return vmrec_wait_for(k, step, after_msec, e);
 	case VMACT_SET_ERROR:
 		return give_up(k, step->why, after_msec, e);
 	case VMACT_DELETE:
 		return delete_all(k, after_msec, e);
 	case VMACT_CHANGE:
-		return change_vm(k, after_msec, e);
+		return vmrec_change_vm(k, after_msec, e);
 	default:
 		break;
 	}
 	if (step->act >= VMACT_SET_RUNNING && step->act != VMACT_FAIL)
 		return write_step(k, step, after_msec, e);
 	if (change(k, step, e) < 0)
-		return failed(k, after_msec, e);
+		return vmrec_failed(k, after_msec, e);
 	*after_msec = 0;
 	return WQ_AGAIN;
 }
@@ -698,11 +526,11 @@ static enum wq_result look_and_act(struct look *k, int64_t *after_msec, struct e
 		return WQ_RETRY;
 	memo_get(k);
 	if (read_libvirt(k, e) < 0) {
-		result = failed(k, after_msec, e);
+		result = vmrec_failed(k, after_msec, e);
 	} else {
 		refresh_memo(k);
 		if (decide(k, &step, e) < 0) {
-			result = failed(k, after_msec, e);
+			result = vmrec_failed(k, after_msec, e);
 		} else {
 			note(k, &step);
 			result = take_step(k, &step, after_msec, e);

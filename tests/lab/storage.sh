@@ -35,7 +35,8 @@ lab cut h1/host storage
 lab reconnect h1
 
 say "it is stopped, h1 takes no more VMs, and it starts on h2 with what it wrote"
-admin host drain h1 > /dev/null && admin host undrain h2 > /dev/null || fail "drain"
+admin host undrain h2 > /dev/null || fail "undrain"
+admin host drain h1 > /dev/null || fail "drain"
 alice vm stop v --wait > /dev/null || fail "stop"
 alice vm start v --wait > /dev/null || fail "start"
 [ "$(vm_field alice v hostname)" = h2 ] || fail "it is not on h2"

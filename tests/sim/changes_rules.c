@@ -101,13 +101,27 @@ static bool check_sizes(struct sim *s, const struct sim_vm *v)
 }
 
 /* What could not be attached is said so in its log. */
-static bool is_told(const struct vm *vm)
+static bool is_told(const struct vm *vm, const char *what)
 {
 	const struct vm_log_line *line = vm->log.v;
 	for (size_t i = 0; i < vm->log.len; i++)
-		if (strstr(line[i].text, "not attached before"))
+		if (strstr(line[i].text, what))
 			return true;
 	return vm->log.len == VM_LOG_MAX;
+}
+
+static bool check_nics(struct sim *s, struct fake_hyper *h, const struct sim_vm *v)
+{
+	CLEANUP(strv_done) struct strv macs = { 0 };
+	const struct vm_nic *nic = v->vm.networks.v;
+	fake_hyper_nics(h, v->uuid, &macs);
+	for (size_t i = 0; i < macs.len; i++)
+		if (!vm_find_nic(&v->vm, macs.v[i]))
+			return sim_wrong(s, "%s has %s attached", v->uuid, macs.v[i]);
+	for (size_t i = 0; i < v->vm.networks.len; i++)
+		if (!strv_has(&macs, nic[i].mac) && !is_told(&v->vm, nic[i].mac))
+			return sim_wrong(s, "%s runs without %s", v->uuid, nic[i].mac);
+	return true;
 }
 
 static bool check_running(struct sim *s, const struct sim_vm *v)
@@ -117,9 +131,11 @@ static bool check_running(struct sim *s, const struct sim_vm *v)
 		return sim_wrong(s, "%s is frozen", v->uuid);
 	if (v->disks != rules_disks(&v->vm, true))
 		return sim_wrong(s, "%s runs without its disks", v->uuid);
-	return fake_hyper_disks(h, v->uuid) == v->disks || is_told(&v->vm) ||
-	       sim_wrong(s, "%s has disks %x open of %x", v->uuid,
-		       fake_hyper_disks(h, v->uuid), v->disks);
+	return (fake_hyper_disks(h, v->uuid) == v->disks ||
+		       is_told(&v->vm, "not attached before") ||
+		       sim_wrong(s, "%s has disks %x open of %x", v->uuid,
+			       fake_hyper_disks(h, v->uuid), v->disks)) &&
+	       check_nics(s, h, v);
 }
 
 bool rest_check_changes(struct sim *s, const struct sim_vm *v)

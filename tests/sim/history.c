@@ -304,7 +304,7 @@ static bool change(
 	case KIND_PREFIX:
 		return change_alloc(s, t, kind, key, after);
 	case KIND_PORT:
-		return change_port(s, key, before, after);
+		return change_port(s, t, key, before, after);
 	case KIND_USER:
 	case KIND_OTHER:
 		break;

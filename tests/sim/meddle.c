@@ -44,10 +44,12 @@ static void mark(json_t *obj)
 		json_object_set_new(obj, "x_future", json_pack("{s:[i, n]}", "a", 1));
 }
 
+/* But for what is about to go. */
 static void mark_all(json_t *array)
 {
 	for (size_t i = 0; i < json_array_size(array); i++)
-		mark(json_array_get(array, i));
+		if (!json_object_get(json_array_get(array, i), "leaving"))
+			mark(json_array_get(array, i));
 }
 
 /* Members that this version does not know must survive, also those of what is inside (but for

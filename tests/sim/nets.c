@@ -271,14 +271,16 @@ static int give(struct node *n, const struct sim_vm *v, const struct who *who,
 	const char *net = choose_net(s, v->user);
 	CLEANUP(json_decref_ptr)
 	json_t *body = json_pack("{s:s}", "network", net ? net : "none");
-	return orders_nic_attach(n->orders, who, v->uuid, body, now, out, e);
+	return orders_nic_attach(n->orders, who, v->uuid, body, NULL, now, out, e);
 }
 
 /* One that may be given an interface now, rather than any. */
 static struct sim_vm *choose_vm(struct sim *s)
 {
 	struct sim_vm *v = sim_any_vm(s);
-	for (int i = 0; v && i < 8 && v->vm.status != VM_STOPPED; i++)
+	for (int i = 0;
+		v && i < 8 && v->vm.status != VM_STOPPED && v->vm.status != VM_RUNNING;
+		i++)
 		v = sim_any_vm(s);
 	return v;
 }

@@ -284,7 +284,19 @@ static struct sim_vm *vm_of(struct sim *s, const char *text)
 	return v;
 }
 
-bool change_port(struct sim *s, const char *key, const char *before, const char *after)
+/* Users' orders make them; a host writes those again that a VM keeps. */
+static bool rule_port_new(
+	struct sim *s, const struct txn *t, const char *key, const struct sim_net *n)
+{
+	if (t->writer && t->writer->kind != NODE_API)
+		return sim_wrong(s, "%s made %s", t->writer->name, key);
+	return (n->exists && n->net.status == NET_ACTIVE) ||
+	       sim_wrong(s, "%s is new in a network that is %s", key,
+		       n->exists ? status(n) : "gone");
+}
+
+bool change_port(struct sim *s, const struct txn *t, const char *key, const char *before,
+	const char *after)
 {
 	CLEANUP_STR char *uuid =
 		xstrndup(key + strlen(KEY_PORT), strcspn(key + strlen(KEY_PORT), "/"));
@@ -301,10 +313,7 @@ bool change_port(struct sim *s, const char *key, const char *before, const char 
 		n->n_ports++;
 		is->n_ports++;
 	}
-	/* Others' ports are written again with theirs. */
-	return before || (n->exists && n->net.status == NET_ACTIVE) ||
-	       sim_wrong(s, "%s is new in a network that is %s", key,
-		       n->exists ? status(n) : "gone");
+	return before || rule_port_new(s, t, key, n);
 }
 
 static bool rule_port(struct sim *s, const struct sim_vm *v, size_t i)
@@ -339,19 +348,53 @@ bool rule_ports(struct sim *s, const struct sim_vm *v)
 		       v->vm.networks.len, v->n_ports);
 }
 
+/* A host parts with what is leaving, once it is gone from the domain; or leaves it. */
+static bool rule_nic_by_host(struct sim *s, const struct txn *t, const struct vm *vm,
+	const struct vm_nic *was, const struct vm_nic *is)
+{
+	CLEANUP(strv_done) struct strv macs = { 0 };
+	if (is)
+		return is->is_leaving <= was->is_leaving;
+	fake_hyper_nics(s->hypers[t->writer->i], vm->uuid, &macs);
+	return was->is_leaving && !strv_has(&macs, was->mac);
+}
+
+/* Users have those of a STOPPED VM changed at once. */
+static bool rule_nic_by_api(
+	const struct vm *vm, const struct vm_nic *was, const struct vm_nic *is)
+{
+	return is ? is->is_leaving >= was->is_leaving : vm->status == VM_STOPPED;
+}
+
+static bool rule_nic(struct sim *s, const struct txn *t, const struct vm *b,
+	const struct vm *a, const struct vm_nic *was)
+{
+	const struct vm_nic *is = vm_find_nic(a, was->mac);
+	if (is && !str_eq(is->network, was->network))
+		return false;
+	switch (t->writer->kind) {
+	case NODE_API:
+		return rule_nic_by_api(b, was, is);
+	case NODE_HOST:
+		return rule_nic_by_host(s, t, b, was, is);
+	default:
+		return is && is->is_leaving == was->is_leaving;
+	}
+}
+
 bool rule_nics(struct sim *s, const struct txn *t, const struct vm *b, const struct vm *a)
 {
-	bool is_same = b->networks.len == a->networks.len;
-	for (size_t i = 0; is_same && i < a->networks.len; i++) {
-		const struct vm_nic *x = jtab_list_at(&vm_nic_jtab, &b->networks, i);
-		const struct vm_nic *y = jtab_list_at(&vm_nic_jtab, &a->networks, i);
-		is_same = str_eq(x->mac, y->mac) && str_eq(x->network, y->network);
+	size_t n_kept = 0;
+	bool is_right = true;
+	for (size_t i = 0; t->writer && is_right && i < b->networks.len; i++) {
+		const struct vm_nic *was = jtab_list_at(&vm_nic_jtab, &b->networks, i);
+		n_kept += vm_find_nic(a, was->mac) != NULL;
+		is_right = rule_nic(s, t, b, a, was);
 	}
-	return is_same ||
-	       ((!t->writer || t->writer->kind == NODE_API) && b->status == VM_STOPPED &&
-		       a->status == VM_STOPPED) ||
-	       sim_wrong(s, "the interfaces of %s were changed while it is %s", a->uuid,
-		       vm_status_names[b->status]);
+	if (t->writer && t->writer->kind != NODE_API)
+		is_right &= n_kept == a->networks.len;
+	return is_right || sim_wrong(s, "%s changed the interfaces of %s, which is %s",
+				   t->writer->name, a->uuid, vm_status_names[b->status]);
 }
 
 /* ---------------------------------------------------------------- keys that go together */

@@ -103,8 +103,6 @@ bool rule_writer(struct sim *s, const struct txn *t, enum sim_kind kind, const c
 		return true;
 	if (!(writers[kind] & BIT(n->kind)))
 		return sim_wrong(s, "%s wrote %s", n->name, key);
-	if (n->kind != NODE_API && kind == KIND_PORT && !is_delete)
-		return sim_wrong(s, "%s wrote %s", n->name, key);
 	if (n->kind == NODE_SCHED || n->kind == NODE_ROUTER)
 		return rule_leader_key(s, n, kind, key);
 	return n->kind != NODE_HOST || rule_host_key(s, n, kind, key, is_delete);

@@ -399,7 +399,8 @@ bool change_network_name(
 bool change_network_request(struct sim *s, const struct kv_event *ev, const char *uuid);
 bool change_alloc(struct sim *s, const struct txn *t, enum sim_kind kind, const char *key,
 	const char *value);
-bool change_port(struct sim *s, const char *key, const char *before, const char *after);
+bool change_port(struct sim *s, const struct txn *t, const char *key, const char *before,
+	const char *after);
 /* After a transaction. */
 bool rule_nets(struct sim *s);
 bool rule_ports(struct sim *s, const struct sim_vm *v);

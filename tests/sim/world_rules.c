@@ -13,6 +13,8 @@ static bool check_nets(struct sim *s, const struct sim_vm *v, int host)
 	for (size_t i = 0; v->exists && !n->was_paused && i < v->vm.networks.len; i++) {
 		const struct vm_nic *nic = jtab_list_at(&vm_nic_jtab, &v->vm.networks, i);
 		const struct sim_net *net = sim_find_net(s, nic->network);
+		if (nic->is_leaving)
+			continue;
 		if (!net || !net->exists || net->net.status != NET_ACTIVE)
 			return sim_wrong(s, "%s was started in %s, which is not ACTIVE",
 				v->uuid, nic->network);

@@ -143,6 +143,13 @@ static void open_host(struct world *w)
 	w->hostd = hostd_new(w->kv, w->virt, &conf);
 }
 
+static void close_host(struct world *w)
+{
+	assert_true(hostd_free(w->hostd, false));
+	virt_close(w->virt);
+	kv_close(w->kv);
+}
+
 static void settle(struct world *w)
 {
 	int n = 0;
@@ -194,9 +201,7 @@ static int teardown(void **state)
 {
 	struct world *w = *state;
 
-	assert_true(hostd_free(w->hostd, false));
-	virt_close(w->virt);
-	kv_close(w->kv);
+	close_host(w);
 	kv_close(w->admin);
 	fake_hyper_free(w->hyper);
 	fake_etcd_free(w->etcd);
@@ -529,6 +534,43 @@ static void test_guest_off(void **state)
 	assert_int_equal(port_index(w, NET2, MAC2), 0);
 }
 
+/* libvirt does it and does not say so; then ucloud-host dies. */
+static int lose_answer(void *aux, const char *call)
+{
+	return strcmp(call, aux) == 0 ? 2 : 0;
+}
+
+static void test_cut_off(void **state)
+{
+	static char calls[][12] = { "nic-attach", "nic-detach" };
+	const struct fake_hyper_fault none = { 0 };
+	struct world *w = *state;
+
+	run_vm(w);
+	make_bridge(w);
+	for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
+		struct fake_hyper_fault fault = { .on_call = lose_answer,
+			.aux = calls[i] };
+
+		fake_hyper_set_fault(w->hyper, &fault);
+		if (i == 0)
+			order_attach(w);
+		else
+			order_detach(w, MAC2);
+		settle(w);
+		assert_true(is_open(w));
+		assert_int_equal(nics_of(w), i == 0 ? 3 : 1);
+		close_host(w);
+		fake_hyper_set_fault(w->hyper, &none);
+		open_host(w);
+		pass(w, 20000);
+		assert_false(is_open(w));
+		assert_int_equal(nics_of(w), i == 0 ? 3 : 1);
+		assert_int_equal(has_nic(w, MAC2), i == 0);
+		assert_int_equal(port_index(w, NET2, MAC2), i == 0 ? 1 : -1);
+	}
+}
+
 /* A stop goes before an attach whose network is waited for. */
 static void test_stop_between(void **state)
 {
@@ -611,6 +653,7 @@ int main(void)
 		TEST(test_detach),
 		TEST(test_detach_refused),
 		TEST(test_guest_off),
+		TEST(test_cut_off),
 		TEST(test_stop_between),
 		TEST(test_cd),
 		TEST(test_sweep),

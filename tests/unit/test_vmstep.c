@@ -289,6 +289,28 @@ static void test_nets(void **state)
 	check(&g, VMACT_START);
 }
 
+/* The same while it runs, for as long as ChangeVM has. */
+static void test_change_networks(void **state)
+{
+	struct given g;
+	struct vmstep step;
+	char why[] = "network lan is not ready";
+
+	(void)state;
+	give(&g, VM_RUNNING, REQ_CHANGE_VM);
+	g.l.dom.state = VIRT_RUNNING;
+	snprintf(g.l.nets_why, sizeof(g.l.nets_why), "%s", why);
+	g.l.memo.nets_since_msec = g.l.now_msec - 4000;
+	step = vmstep_change_nets(&g.l);
+	assert_int_equal(step.act, VMACT_WAIT);
+	assert_int_equal(step.after_msec, 1000);
+	assert_string_equal(step.why, why);
+	g.req.deadline = NOW;
+	step = vmstep_change_nets(&g.l);
+	assert_int_equal(step.act, VMACT_FAIL);
+	assert_string_equal(step.why, why);
+}
+
 static void test_patience(void **state)
 {
 	struct given g;
@@ -597,6 +619,7 @@ int main(void)
 		cmocka_unit_test(test_changes_left),
 		cmocka_unit_test(test_reboot),
 		cmocka_unit_test(test_nets),
+		cmocka_unit_test(test_change_networks),
 		cmocka_unit_test(test_patience),
 		cmocka_unit_test(test_force),
 		cmocka_unit_test(test_crashes),
