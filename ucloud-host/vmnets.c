@@ -60,16 +60,21 @@ static bool is_bridge_ready(const struct host_env *env, const struct network *ne
 	       strcspn(buf_str(&alias), "\n") == strlen(net->uuid);
 }
 
-/* 0 ready, 1 not. */
+/* 0 ready, 1 not. An entry that cannot be read may be mended: nothing is given up for it. */
 static int check_net(const struct host_env *env, const struct kv_pair *entry,
-	struct vmnet *n, char *why, size_t why_size, struct err *e)
+	struct vmnet *n, char *why, size_t why_size)
 {
+	struct err e = { 0 };
+
 	if (entry->key == NULL) {
 		snprintf(why, why_size, "the network %s does not exist", n->nic->network);
 		return 1;
 	}
-	if (network_parse(entry->value, entry->value_size, &n->net, e) < 0)
-		return err_wrap(e, "the network %s", n->nic->network);
+	if (network_parse(entry->value, entry->value_size, &n->net, &e) < 0) {
+		snprintf(why, why_size, "the network %s cannot be read: %s",
+			n->nic->network, e.msg);
+		return 1;
+	}
 	if (n->net.status == NET_ERROR)
 		snprintf(why, why_size, "network %s is in ERROR: %s", n->net.name,
 			n->net.reason != NULL ? n->net.reason : "");
@@ -97,7 +102,7 @@ static int check_nets(const struct host_env *env, struct vmnets *n, char *why,
 		return -1;
 	assert(entries.len == n->len);
 	for (size_t i = 0; i < entries.len && rc == 0; i++)
-		rc = check_net(env, &entries.v[i], &n->v[i], why, why_size, e);
+		rc = check_net(env, &entries.v[i], &n->v[i], why, why_size);
 	if (rc != 0)
 		vmnets_done(n);
 	return rc;
