@@ -104,6 +104,15 @@ static int look_request(struct draft *d, const char *key, struct err *e)
 	return found;
 }
 
+/* Can no VM be in it? One that is ACTIVE was made meanwhile, and perhaps another call has
+ * closed it since: VMs may have been ordered. */
+static bool is_looked_at(const struct network_delete *c, int64_t rev)
+{
+	if (c->rev)
+		return rev == c->rev && c->network.status == NET_REQUESTED_DELETE;
+	return c->network.status == NET_REQUESTED_NEW || c->network.status == NET_ERROR;
+}
+
 static int delete_fn(void *aux, struct draft *d, struct err *e)
 {
 	CLEANUP_STR char *key = NULL;
@@ -118,8 +127,7 @@ static int delete_fn(void *aux, struct draft *d, struct err *e)
 	r = look_request(d, key, e);
 	if (r != 0)
 		return r;
-	/* ACTIVE: made meanwhile, VMs may have been ordered. */
-	if (c->network.status == NET_ACTIVE || (c->rev && rev != c->rev))
+	if (!is_looked_at(c, rev))
 		return changed_meanwhile(&c->network, e);
 	c->network.status = NET_REQUESTED_DELETE;
 	put_network(c->o, d, &c->network);

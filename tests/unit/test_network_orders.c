@@ -826,6 +826,36 @@ static void test_delete_in_use(void **state)
 	assert_int_equal(request_type(w, n.uuid), -1);
 }
 
+/* It is made, a VM is ordered in it, and another call is about to find that out. */
+static void made_and_closed(struct world *w)
+{
+	CLEANUP(network_done) struct network n = { 0 };
+	CLEANUP(vm_done) struct vm vm = { 0 };
+	struct err e;
+
+	assert_int_equal(orders_network_get(w->orders, &alice, w->uuid, &n, &e), 0);
+	set_status(w, &n, NET_ACTIVE);
+	create_vm(w, "web", &vm);
+	set_status(w, &n, NET_REQUESTED_DELETE);
+}
+
+static void test_delete_while_made(void **state)
+{
+	CLEANUP(network_done) struct network n = { 0 };
+	struct world *w = *state;
+	struct err e;
+
+	create(w, &n);
+	snprintf(w->uuid, sizeof(w->uuid), "%s", n.uuid);
+	w->n_writes = 0;
+	w->meddle_at = 1;
+	w->meddle = made_and_closed;
+	assert_int_equal(delete_as(w, &alice, "lan", &e), -1);
+	assert_null(w->meddle);
+	assert_int_equal(e.kind, ERR_CONFLICT);
+	assert_int_equal(request_type(w, n.uuid), -1);
+}
+
 /* After a call that died between its steps, the next one does it all. */
 static void test_delete_cut_short(void **state)
 {
@@ -1008,6 +1038,7 @@ int main(void)
 		TEST(test_delete),
 		TEST(test_delete_not_made),
 		TEST(test_delete_in_use),
+		TEST(test_delete_while_made),
 		TEST(test_delete_cut_short),
 		TEST(test_two_deletes),
 		TEST(test_list),
