@@ -1,5 +1,6 @@
 #include "ucloud-network/filter.h"
 
+#include <arpa/inet.h>
 #include <jansson.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@ const char *const filter_reason_names[] = {
 	[FILTER_NO_PORT] = "no_port",
 	[FILTER_MAC] = "mac",
 	[FILTER_PROTOCOL] = "protocol",
+	[FILTER_HIDDEN] = "hidden",
 	[FILTER_SOURCE] = "source",
 	[FILTER_TAKEN] = "taken",
 	[FILTER_ROUTER] = "router",
@@ -176,13 +178,21 @@ static void add_routed(const struct wanted *w, struct buf *out)
  * lookup, "own" tap and address; what is left to look at depends on the protocol.
  *
  * 02:75:c1 are the MACs of routers (plan_bridge_mac()), fe80::75:c1ff:fe.. their link-local
- * addresses. "::" may only look whether an address is free, and ask for routers and groups.
- * RARP (0x8035) is how QEMU says where a guest went. Behind "meta l4proto" ports are read raw,
- * since nft would have the protocol looked at again.
+ * addresses. "::" may only look whether an address is free that the VM may have (else it could
+ * keep others from theirs), and ask for routers and groups. RARP (0x8035) is how QEMU says where
+ * a guest went. DHCPv6 clients listen on 546, and do not care from which port (RFC 7610).
+ *
+ * Behind extension headers nft finds what follows by itself; but in fragments it may be in
+ * another one, or written over by it. So nothing passes that is not told by its first fragment
+ * at once (RFC 7112), nor neighbour discovery in fragments (RFC 6980).
+ *
+ * Behind "meta l4proto" and such ports are read raw, since nft would have the protocol looked
+ * at again. What cannot be read does not match: "!= 255" is anything that can be.
  */
 static const char rules[] =
 	"	chain from_udp {\n"
 	"		@th,0,16 547 counter name dhcp drop\n"
+	"		@th,16,16 546 counter name dhcp drop\n"
 	"		@th,16,16 4789 @nh,192,128 @underlays counter name vxlan drop\n"
 	"	}\n"
 	"	chain neighbour {\n"
@@ -198,13 +208,28 @@ static const char rules[] =
 	"router drop\n"
 	"		icmpv6 type nd-neighbor-advert goto neighbour\n"
 	"	}\n"
+	"	chain wrapped {\n"
+	"		frag nexthdr { 0, 43, 44, 51, 60, 135, 139, 140 } counter name "
+	"hidden drop\n"
+	"		exthdr frag exists icmpv6 type { nd-router-solicit, "
+	"nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, nd-redirect } "
+	"counter name hidden drop\n"
+	"		meta l4proto vmap { udp : goto from_udp, ipv6-icmp : goto "
+	"from_icmpv6 }\n"
+	"		meta l4proto != 255 accept\n"
+	"		counter name hidden drop\n"
+	"	}\n"
 	"	chain content {\n"
-	"		meta l4proto vmap { udp : goto from_udp, ipv6-icmp : goto from_icmpv6 }\n"
+	"		@nh,48,8 vmap { 6 : accept, 17 : goto from_udp, 58 : goto "
+	"from_icmpv6 }\n"
+	"		goto wrapped\n"
 	"	}\n"
 	"	chain homeless {\n"
-	"		ip6 saddr :: meta l4proto ipv6-icmp icmpv6 type { "
-	"nd-neighbor-solicit, "
-	"nd-router-solicit, mld-listener-report, mld2-listener-report } accept\n"
+	"		@nh,64,128 != 0 counter name source drop\n"
+	"		exthdr frag exists counter name hidden drop\n"
+	"		icmpv6 type nd-neighbor-solicit goto neighbour\n"
+	"		icmpv6 type { nd-router-solicit, mld-listener-report, "
+	"mld2-listener-report } accept\n"
 	"		counter name source drop\n"
 	"	}\n"
 	"	chain other {\n"
@@ -235,9 +260,39 @@ static const char hooks[] =
 	"	}\n"
 	"	chain machine {\n"
 	"		type filter hook input priority -300; policy accept;\n"
+	"		ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 counter "
+	"name to_machine drop\n"
 	"		iifname @routed ether type ip6 accept\n"
 	"		iifname { \"uct*\", \"ucv*\" } counter name to_machine drop\n"
 	"	}\n";
+
+/*
+ * The machine itself takes VXLAN only from machines: under the address that they know. Else a VM
+ * could write into any network through the address of its router. Taps and VXLANs are ports of
+ * bridges; one that is not (any more) is no way in.
+ */
+static void add_machine(const struct wanted *w, struct buf *out)
+{
+	static const struct in6_addr none;
+	char text[INET6_ADDRSTRLEN];
+
+	buf_add_str(out,
+		"	counter vxlan { packets 0 bytes 0 }\n"
+		"	counter to_machine { packets 0 bytes 0 }\n"
+		"	chain machine {\n"
+		"		type filter hook input priority -300; policy "
+		"accept;\n"
+		"		iifname { \"uct*\", \"ucv*\" } counter name "
+		"to_machine drop\n"
+		"		iifname \"ucb*\" udp dport 4789 counter name vxlan "
+		"drop\n");
+	if (memcmp(&w->underlay, &none, sizeof(none)) != 0)
+		buf_addf(out,
+			"		ip6 daddr != { %s, ff00::/8 } udp dport 4789 "
+			"counter name vxlan drop\n",
+			inet_ntop(AF_INET6, &w->underlay, text, sizeof(text)));
+	buf_add_str(out, "	}\n");
+}
 
 static void add_counters(const struct filter_counts *counts, struct buf *out)
 {
@@ -268,8 +323,13 @@ void filter_text(
 	filter_add_to(w, out);
 	add_ports(w, out);
 	buf_add_str(out, hooks);
-	buf_add_str(out, "}\n");
+	buf_add_str(out, "}\n"
+			 "add table ip6 " FILTER_TABLE "\n"
+			 "delete table ip6 " FILTER_TABLE "\n"
+			 "table ip6 " FILTER_TABLE " {\n");
+	add_machine(w, out);
 	filter_add_closed(w, out);
+	buf_add_str(out, "}\n");
 }
 
 /* ---------------------------------------------------------------- counters */

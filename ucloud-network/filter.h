@@ -9,8 +9,9 @@
  * filter is in force before the tap exists. Frames from VMs end at the bridge: the machine
  * itself hears of them only where it routes the network, and then only IPv6.
  *
- * For VMs that are closed there is a second table, of the ip6 family, since the bridge family
- * knows no connections: frames get there when br_netfilter is there and on. Only what such VMs
+ * A second table, of the ip6 family, is for what the machine itself gets, and for VMs that are
+ * closed, since the bridge family knows no connections: frames get there when br_netfilter is
+ * there and on. Only what such VMs
  * send and get is tracked. A rate is kept by dropping what is above it, with a tenth of a second
  * of it as burst.
  */
@@ -26,6 +27,7 @@ enum filter_reason {
 	FILTER_NO_PORT,	   /* from a tap that has no filter (yet) */
 	FILTER_MAC,	   /* not from its own MAC */
 	FILTER_PROTOCOL,   /* neither IPv6 nor RARP */
+	FILTER_HIDDEN,	   /* a fragment that does not tell what it is */
 	FILTER_SOURCE,	   /* an address outside its prefixes */
 	FILTER_TAKEN,	   /* an address that is kept for another one, or a router's */
 	FILTER_ROUTER,	   /* router advertisement or redirect */

@@ -250,14 +250,10 @@ static const char rules[] =
 
 void filter_add_closed(const struct wanted *w, struct buf *out)
 {
-	buf_add_str(out, "add table ip6 " FILTER_TABLE "\n"
-			 "delete table ip6 " FILTER_TABLE "\n");
 	if (!filter_has_closed(w))
 		return;
-	buf_add_str(out, "table ip6 " FILTER_TABLE " {\n"
-			 "\tcounter closed { packets 0 bytes 0 }\n");
+	buf_add_str(out, "\tcounter closed { packets 0 bytes 0 }\n");
 	for (size_t i = 0; i < ARRAY_LEN(closed_sets); i++)
 		add_closed_set(w, &closed_sets[i], out);
 	buf_add_str(out, rules);
-	buf_add_str(out, "}\n");
 }

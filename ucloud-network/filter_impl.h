@@ -16,7 +16,7 @@ void filter_set_end(struct buf *out, size_t n);
 void filter_add_rates(const struct wanted *w, struct buf *out);
 /* What is looked at in frames to VMs: nothing, unless one is closed or has a rate. */
 void filter_add_to(const struct wanted *w, struct buf *out);
-/* The table of the ip6 family: gone, or anew. */
+/* What the table of the ip6 family has for VMs that are closed: nothing, unless one is. */
 void filter_add_closed(const struct wanted *w, struct buf *out);
 
 #endif

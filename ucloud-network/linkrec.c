@@ -98,6 +98,7 @@ static void add_underlays(struct linkrec *l, struct wanted *w)
 	CLEANUP(cache_items_done) struct cache_items items = { 0 };
 	CLEANUP_STR char *own = underlay_address(&l->env->underlay);
 
+	w->underlay = l->env->underlay.address;
 	wanted_add_underlay(w, own);
 	cache_items_get(l->env->underlays, &items);
 	for (size_t i = 0; i < items.len; i++) {

@@ -116,7 +116,7 @@ static int read_counts(struct nft *n, struct filter_counts *out, struct err *e)
 	nft_ctx_output_set_flags(n->ctx, NFT_CTX_OUTPUT_JSON);
 	if (add_counts(n, "list counters table bridge " FILTER_TABLE, &counts, e) < 0)
 		return -1;
-	/* The other table is only there while a VM is closed. */
+	/* One of an older version had the other table only while a VM was closed. */
 	if (add_counts(n, "list counters table ip6 " FILTER_TABLE, &counts, &none) < 0 &&
 		none.kind != ERR_NOT_FOUND)
 		return err_set(e, none.kind, "%s", none.msg);

@@ -53,6 +53,8 @@ struct wanted {
 	/* Machines that carry networks: VMs may send them no VXLAN frames. */
 	struct in6_addr *underlays; /* sorted, each once */
 	size_t n_underlays;
+	/* This machine's own: where others send VXLAN frames to. "::": not known. */
+	struct in6_addr underlay;
 };
 
 void wanted_done(struct wanted *w);

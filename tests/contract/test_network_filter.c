@@ -106,6 +106,24 @@ static struct frame hidden(const char *mac, const char *from, unsigned char type
 	return f;
 }
 
+/* A fragment (RFC 8200, section 4.5) at `offset` bytes, of 24 bytes of which the first are `head`;
+ * it says that `next` follows. */
+static struct frame fragment(const char *from, unsigned char next, uint16_t offset,
+	bool has_more, const void *head, size_t head_size)
+{
+	unsigned char wrap[8] = { next, 0, (unsigned char)(offset >> 8),
+		(unsigned char)((offset & 0xf8) | has_more), 0, 0, 0, 7 };
+	unsigned char body[24] = { 0 };
+	struct frame f = { 0 };
+
+	assert_true(head_size <= sizeof(body));
+	memcpy(body, head, head_size);
+	put_ipv6(&f, MAC_1, from, "ff02::1", 44, sizeof(wrap) + sizeof(body));
+	put(&f, wrap, sizeof(wrap));
+	put(&f, body, sizeof(body));
+	return f;
+}
+
 static struct frame udp_of(
 	const char *mac, const char *from, const char *to, uint16_t sport, uint16_t dport)
 {
@@ -143,12 +161,12 @@ static struct frame ipv4(const char *mac)
 	return f;
 }
 
-static struct frame tagged(void)
+static struct frame tagged(const char *tag)
 {
 	struct frame f = { 0 }, inner = icmp(MAC_1, OWN_1, 128, "::");
 
 	put(&f, inner.b, 12);
-	put(&f, "\x81\x00\x00\x01", 4);
+	put(&f, tag, 4);
 	put(&f, inner.b + 12, inner.size - 12);
 	return f;
 }
@@ -382,7 +400,81 @@ static void attacks(void **state)
 		icmp(MAC_1, PRIVACY, 134, "::"), FILTER_ROUTER);
 	expect("IPv4", ipv4(MAC_1), FILTER_PROTOCOL);
 	expect("ARP", other(MAC_1, 0x0806), FILTER_PROTOCOL);
-	expect("a VLAN", tagged(), FILTER_PROTOCOL);
+	expect("a VLAN", tagged("\x81\x00\x00\x01"), FILTER_PROTOCOL);
+	expect("a provider's VLAN", tagged("\x88\xa8\x00\x01"), FILTER_PROTOCOL);
+	expect("a length instead of a protocol", other(MAC_1, 60), FILTER_PROTOCOL);
+}
+
+/* "Is it free?" keeps others from using an address, too (RFC 3756, section 4.1.3). */
+static void asking_for_addresses_of_others(void **state)
+{
+	(void)state;
+	expect("its own", icmp(MAC_1, "::", 135, OWN_1), PASSES);
+	expect("its neighbour's", icmp(MAC_1, "::", 135, OWN_2), FILTER_NEIGHBOUR);
+	expect("its neighbour's link-local", icmp(MAC_1, "::", 135, LOCAL_2),
+		FILTER_NEIGHBOUR);
+	expect("the router's", icmp(MAC_1, "::", 135, "2001:db8:0:5::1"),
+		FILTER_NEIGHBOUR);
+	expect("the router's link-local",
+		icmp(MAC_1, "::", 135, "fe80::75:c1ff:fe01:203"), FILTER_NEIGHBOUR);
+}
+
+static void dhcp_from_any_port(void **state)
+{
+	(void)state;
+	expect("to a client", udp(LOCAL_1, LOCAL_2, 1234, 546), FILTER_DHCP);
+	expect("to a client, in a fragment",
+		fragment(LOCAL_1, 17, 0, true, "\x04\xd2\x02\x22", 4), FILTER_DHCP);
+	expect("to a client, from a privacy address", udp(PRIVACY, LOCAL_2, 1234, 546),
+		FILTER_DHCP);
+}
+
+/* No rule drops it. It need not come out at once: where a VM is closed, the kernel puts
+ * fragments together for it. */
+static void expect_kept(const char *what, struct frame f)
+{
+	struct filter_counts before = counts(), after;
+	struct frame m = mark();
+
+	send_frame(guest1, &f);
+	send_frame(guest1, &m);
+	(void)comes(out5, &f, &m);
+	after = counts();
+	for (int i = 0; i < FILTER_TO_MACHINE; i++)
+		if (after.packets[i] != before.packets[i])
+			fail_msg("%s: counter %s", what, filter_reason_names[i]);
+}
+
+/* What is in fragments may be seen neither by the filter nor by those who reassemble them
+ * otherwise (RFC 6980, RFC 7112, RFC 7113). */
+static void fragments(void **state)
+{
+	static const unsigned char options[8] = { 58, 2 }, short_options[8] = { 58 };
+	(void)state;
+
+	expect_kept("a ping's first", fragment(OWN_1, 58, 0, true, "\x80", 1));
+	expect_kept("a ping's second", fragment(OWN_1, 58, 24, false, "\x86", 1));
+	expect_kept("of UDP", fragment(OWN_1, 17, 0, true, "\x00\x01\x00\x02", 4));
+	expect_kept("of UDP, second", fragment(OWN_1, 17, 24, false, "", 0));
+	expect_kept("of TCP", fragment(PRIVACY, 6, 0, true, "\x00\x01\x00\x02", 4));
+	for (unsigned char type = 133; type <= 137; type++) {
+		expect("neighbour discovery", fragment(LOCAL_1, 58, 0, true, &type, 1),
+			FILTER_HIDDEN);
+		expect("the same, alone", fragment(PRIVACY, 58, 0, false, &type, 1),
+			FILTER_HIDDEN);
+	}
+	expect("options that go on in the next one",
+		fragment(LOCAL_1, 60, 0, true, options, sizeof(options)), FILTER_HIDDEN);
+	expect("options, then ICMPv6",
+		fragment(LOCAL_1, 60, 0, true, short_options, sizeof(short_options)),
+		FILTER_HIDDEN);
+	expect("what follows them", fragment(LOCAL_1, 60, 24, false, "\x86", 1),
+		FILTER_HIDDEN);
+	expect("a fragment in a fragment", fragment(LOCAL_1, 44, 0, false, "\x3a", 1),
+		FILTER_HIDDEN);
+	expect("from nowhere", fragment("::", 58, 0, true, "\x87", 1), FILTER_HIDDEN);
+	expect("its neighbour's address", fragment(OWN_2, 58, 24, false, "", 0),
+		FILTER_TAKEN);
 }
 
 /* A network without addresses of ours: only the MAC counts. */
@@ -543,6 +635,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_a_guest_needs),
 		cmocka_unit_test(attacks),
+		cmocka_unit_test(asking_for_addresses_of_others),
+		cmocka_unit_test(dhcp_from_any_port),
+		cmocka_unit_test(fragments),
 		cmocka_unit_test(a_network_of_its_own),
 		cmocka_unit_test(a_closed_vm),
 		cmocka_unit_test(a_slow_vm),

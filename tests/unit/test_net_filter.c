@@ -2,6 +2,7 @@
  * rewrites them. */
 #include "ucloud-network/filter.h"
 
+#include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -66,6 +67,7 @@ static void make(struct wanted *w)
 		wanted_add_router(w, &nets[i]);
 	wanted_add_underlay(w, "fd00:10::2");
 	wanted_add_underlay(w, "fd00:10::1");
+	assert_int_equal(inet_pton(AF_INET6, "fd00:10::1", &w->underlay), 1);
 	wanted_sort(w);
 }
 
