@@ -105,9 +105,12 @@ static enum wq_result on_vm(
 	}
 	if (kv_get(h->env->kv, key, &pair, NULL, e) < 0)
 		return WQ_RETRY;
-	if (!pair.key || vm_parse(pair.value, pair.value_size, &vm, &why) < 0) {
+	if (!pair.key) {
+		/* It went with its placement, of which we shall hear. */
+		keep(h, uuid, NULL);
+	} else if (vm_parse(pair.value, pair.value_size, &vm, &why) < 0) {
 		log_warn("the entry of a VM that is placed here cannot be read: %s vm=%s",
-			pair.key ? why.msg : "it is not there", uuid);
+			why.msg, uuid);
 		keep(h, uuid, NULL);
 	} else {
 		keep(h, uuid, &vm);

@@ -35,8 +35,8 @@ int link_run(struct link_conn *c, const struct step *s, const struct plan_conf *
 int link_set_flood(struct link_conn *c, int index, const struct in6_addr *to, size_t n,
 	struct err *e) MUST_USE;
 
-/* A thread that calls fn(aux) whenever an interface, an IPv6 address, or a rule of nftables,
- * was changed by anybody. Stopping waits for the thread. */
+/* A thread that calls fn(aux) whenever an interface, an IPv6 address, whether an interface
+ * forwards, or a rule of nftables, was changed by anybody. Stopping waits for the thread. */
 struct link_watch;
 int link_watch_start(void (*fn)(void *aux), void *aux, struct link_watch **out,
 	struct err *e) MUST_USE;

@@ -91,7 +91,9 @@ int link_watch_start(
 
 	*w = (struct link_watch){ .fn = fn, .aux = aux, .filter = -1, .stop = -1 };
 	w->route = subscribe(NETLINK_ROUTE, RTNLGRP_LINK, e);
-	if (w->route >= 0 && join(w->route, RTNLGRP_IPV6_IFADDR, e) == 0)
+	/* The last one tells that an interface forwards, or does not any more. */
+	if (w->route >= 0 && join(w->route, RTNLGRP_IPV6_IFADDR, e) == 0 &&
+		join(w->route, RTNLGRP_IPV6_NETCONF, e) == 0)
 		w->filter = subscribe(NETLINK_NETFILTER, NFNLGRP_NFTABLES, e);
 	if (w->filter < 0) {
 		close_all(w);

@@ -203,6 +203,8 @@ static void a_guest_gets_out(void **state)
 	net_world_ip("link del brtap");
 }
 
+#define FORWARDING(interface) "/proc/sys/net/ipv6/conf/" interface "/forwarding"
+
 static void what_somebody_breaks_is_mended(void **state)
 {
 	CLEANUP_STR char *kill_radvd = xasprintf("kill -9 $(cat %s/radvd.pid)", run_dir);
@@ -223,6 +225,11 @@ static void what_somebody_breaks_is_mended(void **state)
 	await(other, SOON_MSEC);
 	assert_int_equal(test_run(argv, LIMIT_MSEC, NULL), 0);
 	await(other, LIMIT_MSEC);
+	await("recho 0 >" FORWARDING("ucb100"), SOON_MSEC);
+	await("rgrep -q 1 " FORWARDING("ucb100"), SOON_MSEC);
+	await("recho 0 >" FORWARDING("all"), SOON_MSEC);
+	await("rgrep -q 1 " FORWARDING("ucb100") " && grep -q 1 " FORWARDING("all"),
+		SOON_MSEC);
 	plug_guest("ucb100");
 	await("gip -6 addr show dev g0 | grep -q ' 2001:db8:1000:0" GUEST_TAIL "/64 '",
 		LIMIT_MSEC);
@@ -298,6 +305,37 @@ static void a_restart_changes_nothing(void **state)
 		LIMIT_MSEC);
 	net_world_ip("link del brtap");
 	kv_fake_set_fault(w.kv, NULL);
+}
+
+/* Nothing is known then but what is there: it goes on, radvd too. */
+static void a_restart_without_etcd(void **state)
+{
+	CLEANUP_STR char *announces =
+		xasprintf("rgrep -q ucb100 %s/radvd.conf && kill -0 $(cat %s/radvd.pid)",
+			run_dir, run_dir);
+	CLEANUP_STR char *ended = xasprintf("r! kill -0 $(cat %s/radvd.pid)", run_dir);
+	const struct kv_fault cut = { .is_cut = true };
+	int index;
+
+	(void)state;
+	order(1, "auto");
+	await(HAS_ADDRESS(0) " ' 2001:db8:1000::1/64 '", SOON_MSEC);
+	await(announces, SOON_MSEC);
+	index = net_world_index(&w, "ucb100");
+	net_world_halt(&w);
+	await(ended, SOON_MSEC);
+	kv_fake_set_fault(w.kv, &cut);
+	run_router();
+	await(announces, SOON_MSEC);
+	plug_guest("ucb100");
+	await("gip -6 addr show dev g0 | grep -q ' 2001:db8:1000:0" GUEST_TAIL "/64 '",
+		LIMIT_MSEC);
+	net_world_ip("link del brtap");
+	kv_fake_set_fault(w.kv, NULL);
+	order(2, "auto");
+	await(HAS_ADDRESS(1) " ' 2001:db8:1000:1::1/64 '", LIMIT_MSEC);
+	await(announces, SOON_MSEC);
+	assert_int_equal(net_world_index(&w, "ucb100"), index);
 }
 
 static bool says_why(void *aux)
@@ -433,6 +471,7 @@ int main(void)
 		IN_WORLD(the_three_kinds),
 		IN_WORLD(nothing_is_left),
 		IN_WORLD(a_restart_changes_nothing),
+		IN_WORLD(a_restart_without_etcd),
 		IN_WORLD(bird_does_not_answer),
 		IN_WORLD(the_world_learns_the_prefixes),
 		IN_WORLD(some_hundred_networks),
