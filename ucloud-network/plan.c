@@ -230,6 +230,16 @@ static void plan_vxlan(struct plan *p, struct one *o)
 	plan_ipv6(p, o, o->vxlan, o->vxlan_name, false);
 }
 
+/* In no bridge, or in that of another network; one that is not ours is its owner's business. */
+static bool is_astray(
+	const struct links *there, const struct one *o, const struct link *tap)
+{
+	for (size_t i = 0; i < there->len; i++)
+		if (tap->master != 0 && there->v[i].index == tap->master)
+			return is_our_bridge(&there->v[i]) && &there->v[i] != o->bridge;
+	return tap->master == 0;
+}
+
 /* Taps of VMs that lost their bridge: libvirt puts them into it before they are up. */
 static void plan_taps(const struct wanted *w, const struct links *there,
 	const struct one *o, struct plan *p)
@@ -241,7 +251,7 @@ static void plan_taps(const struct wanted *w, const struct links *there,
 		if (w->ports[i].vni != o->net->vni)
 			continue;
 		tap = links_find(there, w->ports[i].tap);
-		if (!tap || !tap->is_up || tap->master != 0)
+		if (!tap || !tap->is_up || !is_astray(there, o, tap))
 			continue;
 		s = add_step(p, STEP_MASTER, o->net->vni, tap->name);
 		snprintf(s->master, sizeof(s->master), "%s", o->bridge_name);

@@ -132,6 +132,8 @@ enum what {
 	FOREIGN_VXLAN,
 	ORPHAN_TAP,
 	OTHER_TAP,
+	FOREIGN_TAP,
+	ASTRAY_TAP,
 	DOWN_TAP
 };
 
@@ -168,6 +170,8 @@ static const struct {
 	{ FOREIGN_VXLAN, "problem 7" },
 	{ ORPHAN_TAP, "master " TAP " ucb7" },
 	{ OTHER_TAP, "" },
+	{ FOREIGN_TAP, "" },
+	{ ASTRAY_TAP, "master " TAP " ucb7" },
 	{ DOWN_TAP, "" },
 };
 
@@ -247,6 +251,16 @@ static void break_it(struct links *l, enum what what)
 		break;
 	case OTHER_TAP:
 		add_link(l, 12, TAP)->master = 10;
+		break;
+	case FOREIGN_TAP:
+		add_link(l, 12, TAP)->master = 13;
+		add_link(l, 13, "br0")->kind = LINK_BRIDGE;
+		break;
+	case ASTRAY_TAP:
+		add_link(l, 12, TAP)->master = 13;
+		b = add_link(l, 13, "ucb8");
+		b->kind = LINK_BRIDGE;
+		b->group = PLAN_GROUP;
 		break;
 	case DOWN_TAP:
 		add_link(l, 12, TAP)->is_up = false;
