@@ -76,9 +76,7 @@ static void make_hosts(void)
 	struct host *h1 = &b.hosts[0], *h2 = &b.hosts[1];
 
 	h1->netns = net_bench_new_netns();
-	net_world_ip("link add eth0 type veth peer name wire");
-	net_world_ip("link set eth0 up");
-	net_world_ip("-6 addr add fd00:10::1/64 dev eth0 nodad");
+	net_bench_add_underlay("fd00:10::1");
 	open_host(h1);
 	h2->netns = net_bench_new_netns();
 	net_bench_fetch(h1->netns, "wire");

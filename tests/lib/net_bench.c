@@ -2,12 +2,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/rtnetlink.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "tests/lib/test_util.h"
@@ -80,6 +83,88 @@ void net_bench_fetch(int from, const char *name)
 
 	if (test_run(argv, STOP_MSEC, &out) != 0)
 		net_bench_die("moving %s: %s", name, out ? out : "");
+}
+
+void net_bench_add_underlay(const char *address)
+{
+	CLEANUP_STR char *add = xasprintf("-6 addr add %s/64 dev eth0 nodad", address);
+
+	net_world_ip("link add eth0 type veth peer name wire");
+	net_world_ip("link set wire up");
+	net_world_ip("link set eth0 up");
+	net_world_ip(add);
+}
+
+/* ---------------------------------------------------------------- changes of interfaces */
+
+#define BUFFER_SIZE (64 << 20) /* nobody reads while hundreds of networks are made */
+
+int net_bench_listen(void)
+{
+	struct sockaddr_nl address = { .nl_family = AF_NETLINK,
+		.nl_groups = RTMGRP_LINK | RTMGRP_IPV6_IFADDR };
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	int size = BUFFER_SIZE;
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
+		net_bench_die("netlink: %s", strerror(errno));
+	return fd;
+}
+
+static bool read_link(const struct nlmsghdr *h, struct net_bench_event *out)
+{
+	const struct ifinfomsg *info = NLMSG_DATA(h);
+	const struct rtattr *a = IFLA_RTA(info);
+	int size = (int)IFLA_PAYLOAD(h);
+	bool has_alias = false;
+
+	for (; RTA_OK(a, size); a = RTA_NEXT(a, size)) {
+		if (a->rta_type == IFLA_IFNAME)
+			snprintf(out->name, sizeof(out->name), "%s",
+				(const char *)RTA_DATA(a));
+		has_alias |= a->rta_type == IFLA_IFALIAS;
+	}
+	out->index = info->ifi_index;
+	out->change = h->nlmsg_type == RTM_DELLINK ? NET_BENCH_GONE : NET_BENCH_ALIAS;
+	/* Of a bridge's port that leaves it there is such a message, too. */
+	return info->ifi_family == AF_UNSPEC &&
+	       (has_alias || out->change == NET_BENCH_GONE);
+}
+
+static bool read_event(const struct nlmsghdr *h, struct net_bench_event *out)
+{
+	const struct ifaddrmsg *address = NLMSG_DATA(h);
+
+	*out = (struct net_bench_event){ .change = NET_BENCH_ADDRESS };
+	if (h->nlmsg_type == RTM_NEWLINK || h->nlmsg_type == RTM_DELLINK)
+		return read_link(h, out);
+	out->index = (int)address->ifa_index;
+	return h->nlmsg_type == RTM_NEWADDR && address->ifa_scope == RT_SCOPE_UNIVERSE;
+}
+
+bool net_bench_next(int fd, int64_t limit_msec, struct net_bench_event *out)
+{
+	int64_t end_msec = test_now_msec() + limit_msec;
+	union {
+		struct nlmsghdr head;
+		char bytes[32768];
+	} u;
+
+	for (;;) {
+		struct pollfd p = { fd, POLLIN, 0 };
+		int64_t left = end_msec - test_now_msec();
+		ssize_t n;
+
+		if (left < 0 || poll(&p, 1, (int)left) == 0)
+			return false;
+		n = recv(fd, &u, sizeof(u), 0);
+		if (n < 0)
+			net_bench_die("netlink: %s", strerror(errno));
+		/* Each change is a message of its own. */
+		if (NLMSG_OK(&u.head, (size_t)n) && read_event(&u.head, out))
+			return true;
+	}
 }
 
 /* ---------------------------------------------------------------- the daemon */

@@ -26,6 +26,25 @@ void net_bench_enter(int netns);
 /* The interface `name`, which is in netns `from`, comes into this one. */
 void net_bench_fetch(int from, const char *name);
 
+/* An underlay in this namespace: eth0 with this address ("fd00:10::1"), a veth whose other
+ * end is "wire". */
+void net_bench_add_underlay(const char *address);
+
+/* Changes of this namespace's interfaces, as the kernel tells them: a descriptor to close. */
+int net_bench_listen(void);
+enum net_bench_change {
+	NET_BENCH_ALIAS, /* something else changed of an interface that has an alias, too */
+	NET_BENCH_GONE,	   /* an interface */
+	NET_BENCH_ADDRESS, /* a global address came */
+};
+struct net_bench_event {
+	enum net_bench_change change;
+	char name[NETWORK_NAME_SIZE]; /* of the interface; not of NET_BENCH_ADDRESS */
+	int index;
+};
+/* Waits for the next one; false when limit_msec are over. */
+bool net_bench_next(int fd, int64_t limit_msec, struct net_bench_event *out);
+
 /* Starts ucloud-network as this host, in this namespace, on the underlay eth0; more:
  * options, NULL-terminated, or NULL. */
 pid_t net_bench_start(const char *etcd_url, const char *host, const char *const *more);
