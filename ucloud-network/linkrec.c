@@ -19,8 +19,10 @@ struct linkrec {
 	struct link_conn *conn;
 	struct nft *nft;
 	struct plan_idle idle;
-	char *filter_wanted;	   /* the text that was loaded, with counters at 0 */
-	char *filter_loaded;	   /* how the kernel lists it */
+	char *filter_wanted; /* the text that was loaded, with counters at 0 */
+	char *filter_loaded; /* how the kernel lists it; NULL: not known yet */
+	uint32_t
+		filter_generation; /* nft_generation() when they were as we loaded them */
 	struct filter_counts told; /* what metrics were told of */
 	struct log_repeat underlay_log;
 	pthread_mutex_t lock; /* guards: */
@@ -239,36 +241,76 @@ static void count(struct linkrec *l, const struct filter_counts *now)
 	l->told = *now;
 }
 
+static bool is_generation(const struct linkrec *l)
+{
+	struct err ignored = { 0 };
+	uint32_t now;
+
+	return nft_generation(l->nft, &now, &ignored) == 0 && now == l->filter_generation;
+}
+
 static int load_filters(struct linkrec *l, const struct wanted *w,
 	const struct filter_counts *counts, const char *text, struct err *e)
 {
 	CLEANUP(buf_done) struct buf counted = { 0 };
 
 	filter_text(w, counts, &counted);
-	if (nft_load(l->nft, buf_str(&counted), e) < 0)
+	if (nft_load(l->nft, buf_str(&counted), e) < 0 ||
+		nft_generation(l->nft, &l->filter_generation, e) < 0)
 		return -1;
 	metric_add(&m_loads, NULL, 1);
 	str_set(&l->filter_wanted, xstrdup(text));
-	str_set(&l->filter_loaded, nft_list(l->nft));
+	str_set(&l->filter_loaded, NULL);
 	return 0;
+}
+
+/* What was loaded, to compare with later on. Listing it takes as long as loading it, so it is
+ * done when all else is; unless somebody changed any rules meanwhile: then it is loaded again. */
+static void note_filters(struct linkrec *l)
+{
+	CLEANUP_STR char *there = NULL;
+
+	if (!l->filter_wanted || l->filter_loaded || !is_generation(l))
+		return;
+	there = nft_list(l->nft);
+	if (is_generation(l))
+		l->filter_loaded = MOVE(there);
+}
+
+/* Is loaded what was loaded by us? Others' rules change the generation, too. */
+static bool is_as_loaded(struct linkrec *l)
+{
+	CLEANUP_STR char *there = NULL;
+	struct err ignored = { 0 };
+	uint32_t now;
+
+	if (!l->filter_loaded || nft_generation(l->nft, &now, &ignored) < 0)
+		return false;
+	if (now == l->filter_generation)
+		return true;
+	there = nft_list(l->nft);
+	if (!there || !str_eq(there, l->filter_loaded))
+		return false;
+	l->filter_generation = now;
+	return true;
 }
 
 static int set_filters(struct linkrec *l, const struct wanted *w, struct err *e)
 {
 	CLEANUP(buf_done) struct buf text = { 0 };
-	CLEANUP_STR char *there = nft_list(l->nft);
 	struct filter_counts counts = { 0 };
 	struct err why = { 0 };
+	bool is_same;
 
-	if (there && nft_counts(l->nft, &counts, &why) == 0)
+	if (nft_counts(l->nft, &counts, &why) == 0)
 		count(l, &counts);
 	filter_text(w, NULL, &text);
 	if (filter_has_closed(w) && nft_check_bridges(e) < 0)
 		return -1;
-	if (there && str_eq(buf_str(&text), l->filter_wanted) &&
-		str_eq(there, l->filter_loaded))
+	is_same = str_eq(buf_str(&text), l->filter_wanted);
+	if (is_same && is_as_loaded(l))
 		return 0;
-	if (l->filter_wanted && str_eq(buf_str(&text), l->filter_wanted))
+	if (is_same && l->filter_loaded)
 		log_warn("somebody changed the port filters; they are loaded again");
 	l->told = counts;
 	return load_filters(l, w, &counts, buf_str(&text), e);
@@ -329,6 +371,7 @@ enum wq_result linkrec_reconcile(struct linkrec *l, int64_t *after_msec, struct 
 {
 	CLEANUP(wanted_done) struct wanted w = { 0 };
 	bool is_all;
+	int rc;
 
 	*after_msec = LOOK_MSEC;
 	if (open_all(l, e) < 0)
@@ -339,7 +382,9 @@ enum wq_result linkrec_reconcile(struct linkrec *l, int64_t *after_msec, struct 
 		set_problem(l, e->msg);
 		return WQ_RETRY;
 	}
-	if (make_links(l, &w, is_all, after_msec, e) < 0) {
+	rc = make_links(l, &w, is_all, after_msec, e);
+	note_filters(l);
+	if (rc < 0) {
 		set_problem(l, e->msg);
 		*after_msec = 0;
 		return WQ_RETRY;

@@ -2,9 +2,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
+#include <netlink/attr.h>
+#include <netlink/msg.h>
 #include <nftables/libnftables.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/base/crash.h"
@@ -16,18 +22,28 @@ static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 
 struct nft {
 	struct nft_ctx *ctx;
+	/* For generations. It stays open: the kernel lets nobody close one before it has
+	 * freed the rules that were replaced, which takes it ten milliseconds. */
+	int fd;
 };
 
 int nft_open(struct nft **out, struct err *e)
 {
 	struct nft_ctx *ctx = nft_ctx_new(NFT_CTX_DEFAULT);
+	int fd;
 
 	if (!ctx)
 		return err_set(e, ERR_IO, "nftables cannot be used");
+	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+	if (fd < 0) {
+		nft_ctx_free(ctx);
+		return err_errno(e, errno, "a socket of nftables");
+	}
 	nft_ctx_buffer_output(ctx);
 	nft_ctx_buffer_error(ctx);
 	*out = xcalloc(1, sizeof(**out));
 	(*out)->ctx = ctx;
+	(*out)->fd = fd;
 	return 0;
 }
 
@@ -36,6 +52,7 @@ void nft_close(struct nft *n)
 	if (!n)
 		return;
 	nft_ctx_free(n->ctx);
+	close(n->fd);
 	free(n);
 }
 
@@ -157,4 +174,57 @@ char *nft_list(struct nft *n)
 		add_list(n, "list table ip6 " FILTER_TABLE, &out);
 	pthread_mutex_unlock(&one_at_a_time);
 	return out.size > 0 ? buf_take(&out) : NULL;
+}
+
+/* ---------------------------------------------------------------- generations */
+
+struct generation {
+	struct nlmsghdr head;
+	struct nfgenmsg family;
+};
+
+static int read_generation(const char *bytes, size_t size, uint32_t *out)
+{
+	struct nlmsghdr *head = (struct nlmsghdr *)(uintptr_t)bytes;
+	struct nlattr *a[NFTA_GEN_MAX + 1];
+
+	if (!nlmsg_ok(head, (int)size) ||
+		head->nlmsg_type != (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN) ||
+		nlmsg_parse(head, sizeof(struct nfgenmsg), a, NFTA_GEN_MAX, NULL) < 0 ||
+		!a[NFTA_GEN_ID])
+		return -1;
+	*out = nla_get_u32(a[NFTA_GEN_ID]);
+	return 0;
+}
+
+static int ask_generation(int fd, uint32_t *out)
+{
+	const struct generation ask = {
+		.head = { .nlmsg_len = sizeof(ask),
+			.nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN,
+			.nlmsg_flags = NLM_F_REQUEST },
+	};
+	union {
+		struct nlmsghdr aligned;
+		char bytes[4096];
+	} u;
+	ssize_t n;
+
+	if (send(fd, &ask, sizeof(ask), 0) < 0)
+		return -1;
+	n = recv(fd, u.bytes, sizeof(u), 0);
+	errno = n < 0 ? errno : EPROTO;
+	return n < 0 ? -1 : read_generation(u.bytes, (size_t)n, out);
+}
+
+int nft_generation(struct nft *n, uint32_t *out, struct err *e)
+{
+	int rc;
+
+	pthread_mutex_lock(&one_at_a_time);
+	rc = ask_generation(n->fd, out);
+	if (rc < 0)
+		err_errno(e, errno, "the port filters' generation");
+	pthread_mutex_unlock(&one_at_a_time);
+	return rc;
 }

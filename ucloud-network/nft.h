@@ -18,6 +18,9 @@ int nft_check_bridges(struct err *e) MUST_USE;
 int nft_load(struct nft *n, const char *text, struct err *e) MUST_USE;
 /* Of both tables. ERR_NOT_FOUND: there is no table of the bridge family. */
 int nft_counts(struct nft *n, struct filter_counts *out, struct err *e) MUST_USE;
+/* A number that every change of any rules by anybody makes another one: nobody has to look
+ * at the rules themselves while it stays the same. */
+int nft_generation(struct nft *n, uint32_t *out, struct err *e) MUST_USE;
 /* What is loaded, without its counters' values, the caller's: equal texts are equal rules.
  * NULL: there is no table of the bridge family. */
 char *nft_list(struct nft *n);
