@@ -112,7 +112,7 @@ int net_bench_listen(void)
 	return fd;
 }
 
-static bool read_link(const struct nlmsghdr *h, struct net_bench_event *out)
+static bool read_link(struct nlmsghdr *h, struct net_bench_event *out)
 {
 	const struct ifinfomsg *info = NLMSG_DATA(h);
 	const struct rtattr *a = IFLA_RTA(info);
@@ -132,7 +132,7 @@ static bool read_link(const struct nlmsghdr *h, struct net_bench_event *out)
 	       (has_alias || out->change == NET_BENCH_GONE);
 }
 
-static bool read_event(const struct nlmsghdr *h, struct net_bench_event *out)
+static bool read_event(struct nlmsghdr *h, struct net_bench_event *out)
 {
 	const struct ifaddrmsg *address = NLMSG_DATA(h);
 

@@ -11,9 +11,9 @@
 struct test_etcd;
 
 struct test_etcd_conf {
-	unsigned n_members; /* 0: 1 */
-	bool is_tls;	    /* clients need a certificate of test_ca_file() */
-	bool is_auth;	    /* user root, password "secret word" */
+	unsigned n_members;  /* 0: 1 */
+	bool is_tls;	     /* clients need a certificate of test_ca_file() */
+	bool is_auth;	     /* user root, password "secret word" */
 	const char *address; /* that it listens on; NULL: "::1" */
 	const char *const
 		*args; /* more arguments for etcd, NULL-terminated; may be NULL */
