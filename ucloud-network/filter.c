@@ -269,28 +269,33 @@ static const char hooks[] =
 /*
  * The machine itself takes VXLAN only from machines: under the address that they know. Else a VM
  * could write into any network through the address of its router. Taps and VXLANs are ports of
- * bridges; one that is not (any more) is no way in.
+ * bridges; one that is not (any more) is no way in. The first rule says nothing that the others do
+ * not say: it is for nearly all that machines send each other, which so is let in at once.
  */
 static void add_machine(const struct wanted *w, struct buf *out)
 {
 	static const struct in6_addr none;
+	bool has_underlay = memcmp(&w->underlay, &none, sizeof(none)) != 0;
 	char text[INET6_ADDRSTRLEN];
 
+	inet_ntop(AF_INET6, &w->underlay, text, sizeof(text));
+	buf_add_str(out, "	counter vxlan { packets 0 bytes 0 }\n"
+			 "	counter to_machine { packets 0 bytes 0 }\n"
+			 "	chain machine {\n"
+			 "		type filter hook input priority -300; policy "
+			 "accept;\n");
+	if (has_underlay)
+		buf_addf(out, "		ip6 daddr %s iifname != \"uc*\" accept\n", text);
 	buf_add_str(out,
-		"	counter vxlan { packets 0 bytes 0 }\n"
-		"	counter to_machine { packets 0 bytes 0 }\n"
-		"	chain machine {\n"
-		"		type filter hook input priority -300; policy "
-		"accept;\n"
 		"		iifname { \"uct*\", \"ucv*\" } counter name "
 		"to_machine drop\n"
 		"		iifname \"ucb*\" udp dport 4789 counter name vxlan "
 		"drop\n");
-	if (memcmp(&w->underlay, &none, sizeof(none)) != 0)
+	if (has_underlay)
 		buf_addf(out,
 			"		ip6 daddr != { %s, ff00::/8 } udp dport 4789 "
 			"counter name vxlan drop\n",
-			inet_ntop(AF_INET6, &w->underlay, text, sizeof(text)));
+			text);
 	buf_add_str(out, "	}\n");
 }
 
