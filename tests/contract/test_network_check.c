@@ -411,6 +411,112 @@ static void beside_the_daemon(void **state)
 	has_row(&text, "h2", "fd00:10::2", 1500, "yes        yes");
 }
 
+/* ---------------------------------------------------------------- what is said on the wire */
+
+static int udp_of_h2(uint16_t port)
+{
+	struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	const struct timeval limit = { .tv_usec = 300000 };
+	int fd;
+
+	assert_int_equal(inet_pton(AF_INET6, "fd00:10::2", &a.sin6_addr), 1);
+	enter(there);
+	fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	enter(here);
+	assert_true(fd >= 0);
+	assert_int_equal(
+		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), 0);
+	assert_int_equal(bind(fd, (const struct sockaddr *)&a, sizeof(a)), 0);
+	return fd;
+}
+
+/* Size of the answer that h1 gives; -1: none. */
+static ssize_t tell_h1(int fd, const struct probe *p, size_t size, struct probe *answer)
+{
+	struct sockaddr_in6 h1 = { .sin6_family = AF_INET6, .sin6_port = htons(PORT) };
+	uint8_t d[1400] = { 0 };
+	ssize_t n;
+
+	probe_format(p, d);
+	assert_int_equal(inet_pton(AF_INET6, "fd00:10::1", &h1.sin6_addr), 1);
+	assert_int_equal(
+		sendto(fd, d, size, 0, (struct sockaddr *)&h1, sizeof(h1)), size);
+	n = recv(fd, d, sizeof(d), 0);
+	if (n >= 0)
+		assert_true(probe_parse(d, (size_t)n, answer));
+	return n;
+}
+
+static void answers_are_small_and_few(void **state)
+{
+	struct probe p = { .how = PROBE_LARGE, .nonce = { 1, 2, 3 } }, got = { 0 };
+	int fd = udp_of_h2(0);
+
+	(void)state;
+	net_world_run(&w, 1, FLOOD_MULTICAST);
+	assert_true(wait_until(does_h1_answer, NULL, SOON_MSEC));
+	assert_int_equal(tell_h1(fd, &p, 1400, &got), PROBE_SIZE);
+	assert_true(got.is_answer && got.how == PROBE_LARGE);
+	assert_memory_equal(got.nonce, p.nonce, sizeof(p.nonce));
+	p.how = PROBE_MULTICAST; /* which it was not */
+	assert_int_equal(tell_h1(fd, &p, PROBE_SIZE, &got), -1);
+	p = (struct probe){ .is_answer = true, .how = PROBE_PLAIN };
+	assert_int_equal(tell_h1(fd, &p, PROBE_SIZE, &got), -1);
+	p.is_answer = false;
+	assert_int_equal(tell_h1(fd, &p, PROBE_SIZE - 1, &got), -1);
+	assert_int_equal(tell_h1(fd, &p, PROBE_SIZE, &got), PROBE_SIZE);
+	close(fd);
+}
+
+/* In place of h2: answers with another nonce, or none. */
+struct forger {
+	int fd;
+	bool is_honest;
+};
+
+static void *forge(void *aux)
+{
+	struct forger *f = aux;
+	struct sockaddr_in6 from;
+	uint8_t d[2048];
+	struct probe p;
+	ssize_t n;
+
+	for (;;) {
+		socklen_t len = sizeof(from);
+
+		n = recvfrom(f->fd, d, sizeof(d), 0, (struct sockaddr *)&from, &len);
+		if (n < 0)
+			return NULL; /* nobody asks any more */
+		if (!probe_parse(d, (size_t)n, &p))
+			continue;
+		p.is_answer = true;
+		p.nonce[7] ^= f->is_honest ? 0 : 1;
+		probe_format(&p, d);
+		(void)!sendto(f->fd, d, PROBE_SIZE, 0, (struct sockaddr *)&from, len);
+	}
+}
+
+static void answers_cannot_be_guessed(void **state)
+{
+	const struct timeval limit = { .tv_sec = 1, .tv_usec = 500000 };
+
+	(void)state;
+	probe_answer_stop(MOVE(h2));
+	put_underlay("h1", "fd00:10::1", 1500);
+	for (int i = 0; i < 2; i++) {
+		struct forger f = { udp_of_h2(PORT), i == 1 };
+		CLEANUP(buf_done) struct buf text = { 0 };
+		pthread_t thread;
+
+		setsockopt(f.fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+		assert_int_equal(pthread_create(&thread, NULL, forge, &f), 0);
+		assert_int_equal(check(FLOOD_UNICAST, &text), i == 1 ? 0 : 1);
+		pthread_join(thread, NULL);
+		close(f.fd);
+	}
+}
+
 /* ---------------------------------------------------------------- the program */
 
 static int run_program(struct test_etcd *etcd, const char *iface, char **out)
@@ -504,6 +610,8 @@ int main(void)
 		IN_WORLD(the_table),
 		IN_WORLD(who_is_there),
 		IN_WORLD(beside_the_daemon),
+		IN_WORLD(answers_are_small_and_few),
+		IN_WORLD(answers_cannot_be_guessed),
 		cmocka_unit_test(the_program),
 		cmocka_unit_test(low_limits_are_raised),
 	};
