@@ -16,7 +16,6 @@
 /* PCI Express devices beside disks and interfaces: the agent's channel, rng, balloon, the
  * CD's controller. */
 #define PORTS_OTHERS 4
-#define PORTS_LATER  4
 
 /* libxml2 would do it at its first use, with a race between threads. */
 static void init_library(void)
@@ -268,11 +267,11 @@ static void write_console(xmlTextWriterPtr w, const struct domxml *d)
 	close_elem(w);
 }
 
-/* A port for each device, and some for disks and interfaces that are attached later: a
- * machine of this type has no other place for them. */
-static void write_ports(xmlTextWriterPtr w, const struct domxml *d)
+/* A port for each device, also for all disks and interfaces that may be attached later: a machine
+ * of this type has no other place for them. */
+static void write_ports(xmlTextWriterPtr w)
 {
-	size_t n = d->n_disks + d->n_nics + PORTS_OTHERS + PORTS_LATER;
+	size_t n = VM_DISKS_MAX + VM_NICS_MAX + PORTS_OTHERS;
 
 	/* The first controller that is named gets the index of the root: it is the root. */
 	leaf(w, "controller", "type", "pci", "model", "pcie-root");
@@ -300,7 +299,7 @@ static void write_devices(xmlTextWriterPtr w, const struct domxml *d)
 		write_nic(w, &d->nics[i]);
 	leaf(w, "controller", "type", "usb", "model", "none");
 	if (is_driver(d, "qemu"))
-		write_ports(w, d);
+		write_ports(w);
 	write_console(w, d);
 	if (is_driver(d, "qemu"))
 		write_agent(w);
