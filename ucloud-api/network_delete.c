@@ -74,23 +74,6 @@ static int close_fn(void *aux, struct draft *d, struct err *e)
 	return 0;
 }
 
-/* Only the entry whose ports were looked for: another call may have found none since, and
- * ordered the deletion. */
-static int reopen_fn(void *aux, struct draft *d, struct err *e)
-{
-	struct network_delete *c = aux;
-	int64_t rev;
-	int r = find(c, d, &rev, e);
-
-	if (r != 0)
-		return r;
-	if (rev != c->rev)
-		return DRAFT_AS_IT_IS;
-	c->network.status = NET_ACTIVE;
-	put_network(c->o, d, &c->network);
-	return 0;
-}
-
 /* Is DeleteNetwork open already? 0, DRAFT_MORE, DRAFT_AS_IT_IS. */
 static int look_request(struct draft *d, const char *key, struct err *e)
 {
@@ -102,6 +85,28 @@ static int look_request(struct draft *d, const char *key, struct err *e)
 	if (found == 0 && r.type == REQ_DELETE_NETWORK)
 		return DRAFT_AS_IT_IS;
 	return found;
+}
+
+/* Only the entry whose ports were looked for: another call may have found none since, and
+ * ordered the deletion; or before, when this one could not look. */
+static int reopen_fn(void *aux, struct draft *d, struct err *e)
+{
+	CLEANUP_STR char *key = NULL;
+	struct network_delete *c = aux;
+	int64_t rev;
+	int r = find(c, d, &rev, e);
+
+	if (r != 0)
+		return r;
+	key = key_request_network(c->o->keys, c->network.uuid);
+	r = look_request(d, key, e);
+	if (r != 0)
+		return r;
+	if (rev != c->rev)
+		return DRAFT_AS_IT_IS;
+	c->network.status = NET_ACTIVE;
+	put_network(c->o, d, &c->network);
+	return 0;
 }
 
 /* Can no VM be in it? One that is ACTIVE was made meanwhile, and perhaps another call has

@@ -24,6 +24,7 @@ struct world {
 	struct kv_fault fault;
 	int n_writes;
 	int fault_at, fault_kind;
+	int n_reads, read_fault_at;
 	/* What happens just before the write number meddle_at. */
 	int meddle_at;
 	void (*meddle)(struct world *w);
@@ -56,6 +57,13 @@ static int on_write(void *aux)
 		meddle(w);
 	}
 	return w->n_writes == w->fault_at ? w->fault_kind : 0;
+}
+
+static int on_read(void *aux)
+{
+	struct world *w = aux;
+
+	return ++w->n_reads == w->read_fault_at;
 }
 
 static json_t *js(const char *text)
@@ -120,7 +128,8 @@ static int setup(void **state)
 
 	w->etcd = fake_etcd_new();
 	w->kv = kv_fake_open(w->etcd);
-	w->fault = (struct kv_fault){ .on_write = on_write, .aux = w };
+	w->fault =
+		(struct kv_fault){ .on_write = on_write, .on_read = on_read, .aux = w };
 	kv_fake_set_fault(w->kv, &w->fault);
 	keys_set_defaults(&w->keys);
 	w->orders = orders_new(w->kv, &w->keys, &conf);
@@ -875,6 +884,27 @@ static void test_delete_cut_short(void **state)
 	assert_int_equal(request_type(w, n.uuid), REQ_DELETE_NETWORK);
 }
 
+/* A call that comes again, and cannot read something, takes back nothing. */
+static void test_delete_again(void **state)
+{
+	CLEANUP(network_done) struct network n = { 0 };
+	struct world *w = *state;
+	struct err e;
+	int r = -1;
+
+	create_active(w, &n);
+	assert_int_equal(delete_as(w, &alice, "lan", &e), 0);
+	for (int i = 1; r < 0 && i < 30; i++) {
+		w->n_reads = 0;
+		w->read_fault_at = i;
+		r = delete_as(w, &alice, "lan", &e);
+		w->read_fault_at = 0;
+		assert_int_equal(status_of(w, n.uuid), NET_REQUESTED_DELETE);
+		assert_int_equal(request_type(w, n.uuid), REQ_DELETE_NETWORK);
+	}
+	assert_int_equal(r, ORDER_AS_IT_IS);
+}
+
 /* Another call deletes it after this one has found a VM that went just then: this one must not
  * open it again. */
 static void other_delete(struct world *w)
@@ -1039,6 +1069,7 @@ int main(void)
 		TEST(test_delete_not_made),
 		TEST(test_delete_in_use),
 		TEST(test_delete_while_made),
+		TEST(test_delete_again),
 		TEST(test_delete_cut_short),
 		TEST(test_two_deletes),
 		TEST(test_list),
