@@ -137,11 +137,18 @@ static void patch(struct sim *s, struct node *n, const struct sim_net *net)
 	sim_answered(n, r);
 }
 
+/* Often the one that an order is about which is under way. */
+static struct sim_net *choose_old(struct sim *s)
+{
+	struct sim_net *net = sim_find_net(s, s->net_in_use);
+	return net && net->exists && sim_chance(s, 50) ? net : sim_any_net(s);
+}
+
 void move_network(struct sim *s)
 {
 	struct node *n = sim_api(s);
 	uint32_t dice = sim_random(s, 100);
-	struct sim_net *net = sim_any_net(s);
+	struct sim_net *net = choose_old(s);
 	if (!n)
 		return;
 	s->n_orders++;
@@ -234,6 +241,8 @@ static const char *choose_net(struct sim *s, unsigned user)
 		if ((is_usable || sim_chance(s, 1)) && sim_random(s, ++n) == 0)
 			found = net;
 	}
+	if (found)
+		memcpy(s->net_in_use, found->uuid, sizeof(s->net_in_use));
 	return found ? found->uuid : NULL;
 }
 

@@ -57,16 +57,27 @@ static bool check_net(struct sim *s, const struct sim_net *n)
 	}
 }
 
-/* Nothing that tells of it is left, but for what was said of it under an Idempotency-Key. */
+/* Nothing is left that is its, nor a VM in it. (VMs' logs may tell of it.) */
 static bool check_gone(struct sim *s, const struct sim_net *n)
 {
 	struct entry *e, *next;
-	HASH_ITER (hh, s->entries, e, next) {
-		if (!e->value || e->is_foreign || str_has_prefix(e->key, KEY_IDEMPOTENCY))
-			continue;
-		if (strstr(e->key, n->uuid) || strstr(e->value, n->uuid))
+	CLEANUP_STR char *in = xasprintf("\"network\":\"%s\"", n->uuid);
+	HASH_ITER (hh, s->entries, e, next)
+		if (e->value && !e->is_foreign &&
+			(strstr(e->key, n->uuid) || str_eq(e->value, n->uuid) ||
+				strstr(e->value, in)))
 			return sim_wrong(s, "%s is gone, %s is left", n->uuid, e->key);
-	}
+	return true;
+}
+
+/* Nobody waits for a look at everything until what has rested is free. */
+static bool check_rested(struct sim *s)
+{
+	struct sim_alloc *a, *next;
+	HASH_ITER (hh, s->allocs, a, next)
+		if (a->exists && a->free_at && s->now / 1000 > a->free_at + 5)
+			return sim_wrong(s, "%s rests %lld s too long", a->key,
+				(long long)(s->now / 1000 - a->free_at));
 	return true;
 }
 
@@ -106,5 +117,6 @@ bool rest_check_nets(struct sim *s, bool is_soon)
 		if (n->exists ? !check_net(s, n) : !check_gone(s, n))
 			return false;
 	}
-	return is_soon || (check_allocs(s, KIND_VNI) && check_allocs(s, KIND_PREFIX));
+	return is_soon ? check_rested(s)
+		       : (check_allocs(s, KIND_VNI) && check_allocs(s, KIND_PREFIX));
 }

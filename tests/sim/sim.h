@@ -220,6 +220,8 @@ struct sim {
 	struct sim_order orders[SIM_ORDERS];
 	struct sim_bridges bridges[SIM_HOSTS];
 	int64_t quarantine_sec;
+	char net_in_use
+		[UUID_STR_SIZE]; /* that an order was about which names one, last */
 	/* history.c */
 	struct kv_watch *watch;
 	struct entry *entries;
