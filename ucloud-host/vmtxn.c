@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "common/model/user.h"
+#include "common/work/subject.h"
 #include "ucloud-host/vmstep.h"
 
 /* A transaction under way: the VM's new entry and what else is written. */
@@ -305,24 +305,6 @@ void vmtxn_deleted_keys(const struct vm *vm, struct strv *keys)
 	}
 }
 
-static int give_back(struct draft *d, const char *key, const struct kv_pair *pair,
-	const struct amounts *amounts, bool *is_use_odd, struct err *e)
-{
-	struct user user = { 0 };
-	CLEANUP_STR char *text = NULL;
-
-	kv_txn_if_rev(d->txn, key, pair->mod_rev);
-	if (pair->key == NULL)
-		return 0;
-	if (user_parse(pair->value, pair->value_size, &user, e) < 0)
-		return err_wrap(e, "the entry of its owner");
-	*is_use_odd = !user_give_back(&user, amounts);
-	text = user_format(&user);
-	kv_txn_put(d->txn, key, text);
-	user_done(&user);
-	return 0;
-}
-
 struct kv_txn *vmtxn_deleted(const struct vmread *r, const struct kv_list *rest,
 	bool *is_use_odd, struct err *e)
 {
@@ -335,7 +317,7 @@ struct kv_txn *vmtxn_deleted(const struct vmread *r, const struct kv_list *rest,
 	amounts = vm_amounts(&d.vm);
 	vmtxn_deleted_keys(r->vm, &keys);
 	assert(rest->len == keys.len);
-	if (give_back(&d, keys.v[0], &rest->v[0], &amounts, is_use_odd, e) < 0)
+	if (subject_give_back(d.txn, keys.v[0], &rest->v[0], &amounts, is_use_odd, e) < 0)
 		return NULL;
 	/* Its name and ports, when they (still) are this VM's. */
 	for (size_t i = 1; i < keys.len; i++) {
@@ -396,7 +378,7 @@ struct kv_txn *vmtxn_changed(const struct vmread *r, const struct vm *after,
 		str_set(&d.vm.disk_host, xstrdup(""));
 	*is_use_odd = false;
 	if ((back.disk_gib != 0 || back.snapshots != 0) &&
-		give_back(&d, user_key, user, &back, is_use_odd, e) < 0)
+		subject_give_back(d.txn, user_key, user, &back, is_use_odd, e) < 0)
 		return NULL;
 	write_ports(&d);
 	del_request(&d);

@@ -123,9 +123,9 @@ static void look_done(struct look *k)
 static struct imglook seen(const struct look *k)
 {
 	return (struct imglook){
-		.im = k->r.has_im ? &k->r.im : NULL,
-		.req = k->r.has_req ? &k->r.req : NULL,
-		.is_unreadable = k->r.is_unreadable,
+		.im = k->r.im,
+		.req = k->r.s.has_req ? &k->r.s.req : NULL,
+		.is_unreadable = k->r.s.is_unreadable,
 		.now_sec = clock_unix_sec(),
 	};
 }
@@ -149,7 +149,7 @@ static enum wq_result end(struct look *k, struct kv_txn *t, const char *how,
 	if (rc != 0)
 		return rc < 0 ? WQ_RETRY : WQ_AGAIN;
 	metric_add(&m_ended, how, 1);
-	log_info("%s image=%s%s%s", how, k->r.uuid, *why ? " why=" : "", why);
+	log_info("%s image=%s%s%s", how, k->r.s.uuid, *why ? " why=" : "", why);
 	return WQ_DONE;
 }
 
@@ -163,13 +163,13 @@ static enum wq_result record(
 	struct look *k, const struct err *why, int64_t *after_msec, struct err *e)
 {
 	int64_t now = clock_unix_sec(), not_before = 0;
-	int rc = commit(k, imgtxn_failed(&k->r, now, why, &not_before), NULL, e);
+	int rc = commit(k, subject_failed_txn(&k->r.s, now, why, &not_before), NULL, e);
 
 	*after_msec = AGAIN_MSEC;
 	if (rc != 0)
 		return rc < 0 ? WQ_RETRY : WQ_AGAIN;
-	log_warn("%s image=%s attempts=%lld", why->msg, k->r.uuid,
-		(long long)k->r.req.attempts);
+	log_warn("%s image=%s attempts=%lld", why->msg, k->r.s.uuid,
+		(long long)k->r.s.req.attempts);
 	*after_msec = (not_before - now) * 1000;
 	return WQ_AGAIN;
 }
@@ -183,8 +183,8 @@ static enum wq_result failed(struct look *k, int64_t *after_msec, struct err *e)
 		*after_msec = AGAIN_MSEC;
 		return WQ_AGAIN;
 	}
-	k->r.fence = atomic_load(&k->env->fence);
-	if (!k->r.has_req || !k->r.fence)
+	k->r.s.fence = atomic_load(&k->env->fence);
+	if (!k->r.s.has_req || !k->r.s.fence)
 		return WQ_RETRY;
 	return imgstep_failed(&l, &why) == IMGFAIL_GIVE_UP
 		       ? give_up(k, why.msg, after_msec, e)
@@ -204,8 +204,8 @@ static int refresh(struct look *k, struct err *e)
 {
 	if (imgread_read(&k->r, k->env->kv, e) < 0)
 		return -1;
-	if (k->r.has_im && k->r.has_req && k->r.im.status == IMAGE_TO_BE_CREATED &&
-		k->r.req.type == REQ_CREATE_IMAGE)
+	if (k->r.im && k->r.s.has_req && k->r.im->status == IMAGE_TO_BE_CREATED &&
+		k->r.s.req.type == REQ_CREATE_IMAGE)
 		return 0;
 	return cancel(k, "the image is not wanted any more", e);
 }
@@ -214,9 +214,9 @@ static int refresh(struct look *k, struct err *e)
 static bool is_request_new(const struct look *k)
 {
 	CLEANUP(cache_item_put_ptr)
-	const struct cache_item *it = cache_get(k->env->requests, k->r.uuid);
+	const struct cache_item *it = cache_get(k->env->requests, k->r.s.uuid);
 
-	return !it || it->mod_rev > k->r.req_rev;
+	return !it || it->mod_rev > k->r.s.req_rev;
 }
 
 /* That etcd does not answer now is no reason to stop. */
@@ -233,7 +233,7 @@ static int write_progress(struct look *k, int percent, struct err *e)
 	k->told_msec = clock_mono_msec();
 	rc = commit(k, imgtxn_progress(&k->r, percent), &rev, e);
 	if (rc == 0)
-		k->r.im_rev = rev;
+		k->r.s.rev = rev;
 	return rc > 0 ? refresh_if_possible(k, e) : 0;
 }
 
@@ -245,8 +245,8 @@ static int tick(void *aux, int percent, struct err *e)
 		return cancel(k, "ucloud-image is being stopped", e);
 	if (is_request_new(k) && refresh_if_possible(k, e) < 0)
 		return -1;
-	k->r.fence = atomic_load(&k->env->fence);
-	if (!k->r.fence || percent == k->r.im.progress ||
+	k->r.s.fence = atomic_load(&k->env->fence);
+	if (!k->r.s.fence || percent == k->r.im->progress ||
 		clock_mono_msec() - k->told_msec < PROGRESS_MSEC)
 		return 0;
 	return write_progress(k, percent, e);
@@ -264,8 +264,8 @@ static int may_commit(void *aux, struct err *e)
 		clock_mono_msec() + k->env->import.reader.limit_sec * INT64_C(1000);
 
 	for (;;) {
-		k->r.fence = atomic_load(&k->env->fence);
-		if (k->r.fence && refresh(k, e) == 0)
+		k->r.s.fence = atomic_load(&k->env->fence);
+		if (k->r.s.fence && refresh(k, e) == 0)
 			return 0;
 		if (k->is_cancelled)
 			return -1;
@@ -282,12 +282,12 @@ static int may_commit(void *aux, struct err *e)
 static int read_file(struct look *k, struct err *e)
 {
 	CLEANUP(kv_pair_done) struct kv_pair pair = { 0 };
-	const char *name = str_is_empty(k->r.im.filename) ? "" : k->r.im.filename;
+	const char *name = str_is_empty(k->r.im->filename) ? "" : k->r.im->filename;
 	CLEANUP_STR char *key = NULL;
 
-	if (uuid_check(k->r.im.file_uuid ? k->r.im.file_uuid : "", e) < 0)
+	if (uuid_check(k->r.im->file_uuid ? k->r.im->file_uuid : "", e) < 0)
 		return err_wrap(e, "its file_uuid");
-	key = key_file(k->env->keys, k->r.im.file_uuid);
+	key = key_file(k->env->keys, k->r.im->file_uuid);
 	if (kv_get(k->env->kv, key, &pair, NULL, e) < 0)
 		return -1;
 	if (!pair.key)
@@ -299,9 +299,9 @@ static int read_file(struct look *k, struct err *e)
 static enum wq_result write_made(
 	struct look *k, const struct image_made *made, int64_t *after_msec, struct err *e)
 {
-	k->r.fence = atomic_load(&k->env->fence);
+	k->r.s.fence = atomic_load(&k->env->fence);
 	*after_msec = AGAIN_MSEC;
-	if (!k->r.fence)
+	if (!k->r.s.fence)
 		return WQ_AGAIN;
 	return end(k, imgtxn_made(&k->r, made), "created", "", after_msec, e);
 }
@@ -312,7 +312,7 @@ static int begin(struct look *k, struct err *e)
 	int rc = commit(k, imgtxn_begin(&k->r, &k->file), &rev, e);
 
 	if (rc == 0)
-		k->r.im_rev = rev;
+		k->r.s.rev = rev;
 	k->told_msec = clock_mono_msec();
 	return rc <= 0 ? rc : cancel(k, "the entry was changed meanwhile", e);
 }
@@ -326,7 +326,7 @@ static enum wq_result import(struct look *k, int64_t *after_msec, struct err *e)
 		.store = k->store.disks,
 		.store_name = k->store.conf.name,
 		.max_image_gib = k->store.conf.max_image_gib,
-		.image_uuid = k->r.uuid,
+		.image_uuid = k->r.s.uuid,
 		.file = &k->file,
 		.tick = tick,
 		.may_commit = may_commit,
@@ -335,7 +335,7 @@ static enum wq_result import(struct look *k, int64_t *after_msec, struct err *e)
 
 	if (read_file(k, e) < 0 || begin(k, e) < 0)
 		return failed(k, after_msec, e);
-	log_info("an image is being made image=%s file=%s store=%s", k->r.uuid,
+	log_info("an image is being made image=%s file=%s store=%s", k->r.s.uuid,
 		k->file.uuid, k->store.conf.name);
 	if (import_run(&im, &made, e) < 0) {
 		if (e->kind == ERR_EXISTS) {
@@ -353,16 +353,16 @@ static enum wq_result make(struct look *k, int64_t *after_msec, struct err *e)
 	CLEANUP(image_made_done) struct image_made made = { 0 };
 	int rc;
 
-	if (imgstore_open(k->env->kv, k->r.im.store, &k->store, e) < 0)
+	if (imgstore_open(k->env->kv, k->r.im->store, &k->store, e) < 0)
 		return failed(k, after_msec, e);
-	rc = image_find(k->store.disks, k->r.uuid, &made, e);
+	rc = image_find(k->store.disks, k->r.s.uuid, &made, e);
 	if (rc < 0)
 		return failed(k, after_msec, e);
-	switch (imgstep_make(rc == 0, &k->r.im)) {
+	switch (imgstep_make(rc == 0, k->r.im)) {
 	case IMGMAKE_ADOPT:
 		return write_made(k, &made, after_msec, e);
 	case IMGMAKE_REMOVE:
-		if (image_remove(k->store.disks, k->r.uuid, e) < 0)
+		if (image_remove(k->store.disks, k->r.s.uuid, e) < 0)
 			return failed(k, after_msec, e);
 		return import(k, after_msec, e);
 	default:
@@ -374,7 +374,7 @@ static enum wq_result make_in_turn(struct look *k, int64_t *after_msec, struct e
 {
 	enum wq_result result;
 
-	if (!take_slot(k->rec, k->r.uuid))
+	if (!take_slot(k->rec, k->r.s.uuid))
 		return WQ_DONE;
 	result = make(k, after_msec, e);
 	give_slot_back(k->rec);
@@ -411,7 +411,7 @@ static int count_vms(struct look *k, int64_t *n, struct err *e)
 
 		if (kv_range_page(k->env->kv, k->env->keys->vm, after, VM_PAGE_LEN, 0,
 			    &page, e) != 0 ||
-			count_page(&page, k->r.uuid, n, e) < 0)
+			count_page(&page, k->r.s.uuid, n, e) < 0)
 			return -1;
 		has_more = page.has_more && page.len > 0;
 		if (has_more)
@@ -425,7 +425,7 @@ static enum wq_result undelete(
 	struct look *k, const char *why, int64_t *after_msec, struct err *e)
 {
 	CLEANUP_STR char *text = xasprintf("it was not deleted: %s", why);
-	struct kv_txn *t = imgtxn_undeleted(&k->r, imgstep_undeleted(&k->r.im), text);
+	struct kv_txn *t = imgtxn_undeleted(&k->r, imgstep_undeleted(k->r.im), text);
 
 	return end(k, t, "undeleted", why, after_msec, e);
 }
@@ -454,7 +454,7 @@ static enum wq_result write_deleted(struct look *k, int64_t *after_msec, struct 
 		return failed(k, after_msec, e);
 	if (is_use_odd)
 		log_warn("the owner's use was less than this image image=%s user=%s",
-			k->r.uuid, k->r.im.owner);
+			k->r.s.uuid, k->r.im->owner);
 	return end(k, t, "deleted", "", after_msec, e);
 }
 
@@ -464,13 +464,13 @@ static enum wq_result delete (struct look *k, int64_t *after_msec, struct err *e
 
 	if (count_vms(k, &n_vms, e) < 0) return failed(k, after_msec, e);
 	if (n_vms > 0) return undelete_used(k, n_vms, after_msec, e);
-	if (imgstore_open(k->env->kv, k->r.im.store, &k->store, e) < 0) return failed(
+	if (imgstore_open(k->env->kv, k->r.im->store, &k->store, e) < 0) return failed(
 		k, after_msec, e);
-	if (!str_is_empty(k->r.im.path) &&
-		image_n_users(k->store.disks, &k->r.im, &n, e) < 0 &&
+	if (!str_is_empty(k->r.im->path) &&
+		image_n_users(k->store.disks, k->r.im, &n, e) < 0 &&
 		e->kind != ERR_NOT_FOUND) return failed(k, after_msec, e);
 	if (n > 0) return undelete_used(k, n, after_msec, e);
-	if (image_remove(k->store.disks, k->r.uuid, e) < 0){
+	if (image_remove(k->store.disks, k->r.s.uuid, e) < 0){
 		if (e->kind != ERR_CONFLICT) return failed(k, after_msec, e);
 		struct err why = *e; return undelete(k, why.msg, after_msec, e); }
 return write_deleted(k, after_msec, e);
@@ -486,7 +486,8 @@ static enum wq_result take_step(
 		*after_msec = step->after_msec;
 		return WQ_AGAIN;
 	case IMGACT_DROP:
-		return end(k, imgtxn_drop(&k->r), "dropped", step->why, after_msec, e);
+		return end(
+			k, subject_end_txn(&k->r.s), "dropped", step->why, after_msec, e);
 	case IMGACT_GIVE_UP:
 		return give_up(k, step->why, after_msec, e);
 	case IMGACT_MAKE:
@@ -495,7 +496,7 @@ static enum wq_result take_step(
 		return delete (k, after_msec, e);
 	default:
 		if (*step->why)
-			log_debug("left alone: %s image=%s", step->why, k->r.uuid);
+			log_debug("left alone: %s image=%s", step->why, k->r.s.uuid);
 		return WQ_DONE;
 	}
 }

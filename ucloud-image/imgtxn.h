@@ -8,20 +8,12 @@
 #include "common/disk/images.h"
 #include "common/model/file.h"
 #include "common/model/keys.h"
-#include "common/model/request.h"
-#include "common/model/user.h"
-#include "common/store/kv.h"
+#include "common/work/subject.h"
 
 /* An image and its request as they were read. Valid when zeroed. */
 struct imgread {
-	const struct keys *keys;
-	const char *lock_key;
-	int64_t fence;
-	char *uuid, *im_key, *req_key;
-	bool has_im, has_req, is_unreadable;
-	int64_t im_rev, req_rev; /* 0: absent */
-	struct image im;
-	struct request req;
+	struct subject s;
+	struct image *im; /* the subject's entry; NULL: absent, or it cannot be read */
 };
 
 void imgread_init(struct imgread *r, const struct keys *keys, const char *lock_key,
@@ -30,17 +22,13 @@ void imgread_done(struct imgread *r);
 /* Reads both, at one revision. */
 int imgread_read(struct imgread *r, struct kv *kv, struct err *e) MUST_USE;
 
-/* All are the caller's. Those that change the entry change r->im as well. */
+/* All are the caller's. Those that change the entry change *r->im as well. */
 
 /* Of the file that is going to be read, before the first of it is. */
 struct kv_txn *imgtxn_begin(struct imgread *r, const struct file *f);
 struct kv_txn *imgtxn_progress(struct imgread *r, int percent);
 struct kv_txn *imgtxn_made(struct imgread *r, const struct image_made *made);
 struct kv_txn *imgtxn_error(struct imgread *r, const char *why);
-/* Counts a failed attempt; *not_before: when to try again. */
-struct kv_txn *imgtxn_failed(
-	struct imgread *r, int64_t now, const struct err *why, int64_t *not_before);
-struct kv_txn *imgtxn_drop(struct imgread *r);
 /* It is in use: where imgstep_undeleted() says, with the reason. */
 struct kv_txn *imgtxn_undeleted(struct imgread *r, int status, const char *why);
 

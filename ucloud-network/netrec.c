@@ -138,12 +138,13 @@ static enum wq_result end(struct look *k, struct kv_txn *t, const char *how,
 	int64_t *after_msec, struct err *e)
 {
 	enum wq_result result = commit(k, t, after_msec, e);
+	const struct network *n = k->r.net;
 
 	if (result != WQ_DONE)
 		return result;
 	metric_add(&m_ended, how, 1);
-	log_info("network %s network=%s vni=%jd prefix=%s", how, k->r.uuid,
-		(intmax_t)k->r.net.vni, k->r.net.prefix ? k->r.net.prefix : "");
+	log_info("network %s network=%s vni=%jd prefix=%s", how, k->r.s.uuid,
+		(intmax_t)(n ? n->vni : 0), n && n->prefix ? n->prefix : "");
 	return WQ_DONE;
 }
 
@@ -151,13 +152,13 @@ static enum wq_result failed(
 	struct look *k, const struct err *why, int64_t *after_msec, struct err *e)
 {
 	int64_t not_before = 0;
-	enum wq_result result =
-		commit(k, nettxn_failed(&k->r, k->now, why, &not_before), after_msec, e);
+	enum wq_result result = commit(
+		k, subject_failed_txn(&k->r.s, k->now, why, &not_before), after_msec, e);
 
 	if (result != WQ_DONE)
 		return result;
-	log_warn("%s network=%s attempts=%jd", why->msg, k->r.uuid,
-		(intmax_t)k->r.req.attempts);
+	log_warn("%s network=%s attempts=%jd", why->msg, k->r.s.uuid,
+		(intmax_t)k->r.s.req.attempts);
 	*after_msec = (not_before - k->now) * 1000;
 	return WQ_AGAIN;
 }
@@ -170,11 +171,11 @@ static enum wq_result no_room(
 {
 	enum wq_result result = WQ_DONE;
 
-	if (k->r.net.status != NET_ERROR || !str_eq(k->r.net.reason, why)) {
+	if (k->r.net->status != NET_ERROR || !str_eq(k->r.net->reason, why)) {
 		result = end(
 			k, nettxn_no_room(&k->r, k->now, why), "no_room", after_msec, e);
 		if (result == WQ_DONE)
-			log_warn("%s network=%s", why, k->r.uuid);
+			log_warn("%s network=%s", why, k->r.s.uuid);
 	}
 	if (result != WQ_DONE)
 		return result;
@@ -192,7 +193,7 @@ static enum wq_result make(struct look *k, int64_t *after_msec, struct err *e)
 	struct alloc got;
 
 	get_state(k->rec, &s);
-	if (alloc_pick(&conf, &s, k->r.net.ipam != IPAM_NONE, &got, &why) < 0)
+	if (alloc_pick(&conf, &s, k->r.net->ipam != IPAM_NONE, &got, &why) < 0)
 		return no_room(k, why.msg, after_msec, e);
 	result = end(k, nettxn_made(&k->r, &got, k->env->mtu(k->env->aux)), "made",
 		after_msec, e);
@@ -206,7 +207,7 @@ static enum wq_result make(struct look *k, int64_t *after_msec, struct err *e)
 /* Nobody may have an interface in it: the API has looked, and nobody can order one since. */
 static int check_unused(struct look *k, struct err *e)
 {
-	CLEANUP_STR char *prefix = key_ports(k->r.uuid);
+	CLEANUP_STR char *prefix = key_ports(k->r.s.uuid);
 	int64_t n = 0;
 
 	if (kv_count(k->env->kv, prefix, &n, e) < 0)
@@ -235,7 +236,7 @@ static enum wq_result delete (struct look *k, int64_t *after_msec, struct err *e
 	if (!t) return failed(k, &why, after_msec, e);
 	if (is_use_odd)
 		log_warn("the owner's use was less than this network network=%s user=%s",
-			k->r.uuid, k->r.net.owner);
+			k->r.s.uuid, k->r.net->owner);
 	return end(k, t, "deleted", after_msec, e);
 }
 
@@ -245,19 +246,19 @@ static enum wq_result act(struct look *k, int64_t *after_msec, struct err *e)
 {
 	switch (netread_decide(&k->r, k->now)) {
 	case NETACT_WAIT:
-		*after_msec = (k->r.req.not_before - k->now) * 1000;
+		*after_msec = (k->r.s.req.not_before - k->now) * 1000;
 		return WQ_AGAIN;
 	case NETACT_DROP:
-		return end(k, nettxn_drop(&k->r), "dropped", after_msec, e);
+		return end(k, subject_end_txn(&k->r.s), "dropped", after_msec, e);
 	case NETACT_MAKE:
 		return make(k, after_msec, e);
 	case NETACT_DELETE:
 		return delete (k, after_msec, e);
 	default:
-		if (k->r.is_unreadable)
+		if (k->r.s.is_unreadable)
 			log_warn("the entry or the request of a network cannot be read "
 				 "network=%s",
-				k->r.uuid);
+				k->r.s.uuid);
 		return WQ_DONE;
 	}
 }

@@ -7,21 +7,13 @@
 
 #include "common/model/keys.h"
 #include "common/model/network.h"
-#include "common/model/request.h"
-#include "common/model/user.h"
-#include "common/store/kv.h"
+#include "common/work/subject.h"
 #include "ucloud-network/alloc.h"
 
 /* A network and its request as they were read. Valid when zeroed. */
 struct netread {
-	const struct keys *keys;
-	const char *lock_key;
-	int64_t fence;
-	char *uuid, *net_key, *req_key;
-	bool has_net, has_req, is_unreadable;
-	int64_t net_rev, req_rev; /* 0: absent */
-	struct network net;
-	struct request req;
+	struct subject s;
+	struct network *net; /* the subject's entry; NULL: absent, or it cannot be read */
 };
 
 void netread_init(struct netread *r, const struct keys *keys, const char *lock_key,
@@ -45,10 +37,6 @@ enum netact netread_decide(const struct netread *r, int64_t now);
 struct kv_txn *nettxn_made(struct netread *r, const struct alloc *got, int64_t mtu);
 /* There is no room: the network says why, its request stays open. */
 struct kv_txn *nettxn_no_room(struct netread *r, int64_t now, const char *why);
-/* Counts a failed attempt; *not_before: when to try again. */
-struct kv_txn *nettxn_failed(
-	struct netread *r, int64_t now, const struct err *why, int64_t *not_before);
-struct kv_txn *nettxn_drop(struct netread *r);
 
 /* Everything that tells of it. rest: what kv_get_many() gave for nettxn_deleted_keys(). Its id
  * and prefix rest until free_at. *is_use_odd: the user had less in use. NULL: an entry cannot

@@ -8,8 +8,8 @@
 #include "common/model/image.h"
 #include "common/model/names.h"
 #include "common/model/request.h"
-#include "common/model/user.h"
 #include "common/model/vm.h"
+#include "common/work/subject.h"
 #include "ucloud-scheduler/brief.h"
 #include "ucloud-scheduler/pages.h"
 
@@ -123,19 +123,14 @@ static void add_ports(const struct work *d, struct kv_txn *t)
 
 static int add_user(const struct work *d, struct kv_txn *t, struct err *e)
 {
-	CLEANUP(user_done) struct user user = { 0 };
 	struct amounts a = vm_amounts(&d->vm);
+	bool is_odd;
 
-	kv_txn_if_rev(t, d->user_key, rev_of(&d->user_pair));
-	if (!d->user_pair.key)
-		return 0;
-	if (user_parse(d->user_pair.value, d->user_pair.value_size, &user, e) < 0)
+	if (subject_give_back(t, d->user_key, &d->user_pair, &a, &is_odd, e) < 0)
 		return -1;
-	if (!user_give_back(&user, &a))
+	if (is_odd)
 		log_warn("more is given back than the user had in use user=%s vm=%s",
 			d->user_key, d->uuid);
-	CLEANUP_STR char *text = user_format(&user);
-	kv_txn_put(t, d->user_key, text);
 	return 0;
 }
 

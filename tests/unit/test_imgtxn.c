@@ -112,7 +112,7 @@ static int setup(void **state)
 	put(req_key, req);
 	imgread_init(&w.r, &w.keys, LOCK, w.fence, UUID);
 	read_again();
-	assert_true(w.r.has_im && w.r.has_req && !w.r.is_unreadable);
+	assert_true(w.r.im && w.r.s.has_req && !w.r.s.is_unreadable);
 	return 0;
 }
 
@@ -156,9 +156,9 @@ static struct kv_txn *make(int which)
 	case 3:
 		return imgtxn_error(&w.r, "no");
 	case 4:
-		return imgtxn_failed(&w.r, 100, &why, &not_before);
+		return subject_failed_txn(&w.r.s, 100, &why, &not_before);
 	case 5:
-		return imgtxn_drop(&w.r);
+		return subject_end_txn(&w.r.s);
 	case 6:
 		return imgtxn_undeleted(&w.r, IMAGE_CREATED, "used");
 	default:
@@ -176,12 +176,12 @@ static void each_compares(void **state)
 	(void)state;
 	for (int i = 0; i < N_KINDS; i++) {
 		read_again();
-		w.r.fence = w.fence + 1;
+		w.r.s.fence = w.fence + 1;
 		assert_int_equal(commit(make(i)), KV_CONFLICT);
-		w.r.fence = w.fence;
+		w.r.s.fence = w.fence;
 		read_again();
 		if (i == 4) {
-			put(w.r.req_key, req); /* looks at nothing else */
+			put(w.r.s.req_key, req); /* looks at nothing else */
 			assert_int_equal(commit(make(i)), KV_CONFLICT);
 			continue;
 		}
@@ -191,7 +191,7 @@ static void each_compares(void **state)
 	/* Those that end the order compare it. */
 	for (int i = 2; i < N_KINDS; i++) {
 		read_again();
-		put(w.r.req_key, req);
+		put(w.r.s.req_key, req);
 		assert_int_equal(commit(make(i)), KV_CONFLICT);
 	}
 }
@@ -203,19 +203,19 @@ static void begun_and_made(void **state)
 	(void)state;
 	assert_int_equal(commit(make(0)), 0);
 	read_again();
-	assert_string_equal(w.r.im.sha512, "ab");
-	assert_true(w.r.im.is_made);
-	assert_true(w.r.has_req);
+	assert_string_equal(w.r.im->sha512, "ab");
+	assert_true(w.r.im->is_made);
+	assert_true(w.r.s.has_req);
 	assert_int_equal(commit(make(1)), 0);
 	read_again();
-	assert_int_equal(w.r.im.progress, 50);
+	assert_int_equal(w.r.im->progress, 50);
 	assert_int_equal(commit(make(2)), 0);
 	read_again();
-	assert_int_equal(w.r.im.status, IMAGE_CREATED);
-	assert_string_equal(w.r.im.path, "x.raw");
-	assert_string_equal(w.r.im.sha512, "ab");
-	assert_int_equal(w.r.req_rev, 0);
-	text = value_of(w.r.im_key);
+	assert_int_equal(w.r.im->status, IMAGE_CREATED);
+	assert_string_equal(w.r.im->path, "x.raw");
+	assert_string_equal(w.r.im->sha512, "ab");
+	assert_int_equal(w.r.s.req_rev, 0);
+	text = value_of(w.r.s.key);
 	assert_non_null(strstr(text, "from the future"));
 }
 
@@ -224,15 +224,15 @@ static void failures(void **state)
 	(void)state;
 	assert_int_equal(commit(make(4)), 0);
 	read_again();
-	assert_int_equal(w.r.req.attempts, 1);
-	assert_string_equal(w.r.req.last_error, "away");
-	assert_true(w.r.req.not_before > 100);
-	assert_int_equal(w.r.im.status, IMAGE_TO_BE_CREATED);
+	assert_int_equal(w.r.s.req.attempts, 1);
+	assert_string_equal(w.r.s.req.last_error, "away");
+	assert_true(w.r.s.req.not_before > 100);
+	assert_int_equal(w.r.im->status, IMAGE_TO_BE_CREATED);
 	assert_int_equal(commit(make(3)), 0);
 	read_again();
-	assert_int_equal(w.r.im.status, IMAGE_ERROR);
-	assert_string_equal(w.r.im.reason, "no");
-	assert_false(w.r.has_req);
+	assert_int_equal(w.r.im->status, IMAGE_ERROR);
+	assert_string_equal(w.r.im->reason, "no");
+	assert_false(w.r.s.has_req);
 }
 
 static struct kv_txn *deleted(bool *is_odd)
@@ -262,8 +262,8 @@ static void all_that_tells_of_it_goes(void **state)
 	assert_int_equal(commit(deleted(&is_odd)), 0);
 	assert_false(is_odd);
 	read_again();
-	assert_int_equal(w.r.im_rev, 0);
-	assert_int_equal(w.r.req_rev, 0);
+	assert_int_equal(w.r.s.rev, 0);
+	assert_int_equal(w.r.s.req_rev, 0);
 	assert_false(is_there(name));
 	assert_true(is_there(public));
 	text = value_of(user);
@@ -300,18 +300,18 @@ static void what_cannot_be_read(void **state)
 {
 	(void)state;
 	put_image(OTHER, IMAGE_CREATED);
-	put(w.r.im_key, "[]");
+	put(w.r.s.key, "[]");
 	read_again();
-	assert_true(w.r.is_unreadable);
-	assert_false(w.r.has_im);
+	assert_true(w.r.s.is_unreadable);
+	assert_false(w.r.im);
 	put_image(UUID, IMAGE_TO_BE_DELETED);
-	put(w.r.req_key, "?");
+	put(w.r.s.req_key, "?");
 	read_again();
-	assert_true(w.r.is_unreadable);
-	del(w.r.req_key);
+	assert_true(w.r.s.is_unreadable);
+	del(w.r.s.req_key);
 	read_again();
-	assert_false(w.r.is_unreadable);
-	assert_false(w.r.has_req);
+	assert_false(w.r.s.is_unreadable);
+	assert_false(w.r.s.has_req);
 }
 
 int main(void)

@@ -548,8 +548,8 @@ static void an_old_leader_writes_nothing(void **state)
 	order(1, "none");
 	netread_init(&r, &w.keys, lock, 1, uuid(1)); /* not its revision */
 	assert_int_equal(netread_read(&r, w.kv, &e), 0);
-	all[0] = nettxn_drop(&r);
-	all[1] = nettxn_failed(&r, 1, &why, &ignored);
+	all[0] = subject_end_txn(&r.s);
+	all[1] = subject_failed_txn(&r.s, 1, &why, &ignored);
 	all[2] = nettxn_no_room(&r, 1, "y");
 	all[3] = nettxn_made(&r, &got, MTU);
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
