@@ -1,13 +1,9 @@
 #include "ucloud-filescan/filescan.h"
 
-#include <jansson.h>
 #include <stdatomic.h>
-#include <unistd.h>
 
-#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
-#include "common/base/parse.h"
 #include "common/store/session.h"
 #include "ucloud-filescan/publish.h"
 
@@ -18,7 +14,7 @@ static struct metric m_leader = { METRIC_GAUGE, "ucloud_filescan_is_leader",
 
 struct filescan {
 	const struct filescan_conf *conf;
-	char *lock_key, *lock_value;
+	char *lock_key;
 	struct session *session;
 	_Atomic int64_t fence;
 	atomic_bool is_stopping, is_scanning;
@@ -99,26 +95,11 @@ static void on_ready(void *aux)
 	atomic_store(&f->is_scanning, true);
 }
 
-static char *lock_value(void)
-{
-	char host[256] = "", since[TIME_STR_SIZE];
-
-	if (gethostname(host, sizeof(host) - 1) < 0)
-		host[0] = '\0';
-	time_format(clock_unix_sec(), since);
-	json_t *j = json_pack("{s:s, s:I, s:s}", "host", host, "pid",
-		(json_int_t)getpid(), "since", since);
-	char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
-	json_decref(j);
-	return text ? text : xstrdup("{}");
-}
-
 static struct session *new_session(struct filescan *f, struct kv *kv)
 {
 	struct session_conf conf = {
 		.kind = SESSION_LOCK,
 		.key = f->lock_key,
-		.value = f->lock_value,
 		.ttl_sec = f->conf->lease_ttl_sec,
 		.on_held = on_held,
 		.on_lost = on_lost,
@@ -155,7 +136,6 @@ struct filescan *filescan_new(struct kv *kv, const struct filescan_conf *conf)
 
 	f->conf = conf;
 	f->lock_key = key_lock(LOCK_SERVICE);
-	f->lock_value = lock_value();
 	f->entries = cache_new(kv, conf->keys.file, &file_class, on_entry, f);
 	f->scan = scan_new(&conf->scan, &calls);
 	f->publish = new_publish(f, kv);
@@ -185,7 +165,6 @@ void filescan_free(struct filescan *f)
 	scan_free(f->scan);
 	cache_free(f->entries);
 	free(f->lock_key);
-	free(f->lock_value);
 	free(f);
 }
 

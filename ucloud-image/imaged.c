@@ -1,12 +1,7 @@
 #include "ucloud-image/imaged.h"
 
-#include <jansson.h>
-#include <unistd.h>
-
-#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
-#include "common/base/parse.h"
 #include "common/model/request.h"
 #include "common/store/ctl.h"
 #include "common/store/session.h"
@@ -19,7 +14,6 @@
 
 struct imaged {
 	struct imgenv env;
-	char *lock_value;
 	struct session *session;
 	struct imgrec *rec;
 	struct imgsweep_state *sweep;
@@ -128,22 +122,6 @@ static enum wq_result on_sweep(
 
 /* ---------------------------------------------------------------- putting it together */
 
-static char *lock_value(void)
-{
-	char host[256] = "", since[TIME_STR_SIZE];
-	json_t *j;
-	char *text;
-
-	if (gethostname(host, sizeof(host) - 1) < 0)
-		host[0] = '\0';
-	time_format(clock_unix_sec(), since);
-	j = json_pack("{s:s, s:I, s:s}", "host", host, "pid", (json_int_t)getpid(),
-		"since", since);
-	text = j ? json_dumps(j, JSON_COMPACT) : NULL;
-	json_decref(j);
-	return text ? text : xstrdup("{}");
-}
-
 static void new_session(struct imaged *d, const struct imaged_conf *conf)
 {
 	struct session_conf session = {
@@ -155,9 +133,7 @@ static void new_session(struct imaged *d, const struct imaged_conf *conf)
 	};
 
 	d->env.lock_key = key_lock(LOCK_SERVICE);
-	d->lock_value = lock_value();
 	session.key = d->env.lock_key;
-	session.value = d->lock_value;
 	d->session = session_new(d->env.kv, &session);
 }
 
@@ -238,7 +214,6 @@ bool imaged_free(struct imaged *d)
 	imgrec_free(d->rec);
 	imgsweep_free(d->sweep);
 	free(d->env.lock_key);
-	free(d->lock_value);
 	free(d);
 	return true;
 }

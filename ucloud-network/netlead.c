@@ -1,13 +1,7 @@
 #include "ucloud-network/netlead.h"
 
-#include <jansson.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
-#include "common/base/parse.h"
 #include "common/model/network.h"
 #include "common/model/request.h"
 #include "common/store/ctl.h"
@@ -22,7 +16,7 @@
 struct netlead {
 	struct netlead_conf conf;
 	struct netrec_env env;
-	char *lock_key, *lock_value;
+	char *lock_key;
 	struct session *session;
 	struct cache *requests; /* struct request */
 	struct netrec *rec;
@@ -139,22 +133,6 @@ static bool may_run(void *aux)
 
 /* ---------------------------------------------------------------- putting it together */
 
-static char *lock_value(void)
-{
-	char host[256] = "", since[TIME_STR_SIZE];
-	json_t *j;
-	char *text;
-
-	if (gethostname(host, sizeof(host) - 1) < 0)
-		host[0] = '\0';
-	time_format(clock_unix_sec(), since);
-	j = json_pack("{s:s, s:I, s:s}", "host", host, "pid", (json_int_t)getpid(),
-		"since", since);
-	text = j ? json_dumps(j, JSON_COMPACT) : NULL;
-	json_decref(j);
-	return text ? text : xstrdup("{}");
-}
-
 static void new_session(struct netlead *l)
 {
 	struct session_conf session = {
@@ -166,9 +144,7 @@ static void new_session(struct netlead *l)
 	};
 
 	l->lock_key = key_lock(LOCK_SERVICE);
-	l->lock_value = lock_value();
 	session.key = l->lock_key;
-	session.value = l->lock_value;
 	l->session = session_new(l->env.kv, &session);
 }
 
@@ -256,6 +232,5 @@ void netlead_free(struct netlead *l)
 	cache_free(l->env.prefixes);
 	netrec_free(l->rec);
 	free(l->lock_key);
-	free(l->lock_value);
 	free(l);
 }

@@ -1,13 +1,9 @@
 #include "ucloud-scheduler/sched.h"
 
-#include <jansson.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
-#include "common/base/parse.h"
 #include "common/model/host.h"
 #include "common/model/image.h"
 #include "common/model/request.h"
@@ -176,28 +172,12 @@ static enum wq_result reconcile(
 
 /* ---------------------------------------------------------------- putting it together */
 
-static char *lock_value(void)
-{
-	char host[256] = "", since[TIME_STR_SIZE];
-
-	if (gethostname(host, sizeof(host) - 1) < 0)
-		host[0] = '\0';
-	time_format(clock_unix_sec(), since);
-	json_t *j = json_pack("{s:s, s:I, s:s}", "host", host, "pid",
-		(json_int_t)getpid(), "since", since);
-	char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
-	json_decref(j);
-	return text ? text : xstrdup("{}");
-}
-
 static void new_session(struct sched *s)
 {
 	s->lock_key = key_lock(LOCK_SERVICE);
-	s->lock_value = lock_value();
 	struct session_conf conf = {
 		.kind = SESSION_LOCK,
 		.key = s->lock_key,
-		.value = s->lock_value,
 		.ttl_sec = s->conf->lease_ttl_sec,
 		.on_held = on_held,
 		.on_lost = on_lost,
@@ -279,7 +259,6 @@ bool sched_free(struct sched *s)
 	placerec_free(s->placerec);
 	hostrec_free(s->hostrec);
 	free(s->lock_key);
-	free(s->lock_value);
 	free(s);
 	return true;
 }

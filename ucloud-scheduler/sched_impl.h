@@ -29,7 +29,7 @@ struct hostrec;
 struct sched {
 	struct kv *kv;
 	const struct sched_conf *conf;
-	char *lock_key, *lock_value;
+	char *lock_key;
 	struct session *session;
 	/* The lock's create revision while we lead, else 0: what every write compares. */
 	_Atomic int64_t fence;

@@ -12,6 +12,7 @@
 #include "common/base/clock.h"
 #include "common/base/jtab.h"
 #include "common/base/log.h"
+#include "common/base/parse.h"
 #include "common/store/backoff.h"
 #include "common/store/cond.h"
 
@@ -69,6 +70,22 @@ static char *machine_of(const char *value)
 	return xstrdup(json_string_value(json_object_get(json, "machine")));
 }
 
+/* Who wants a lock, for people. */
+static char *lock_value(void)
+{
+	CLEANUP(json_decref_ptr) json_t *j = NULL;
+	char host[256] = "", since[TIME_STR_SIZE];
+	char *text;
+
+	if (gethostname(host, sizeof(host) - 1) < 0)
+		host[0] = '\0';
+	time_format(clock_unix_sec(), since);
+	j = json_pack("{s:s, s:I, s:s}", "host", host, "pid", (json_int_t)getpid(),
+		"since", since);
+	text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+	return text ? text : xstrdup("{}");
+}
+
 struct session *session_new(struct kv *kv, const struct session_conf *conf)
 {
 	struct session *s = xcalloc(1, sizeof(*s));
@@ -79,7 +96,7 @@ struct session *session_new(struct kv *kv, const struct session_conf *conf)
 		s->conf.ttl_sec = TTL_SEC;
 	s->ttl_msec = s->conf.ttl_sec * 1000;
 	s->key = xstrdup(conf->key);
-	s->value = xstrdup(conf->value);
+	s->value = conf->value ? xstrdup(conf->value) : lock_value();
 	s->machine = machine_of(conf->value);
 	assert(conf->kind != SESSION_ALIVE || s->machine);
 	s->timer_fd = -1;

@@ -27,8 +27,10 @@ enum session_kind { SESSION_ALIVE, SESSION_LOCK };
 struct session_conf {
 	enum session_kind kind;
 	const char *key;
-	const char *value; /* JSON; SESSION_ALIVE: has a "machine" member */
-	int64_t ttl_sec;   /* 0: 10 */
+	/* JSON. SESSION_ALIVE: has a "machine" member; SESSION_LOCK: NULL, then it says who
+	 * has it, and since when. */
+	const char *value;
+	int64_t ttl_sec; /* 0: 10 */
 	void (*on_held)(void *aux);
 	void (*on_lost)(void *aux);
 	void *aux;

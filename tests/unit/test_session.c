@@ -519,6 +519,22 @@ static bool is_hanging(void *aux)
 	return atomic_load(&((struct who *)aux)->n_hanging) > 0;
 }
 
+/* A lock says who has it. */
+static void test_lock_says_whose_it_is(void **state)
+{
+	struct fixture *x = *state;
+	struct kv_pair pair;
+
+	make(&x->a, SESSION_LOCK, NULL, 10);
+	for (int i = 0; i < 10; i++)
+		session_step(x->a.s);
+	pair = get(x);
+	assert_non_null(pair.key);
+	assert_non_null(strstr(pair.value, "\"host\""));
+	assert_non_null(strstr(pair.value, "\"pid\""));
+	kv_pair_done(&pair);
+}
+
 /* The session's thread hangs in a call; the loss is told in time all the same. */
 static void test_lost_in_time_while_a_call_hangs(void **state)
 {
@@ -606,6 +622,7 @@ int main(void)
 {
 	const struct CMUnitTest real[] = {
 		TEST(test_lost_in_time_while_a_call_hangs),
+		TEST(test_lock_says_whose_it_is),
 		TEST(test_threads_change_hands),
 		TEST(test_thread_keeps_alive),
 		TEST(test_free_at_any_time),
