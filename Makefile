@@ -47,6 +47,12 @@ ALL_CFLAGS  = $(CFLAGS_STD) $(CFLAGS_WARN) $(PKG_CFLAGS) $(CFLAGS)
 
 # ---------------------------------------------------------------- sources
 obj         = $(patsubst %.c,$(B)/%.o,$(1))
+# Crash points are in few sources: the objects of all others are those of the plain flavour.
+ifneq ($(CRASH),)
+WITH_POINTS := $(shell grep -l '"common/base/crash.h"' common/*/*.c ucloud-*/*.c)
+obj         = $(patsubst %.c,$(B)/%.o,$(filter $(WITH_POINTS),$(1))) \
+	$(patsubst %.c,build/plain/%.o,$(filter-out $(WITH_POINTS),$(1)))
+endif
 LIB_SRC    := $(wildcard common/*/*.c)
 # Two implementations of one header: linked explicitly, never out of an archive.
 VIRT_LIBVIRT := $(patsubst %.c,$(B)/%.o,$(wildcard ucloud-host/virt_libvirt*.c))
@@ -68,6 +74,13 @@ $(B)/%.o: %.c
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+ifneq ($(CRASH),)
+build/plain/%.o: %.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(filter-out -DUCLOUD_CRASH,$(ALL_CFLAGS)) -MMD -MP -c -o $@ $<
+endif
 
 # Assembler for the processor test of ucloud-host.
 $(B)/%.o: %.S
@@ -120,8 +133,8 @@ SIM      := $(call tests_in,sim)
 BUGS     := $(call tests_in,bugs)
 BENCH    := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
-# How many run at the same time: most of them mostly wait.
-TEST_JOBS ?= $(shell nproc)
+# How many run at the same time: most of them mostly wait, so more than there are processors.
+TEST_JOBS ?= $(shell echo $$(($$(nproc) * 3 / 2)))
 run_tests := TEST_JOBS=$(TEST_JOBS) tests/run
 
 # The two longest, which mostly wait for etcd and QEMU to die and to come back: first, so that
@@ -173,7 +186,7 @@ bench:
 SWEEP ?= all
 crash-sweep:
 	$(Q)+$(MAKE) -s CRASH=1 all build/guest/guest.img
-	$(Q)B=build/crash tests/sweep/crash-sweep.sh $(SWEEP)
+	$(Q)B=build/crash TEST_JOBS=$(TEST_JOBS) tests/sweep/run $(SWEEP)
 # The tests of modules with threads, for SAN=thread.
 THREADED ?= $(filter $(addprefix %/test_,accel api auth cache ctl daemon disk_fake disk_file domxml \
 	fs_publish fs_scan group hostd_threads http httpd httpd_body \
@@ -271,4 +284,4 @@ help:
 		'make lint | format' \
 		'make install DESTDIR= PREFIX='
 
--include $(shell find $(B) build/fuzz -name '*.d' 2>/dev/null)
+-include $(shell find $(B) build/fuzz $(if $(CRASH),build/plain) -name '*.d' 2>/dev/null)

@@ -150,7 +150,7 @@ no_keys() { [ "$(n_keys "$1")" = 0 ]; }
 left_on() { # MACHINE
 	at "$1" ip -o link | awk -F '[ :@]+' '$2 ~ /^uc[bvt]/ { print $2 }'
 	at "$1" nft list table bridge ucloud 2> /dev/null | grep -E 'uct[0-9a-f]{12}|ucb[0-9]'
-	at "$1" nft list table ip6 ucloud 2> /dev/null
+	at "$1" nft list table ip6 ucloud 2> /dev/null | grep 'chain ' | grep -v ' machine '
 	[ -n "${routers[$1]:-}" ] || return 0
 	! radvd_runs "$1" || echo "radvd of $1"
 	find "${routers[$1]}" -name 'radvd.conf*' 2> /dev/null
