@@ -26,7 +26,7 @@ export DEMO_SCHEDULER_OPTIONS="--lease_ttl 2"
 export DEMO_HOST_OPTIONS="--lease_ttl 2 --shutdown_timeout 2s"
 export DEMO_FILESCAN_OPTIONS="--lease_ttl 2"
 export DEMO_IMAGE_OPTIONS="--lease_ttl 2 --resync 2s"
-export DEMO_NET=1 DEMO_UNDERLAY=underlay DEMO_NETWORK_OPTIONS="${net_options[*]}"
+export DEMO_NETWORK_OPTIONS="${net_options[*]}"
 points=$DEMO_DIR/points
 crashed=$DEMO_DIR/crashed
 otp() { "$B/ucloud-otp/ucloud-otp" "$@" --config "$DEMO_DIR/conf/ucloud-otp.conf"; }

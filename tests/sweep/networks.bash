@@ -3,22 +3,15 @@
 # is one. as_router() makes it three machines.
 # shellcheck shell=bash disable=SC2016,SC2034,SC2154 # order() evaluates its first argument
 
-underlay=underlay
+# shellcheck source=../e2e/networks.bash
+. tests/e2e/networks.bash
+
 bird_dir=$DEMO_DIR/bird
 common_options=(--linger 0 --quarantine 1s --resync 5s --flood unicast)
 bird_options=(--bird_include "$bird_dir/routes.conf")
 command -v bird > /dev/null && bird_options+=(--bird_socket "$bird_dir/ctl")
 # Those that the demo has not got.
 net_options=("${common_options[@]}" --lease_ttl 2 "${bird_options[@]}")
-
-for tool in ip nft radvd; do
-	command -v $tool > /dev/null || skip "$tool is not installed"
-done
-need_netns
-ip link add $underlay type veth peer name wire || skip "this kernel has no veth interfaces"
-ip addr add fd00:10::1/64 dev $underlay nodad
-ip link set $underlay up
-ip link set wire up
 
 start_bird() {
 	mkdir -p "$bird_dir"
@@ -31,6 +24,19 @@ start_bird() {
 	bird -f -c "$bird_dir/bird.conf" -s "$bird_dir/ctl" > "$bird_dir/bird.log" 2>&1 &
 	background+=($!)
 }
+bird_knows_all() {
+	local route
+	command -v birdc > /dev/null || return 0
+	while read -r route; do
+		birdc -s "$bird_dir/ctl" show route | grep -q "^$route " || return 1
+	done < <(sed -n 's/^.*route \(.*\) unreachable;/\1/p' "$bird_dir/routes.conf")
+	[ -s "$bird_dir/routes.conf" ]
+}
+bird_left() {
+	find "$bird_dir" -name 'routes.conf.*'
+	bird_knows_all || echo "bird does not know all routes"
+}
+
 background=()
 clean_up() {
 	[ ${#background[@]} != 0 ] || return 0
@@ -42,41 +48,6 @@ clean_up() {
 far_machine() { # ADDRESS
 	etcdctl3 put /v1/underlay/far '{"address": "'"$1"'", "interface": "eth0", "mtu": 1500}' > /dev/null
 }
-net_json() { user network show "$1" --json; }
-net_field() { net_json "$1" | jq -r ".$2 // empty"; }
-net_is() { [ "$(net_field "$1" status)" = "$2" ]; }
-vni() { net_field "$1" vni; }
-mac_in() { # NETWORK: of the VM's interface there
-	local uuid
-	uuid=$(net_field "$1" uuid) && [ -n "$uuid" ] || return 1
-	user vm show life --json | jq -er --arg n "$uuid" '.networks[] | select(.network == $n).mac'
-}
-tap_in() {
-	local mac
-	mac=$(mac_in "$1") && echo "uct${mac//:/}"
-}
-link_is() { ip -o link show "$1" 2> /dev/null | grep -q -- "$2"; } # NAME WHAT
-filters_have() { nft list table bridge ucloud | grep -q -- "$1"; }
-closed_have() { nft list table ip6 ucloud | grep -q -- "$1"; }
-bird_knows_all() {
-	local route
-	command -v birdc > /dev/null || return 0
-	while read -r route; do
-		birdc -s "$bird_dir/ctl" show route | grep -q "^$route " || return 1
-	done < <(sed -n 's/^.*route \(.*\) unreachable;/\1/p' "$bird_dir/routes.conf")
-	[ -s "$bird_dir/routes.conf" ]
-}
-
-# Machines that route, and where they keep radvd's files.
-declare -A routers=([here]=$DEMO_DIR/network) machines=()
-at() { # MACHINE COMMAND...
-	local machine=$1
-	shift
-	if [ "$machine" = here ]; then "$@"; else nsenter -t "${machines[$machine]}" -n "$@"; fi
-}
-radvd_runs() { kill -0 "$(cat "${routers[$1]}/radvd.pid")"; } 2> /dev/null # MACHINE
-conf_of() { at "$1" cat "/proc/sys/net/ipv6/conf/$2/$3"; } # MACHINE INTERFACE WHAT
-
 # Its interface is where it should be, and may send what it should.
 check_nic() { # NETWORK
 	local tap
@@ -87,22 +58,6 @@ check_nic() { # NETWORK
 	wait_until 30 "ucv$(vni "$1") floods" floods_to "$1"
 }
 floods_to() { bridge fdb show dev "ucv$(vni "$1")" | grep -q "dst $far "; }
-
-# What a router does in a network of that kind.
-routes() { # MACHINE NETWORK IPAM
-	local prefix bridge
-	bridge=ucb$(vni "$2")
-	prefix=$(net_field "$2" prefix)
-	at "$1" ip -6 addr show dev "$bridge" | grep -q " ${prefix%/64}1/64 " || return 1
-	[ "$(conf_of "$1" "$bridge" forwarding)$(conf_of "$1" "$bridge" accept_ra)" = 10 ] || return 1
-	[ "$3" = manual ] || { radvd_runs "$1" && grep -q "^interface $bridge\$" "${routers[$1]}/radvd.conf"; }
-}
-some_router() { # COMMAND...: with a machine as its first argument
-	local machine
-	for machine in "${!routers[@]}"; do ! "$1" "$machine" "${@:2}" || return 0; done
-	return 1
-}
-check_routed() { wait_until 30 "$1 is routed" some_router routes "$@"; } # NETWORK IPAM
 
 # Networks of all kinds, and a VM that moves among them.
 net_life() {
@@ -145,37 +100,8 @@ net_life() {
 }
 no_keys() { [ "$(n_keys "$1")" = 0 ]; }
 
-# ---------------------------------------------------------------- what must be gone
-# Prints what is left of networks when there are none any more.
-left_on() { # MACHINE
-	at "$1" ip -o link | awk -F '[ :@]+' '$2 ~ /^uc[bvt]/ { print $2 }'
-	at "$1" nft list table bridge ucloud 2> /dev/null | grep -E 'uct[0-9a-f]{12}|ucb[0-9]'
-	at "$1" nft list table ip6 ucloud 2> /dev/null | grep 'chain ' | grep -v ' machine '
-	[ -n "${routers[$1]:-}" ] || return 0
-	! radvd_runs "$1" || echo "radvd of $1"
-	find "${routers[$1]}" -name 'radvd.conf*' 2> /dev/null
-}
-networks_left() {
-	local key machine
-	for machine in here "${!machines[@]}"; do left_on "$machine"; done
-	for key in vni/ prefix/ network port/ request/network/; do
-		etcdctl3 get --prefix "/v1/$key" --keys-only
-	done
-	find "$bird_dir" -name 'routes.conf.*'
-	bird_knows_all || echo "bird does not know all routes"
-	etcdctl3 get /v1/user/demo/user --print-value-only | jq -r 'select(.use.networks > 0).use'
-}
-has_no_networks() { left=$(networks_left) && [ -z "$left" ]; }
-check_no_networks() {
-	local left end=$((SECONDS + 40))
-	until has_no_networks; do
-		[ $SECONDS -lt $end ] || fail "left of networks: $left"
-		sleep 0.1
-	done
-}
-pool() { sed -n 's/^prefix *= *//p' "$DEMO_DIR/conf/ucloud-network.conf"; }
-
 # ---------------------------------------------------------------- several routers
+pool() { sed -n 's/^prefix *= *//p' "$DEMO_DIR/conf/ucloud-network.conf"; }
 # One that reaches etcd here, in a network namespace of its own.
 new_machine() { # NAME NUMBER
 	local pid
