@@ -137,13 +137,14 @@ BENCH    := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 TEST_JOBS ?= $(shell echo $$(($$(nproc) * 3 / 2)))
 run_tests := TEST_JOBS=$(TEST_JOBS) tests/run
 
-# The two longest, which mostly wait for etcd and QEMU to die and to come back: first, so that
-# the others run beside them. With sanitizers not at all: test_kv, test_store and
+# The longest, which mostly wait for etcd, QEMU and Ceph to die and to come back: first, so that
+# the others run beside them. With sanitizers the first two not at all: test_kv, test_store and
 # test_virt_libvirt take our code the same ways.
-LONGEST  := %/test_kv_etcd %/test_virt_qemu
-CONTRACT := $(if $(SAN),,$(filter $(LONGEST),$(CONTRACT))) $(filter-out $(LONGEST),$(CONTRACT))
+NOT_SAN  := %/test_kv_etcd %/test_virt_qemu
+LONGEST  := $(if $(SAN),,$(NOT_SAN)) %/test_disk_ceph %/test_filescan %/test_network_router
+CONTRACT := $(filter $(LONGEST),$(CONTRACT)) $(filter-out $(NOT_SAN) $(LONGEST),$(CONTRACT))
 
-.PHONY: tests unit contract sim e2e lab-tests
+.PHONY: tests unit contract sim units e2e lab-tests
 tests: $(UNIT) $(CONTRACT) $(SIM) $(BUGS)
 unit: $(UNIT) $(BUGS)
 	$(Q)$(run_tests) $^
@@ -151,6 +152,9 @@ contract: $(CONTRACT) all
 	$(Q)$(run_tests) $(CONTRACT)
 sim: $(SIM)
 	$(Q)$(run_tests) $^
+# All three: the simulation, which needs a processor for itself, beside those that wait.
+units: $(UNIT) $(BUGS) $(CONTRACT) $(SIM) all
+	$(Q)$(run_tests) $(SIM) $(CONTRACT) $(UNIT) $(BUGS)
 # Each has a cloud of its own, and mostly waits; the longest first.
 E2E_LONGEST := %/deaths.sh %/slow-clients.sh %/storage-ceph.sh %/storage.sh
 E2E := $(sort $(wildcard tests/e2e/*.sh))
