@@ -193,8 +193,7 @@ static void test_bad(void **state)
 
 	add_nic(w, NET);
 	put_net(w, NET, "\"status\":\"WHAT\"");
-	assert_int_equal(
-		vmnets_read(&w->env, &w->vm, &n, w->why, sizeof(w->why), &e), 1);
+	assert_int_equal(vmnets_read(&w->env, &w->vm, &n, w->why, sizeof(w->why), &e), 1);
 	assert_non_null(strstr(w->why, "the network " NET " cannot be read: "));
 }
 
