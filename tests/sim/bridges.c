@@ -28,8 +28,10 @@ static void remove_bridge(struct sim_bridges *h, size_t i)
 	network_bridge_name(h->v[i].vni, name);
 	CLEANUP_STR char *dir = xasprintf("%s/class/net/%s", h->sysfs, name);
 	CLEANUP_STR char *path = xasprintf("%s/ifalias", dir);
-	unlink(path);
-	rmdir(dir);
+	if (h->v[i].ready_at == 0) {
+		unlink(path);
+		rmdir(dir);
+	}
 	h->v[i] = h->v[--h->len];
 }
 
@@ -70,12 +72,8 @@ bool bridges_has(struct sim *s, unsigned host, const char *network)
 	return b && b->ready_at == 0;
 }
 
-/* An id that another network had: its bridge goes first. */
 static void plan(struct sim *s, struct sim_bridges *h, const struct network *net)
 {
-	for (size_t i = 0; i < h->len; i++)
-		if (h->v[i].vni == net->vni)
-			remove_bridge(h, i--);
 	if (h->len == SIM_BRIDGES)
 		return;
 	uint32_t most = s->is_calm || sim_chance(s, 70) ? 800 : 20000;
@@ -101,15 +99,27 @@ static void want_all(struct sim *s, const struct sim_vm *v)
 	}
 }
 
+/* The id may be one that another network had: then its bridge is there until now. */
+static void make(struct sim_bridges *h, size_t i)
+{
+	struct sim_bridge b = h->v[i];
+	b.ready_at = 0;
+	for (size_t k = 0; k < h->len;)
+		if (h->v[k].vni == b.vni)
+			remove_bridge(h, k);
+		else
+			k++;
+	h->v[h->len++] = b;
+	write_alias(h, b.vni, b.uuid);
+}
+
 static void act(struct sim *s, struct sim_bridges *h)
 {
 	for (size_t i = 0; i < h->len; i++) {
 		struct sim_bridge *b = &h->v[i];
-		if (b->ready_at && s->now >= b->ready_at && !b->gone_at) {
-			write_alias(h, b->vni, b->uuid);
-			b->ready_at = 0;
-		}
-		if (b->gone_at && s->now >= b->gone_at)
+		if (b->ready_at && s->now >= b->ready_at && !b->gone_at)
+			make(h, i);
+		else if (b->gone_at && s->now >= b->gone_at)
 			remove_bridge(h, i--);
 	}
 }
