@@ -7,6 +7,7 @@
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include "ucloud-network/nft.h"
+#include "ucloud-network/refill.h"
 
 /* How often counters are read, at least. */
 #define LOOK_MSEC 30000
@@ -249,13 +250,31 @@ static bool is_generation(const struct linkrec *l)
 	return nft_generation(l->nft, &now, &ignored) == 0 && now == l->filter_generation;
 }
 
+/* `known`: what is there; NULL: it is not known, or not ours. */
+static int load_text(
+	struct linkrec *l, const char *known, const char *text, struct err *e)
+{
+	CLEANUP(buf_done) struct buf again = { 0 };
+	struct err why = { 0 };
+
+	if (!refill_fits(known, text))
+		return nft_load(l->nft, text, e);
+	refill_text(text, &again);
+	if (nft_load(l->nft, buf_str(&again), &why) == 0)
+		return 0;
+	/* An older version's sets have other types, perhaps. */
+	log_info("filters are made anew: %s", why.msg);
+	return nft_load(l->nft, text, e);
+}
+
 static int load_filters(struct linkrec *l, const struct wanted *w,
-	const struct filter_counts *counts, const char *text, struct err *e)
+	const struct filter_counts *counts, const char *known, const char *text,
+	struct err *e)
 {
 	CLEANUP(buf_done) struct buf counted = { 0 };
 
 	filter_text(w, counts, &counted);
-	if (nft_load(l->nft, buf_str(&counted), e) < 0 ||
+	if (load_text(l, known, buf_str(&counted), e) < 0 ||
 		nft_generation(l->nft, &l->filter_generation, e) < 0)
 		return -1;
 	metric_add(&m_loads, NULL, 1);
@@ -298,9 +317,10 @@ static bool is_as_loaded(struct linkrec *l)
 static int set_filters(struct linkrec *l, const struct wanted *w, struct err *e)
 {
 	CLEANUP(buf_done) struct buf text = { 0 };
+	CLEANUP_STR char *known = NULL;
 	struct filter_counts counts = { 0 };
 	struct err why = { 0 };
-	bool is_same;
+	bool is_same, is_ours;
 
 	if (nft_counts(l->nft, &counts, &why) == 0)
 		count(l, &counts);
@@ -308,12 +328,18 @@ static int set_filters(struct linkrec *l, const struct wanted *w, struct err *e)
 	if (filter_has_closed(w) && nft_check_bridges(e) < 0)
 		return -1;
 	is_same = str_eq(buf_str(&text), l->filter_wanted);
-	if (is_same && is_as_loaded(l))
+	is_ours = is_as_loaded(l);
+	if (is_same && is_ours)
 		return 0;
 	if (is_same && l->filter_loaded)
 		log_warn("somebody changed the port filters; they are loaded again");
+	/* Also what an earlier one of us left. */
+	if (is_ours)
+		known = xstrdup(l->filter_loaded);
+	else if (!l->filter_wanted)
+		known = nft_list(l->nft);
 	l->told = counts;
-	return load_filters(l, w, &counts, buf_str(&text), e);
+	return load_filters(l, w, &counts, known, buf_str(&text), e);
 }
 
 /* ---------------------------------------------------------------- all of it */
