@@ -63,7 +63,7 @@ vm_on() {
 }
 console_has() { "$1" vm console-log "$2" | tr -d '\r' | grep -q -- "$3"; }
 # WHO VM TEXT [SECONDS]: it says so on its console.
-wait_console() { wait_until "${4:-90}" "console of $2 says '$3'" console_has "$1" "$2" "$3"; }
+wait_console() { wait_until "${4:-240}" "console of $2 says '$3'" console_has "$1" "$2" "$3"; }
 wait_booted() { wait_console "$1" "$2" 'GUEST .* ready'; }
 # Of interface N (0).
 address() { vm_field "$1" "$2" "networks[${3:-0}].address"; }
