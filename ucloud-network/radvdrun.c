@@ -77,6 +77,10 @@ static int start_child(struct radvdrun *r, struct proc_child **out, struct err *
 	const struct proc p = { .argv = argv };
 
 	CRASH_POINT("radvd.start.before");
+	/* A helper of the one before, which dies a moment later, may have it locked still; and
+	 * what is longer than the new number would stay behind it. */
+	if (unlink(r->pid_path) < 0 && errno != ENOENT)
+		return err_errno(e, errno, "%s", r->pid_path);
 	if (proc_start(&p, out, e) < 0)
 		return -1;
 	CRASH_POINT("radvd.start.after");

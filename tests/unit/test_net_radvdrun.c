@@ -242,6 +242,18 @@ static void what_was_there_before(void **state)
 	assert_false(is_there("radvd.conf.new"));
 }
 
+/* radvd locks it, and writes over its beginning. */
+static void another_ones_pid_file(void **state)
+{
+	CLEANUP_STR char *path = xasprintf("%s/radvd.pid", w.dir);
+
+	(void)state;
+	test_write_file(path, "1234567\n");
+	set("one", true);
+	await("start one");
+	assert_false(is_there("radvd.pid"));
+}
+
 /* One that was not wanted any more, or never. */
 static void nothing_was_there(void **state)
 {
@@ -287,7 +299,7 @@ int main(void)
 	const struct CMUnitTest tests[] = { CASE(new_configurations),
 		CASE(one_that_is_wrong), CASE(it_dies), CASE(not_needed),
 		CASE(what_was_there_before), CASE(nothing_was_there),
-		CASE(it_is_not_there) };
+		CASE(another_ones_pid_file), CASE(it_is_not_there) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
