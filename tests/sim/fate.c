@@ -20,6 +20,8 @@ static void stand_still(struct node *n, unsigned n_moves)
 	s->paused = n;
 	n->is_paused = n->was_paused = true;
 	s->n_pauses++;
+	if (n->kind == NODE_API && sim_chance(s, 40))
+		sim_delete_in_use(s);
 	for (unsigned i = 0; i < n_moves && !s->is_wrong; i++)
 		sim_move(s);
 	n->is_paused = false;

@@ -137,18 +137,19 @@ static void patch(struct sim *s, struct node *n, const struct sim_net *net)
 	sim_answered(n, r);
 }
 
-/* Often the one that an order is about which is under way. */
-static struct sim_net *choose_old(struct sim *s)
+void sim_delete_in_use(struct sim *s)
 {
 	struct sim_net *net = sim_find_net(s, s->net_in_use);
-	return net && net->exists && sim_chance(s, 50) ? net : sim_any_net(s);
+	struct node *n = net && net->exists ? sim_api(s) : NULL;
+	if (n)
+		delete_net(s, n, net);
 }
 
 void move_network(struct sim *s)
 {
 	struct node *n = sim_api(s);
 	uint32_t dice = sim_random(s, 100);
-	struct sim_net *net = choose_old(s);
+	struct sim_net *net = sim_any_net(s);
 	if (!n)
 		return;
 	s->n_orders++;
@@ -306,6 +307,7 @@ void move_nic(struct sim *s)
 	int64_t rev = fake_etcd_rev(s->etcd);
 	unsigned n_pauses = s->n_pauses;
 	int r = give(n, v, &who, &vm, &e);
+	s->net_in_use[0] = '\0';
 	unsigned n_written = history_n_written(s, n, rev);
 	log_debug("sim: interface vm=%s result=%d written=%u %s", v->uuid, r, n_written,
 		r < 0 ? e.msg : "");

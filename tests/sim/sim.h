@@ -220,8 +220,7 @@ struct sim {
 	struct sim_order orders[SIM_ORDERS];
 	struct sim_bridges bridges[SIM_HOSTS];
 	int64_t quarantine_sec;
-	char net_in_use
-		[UUID_STR_SIZE]; /* that an order was about which names one, last */
+	char net_in_use[UUID_STR_SIZE]; /* by an order that is under way; "" none */
 	/* history.c */
 	struct kv_watch *watch;
 	struct entry *entries;
@@ -300,6 +299,8 @@ void move_image(struct sim *s);
 void move_request(struct sim *s);
 /* ---- nets.c: networks, and VMs' interfaces in them. */
 void move_network(struct sim *s);
+/* The network is deleted that an order is about which is under way. */
+void sim_delete_in_use(struct sim *s);
 void move_nic(struct sim *s);
 void move_net_request(struct sim *s);
 void move_pools(struct sim *s);

@@ -68,6 +68,7 @@ static bool create(struct sim *s, struct node *n, unsigned user, json_t *body,
 	CLEANUP(vm_done) struct vm vm = { 0 };
 	struct err e = { 0 };
 	int r = orders_vm_create(n->orders, &who, body, key, s->now / 1000, &vm, &e);
+	s->net_in_use[0] = '\0';
 	*n_made = history_n_written(s, n, rev);
 	s->n_orders++;
 	log_debug("sim: create result=%d made=%u vm=%s %s", r, *n_made,
