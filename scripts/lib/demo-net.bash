@@ -37,7 +37,7 @@ refuse_others() {
 try() { # WHAT COMMAND...
 	local what=$1 out
 	shift
-	out=$("$@" 2>&1) || die "$what: $out"
+	out=$("$@" 2>&1) || die "$what: $out (with DEMO_NET=none there are no networks)"
 }
 
 net_up() {
