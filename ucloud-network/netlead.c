@@ -63,20 +63,18 @@ static void add_requests(struct netlead *l)
 		ctl_add(l->ctl, items.v[i]->name);
 }
 
-/* One that goes leaves room; one that rests is over some day. */
+/* One that goes leaves room; one that rests is over some day; all are counted. */
 static void on_allocation(
 	void *aux, const struct cache_item *before, const struct cache_item *after)
 {
 	struct netlead *l = aux;
-	const struct allocation *a = after ? after->obj : NULL;
 
 	(void)before;
 	if (!netlead_is_leader(l))
 		return;
 	if (!after)
 		add_requests(l);
-	else if (a && a->free_at)
-		ctl_add(l->ctl, SWEEP_KEY);
+	ctl_add(l->ctl, SWEEP_KEY);
 }
 
 static void add_all(void *aux, struct ctl *c)
@@ -122,6 +120,7 @@ static void on_lost(void *aux)
 
 	atomic_store(&l->env.fence, 0);
 	metric_set(&m_leader, NULL, 0);
+	netsweep_tell(&l->env);
 	if (!atomic_load(&l->is_stopping))
 		log_warn("this ucloud-network does not lead any more");
 }
@@ -185,6 +184,7 @@ struct netlead *netlead_new(struct kv *kv, const struct netlead_conf *conf)
 	new_session(l);
 	l->env.lock_key = l->lock_key;
 	l->rec = netrec_new(&l->env);
+	netsweep_tell(&l->env);
 	new_controller(l);
 	return l;
 }

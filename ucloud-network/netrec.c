@@ -28,18 +28,12 @@ struct netrec {
 
 static struct metric m_ended = { METRIC_COUNTER, "ucloud_network_orders_total",
 	"How orders for networks ended.", .label = "how" };
-static struct metric m_resting = { METRIC_GAUGE, "ucloud_network_resting",
-	"VXLAN ids and prefixes that are not used again yet." };
-static struct metric m_given = { METRIC_GAUGE, "ucloud_network_allocated",
-	"VXLAN ids and prefixes that there are keys of.", .label = "kind" };
 
 struct netrec *netrec_new(struct netrec_env *env)
 {
 	struct netrec *r = xcalloc(1, sizeof(*r));
 
 	metric_register(&m_ended);
-	metric_register(&m_resting);
-	metric_register(&m_given);
 	r->env = env;
 	return r;
 }
@@ -96,9 +90,6 @@ static void get_state(struct netrec *r, struct alloc_state *s)
 		add_given(r, &r->given[i], now_msec, s);
 	add_all(r->env->vnis, s, alloc_add_vni);
 	add_all(r->env->prefixes, s, alloc_add_prefix);
-	metric_set(&m_resting, NULL, (double)s->n_resting);
-	metric_set(&m_given, "vni", (double)s->vnis.len);
-	metric_set(&m_given, "prefix", (double)s->prefixes.len);
 }
 
 static void note_given(struct netrec *r, const struct alloc *what)

@@ -2,6 +2,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/metrics.h"
 #include "common/model/network.h"
 
 /* After a conflict; and until the caches show what was done. */
@@ -10,6 +11,41 @@
 #define SWEEP_LEN 60
 /* Networks that are looked for in one read. */
 #define BATCH_LEN 100
+
+static struct metric m_resting = { METRIC_GAUGE, "ucloud_network_resting",
+	"VXLAN ids and prefixes that are not used again yet." };
+static struct metric m_given = { METRIC_GAUGE, "ucloud_network_allocated",
+	"VXLAN ids and prefixes that there are keys of.", .label = "kind" };
+
+/* ---------------------------------------------------------------- how many */
+
+static size_t tell_kind(struct cache *c, const char *kind)
+{
+	CLEANUP(cache_items_done) struct cache_items items = { 0 };
+	size_t n_resting = 0;
+
+	if (c)
+		cache_items_get(c, &items);
+	for (size_t i = 0; i < items.len; i++) {
+		const struct allocation *a = items.v[i]->obj;
+
+		n_resting += a && a->free_at != 0;
+	}
+	metric_set(&m_given, kind, (double)items.len);
+	return n_resting;
+}
+
+void netsweep_tell(struct netrec_env *env)
+{
+	bool is_leader = atomic_load(&env->fence) != 0;
+	size_t n;
+
+	metric_register(&m_resting);
+	metric_register(&m_given);
+	n = tell_kind(is_leader ? env->vnis : NULL, "vni");
+	n += tell_kind(is_leader ? env->prefixes : NULL, "prefix");
+	metric_set(&m_resting, NULL, (double)n);
+}
 
 /* ---------------------------------------------------------------- what rests */
 
@@ -58,6 +94,7 @@ enum wq_result netsweep_rested(struct netrec_env *env, int64_t *after_msec, stru
 	struct sweep s = { .now = clock_unix_sec(), .txn = t };
 	int rc;
 
+	netsweep_tell(env);
 	if (!fence)
 		return WQ_DONE;
 	kv_txn_if_lock(t, env->lock_key, fence);

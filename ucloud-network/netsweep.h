@@ -7,7 +7,9 @@
 
 #include "ucloud-network/netrec.h"
 
-/* Removes what has rested enough; WQ_AGAIN when the next one has. */
+/* Says in the metrics how many ids and prefixes there are; none while we do not lead. */
+void netsweep_tell(struct netrec_env *env);
+/* Tells, and removes what has rested enough; WQ_AGAIN when the next one has. */
 enum wq_result netsweep_rested(
 	struct netrec_env *env, int64_t *after_msec, struct err *e);
 /* Looks for the networks of all others. */

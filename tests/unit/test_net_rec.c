@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "common/base/clock.h"
+#include "common/base/metrics.h"
 #include "common/model/network.h"
 #include "common/model/request.h"
 #include "common/model/user.h"
@@ -576,6 +577,38 @@ static void two_routers(void **state)
 	assert_active(2, 101, "2001:db8:0:1::/64");
 }
 
+static void assert_counts(int vnis, int prefixes, int resting)
+{
+	CLEANUP(buf_done) struct buf text = { 0 };
+	CLEANUP_STR char *vni = xasprintf("allocated{kind=\"vni\"} %d\n", vnis);
+	CLEANUP_STR char *prefix = xasprintf("allocated{kind=\"prefix\"} %d\n", prefixes);
+	CLEANUP_STR char *rest = xasprintf("network_resting %d\n", resting);
+
+	metrics_format(&text);
+	assert_non_null(strstr(buf_str(&text), vni));
+	assert_non_null(strstr(buf_str(&text), prefix));
+	assert_non_null(strstr(buf_str(&text), rest));
+}
+
+/* Also by a leader that makes nothing itself. */
+static void what_is_given_is_counted(void **state)
+{
+	(void)state;
+	start("2001:db8::/48", 65535, 3600);
+	assert_counts(0, 0, 0);
+	order(1, "auto");
+	order(2, "none");
+	run(1);
+	assert_counts(2, 1, 0);
+	order_delete(1);
+	run(2);
+	assert_counts(2, 1, 2);
+	start("2001:db8::/48", 65535, 3600);
+	assert_counts(2, 1, 2);
+	run(3700);
+	assert_counts(1, 0, 0);
+}
+
 static int n_writes;
 
 /* In turn: happens and is not told; does not happen and nobody knows; fails; is fine. */
@@ -624,7 +657,7 @@ int main(void)
 		CASE(others_things_stay), CASE(entries_removed_by_hand),
 		CASE(what_rests_keeps_its_members), CASE(user_unreadable),
 		CASE(an_old_leader_writes_nothing), CASE(two_routers),
-		CASE(lost_answers) };
+		CASE(what_is_given_is_counted), CASE(lost_answers) };
 
 	clock_fake_start(INT64_C(1764000000000));
 	return cmocka_run_group_tests(tests, NULL, NULL);
