@@ -35,7 +35,7 @@ has_no() { ! [ -e "$1" ]; }
 last_nics() { # TEXT: the guest's last word about its interfaces
 	user vm console-log web | tr -d '\r' | grep 'GUEST .* nics' | tail -n 1 | grep -q -- "nics $1\$"
 }
-sees() { wait_until 60 "the guest sees $1" last_nics "$1"; }
+sees() { wait_until 120 "the guest sees $1" last_nics "$1"; }
 metrics_url=
 n_filters_is() {
 	metrics_url=${metrics_url:-http://$(sed -n 's/^metrics_listen *= *//p' "$DEMO_DIR/net/ucloud-network.conf")/metrics}
