@@ -13,13 +13,14 @@ capture() { # NAME NODE INTERFACE
 	ip netns exec "$(lab node "$2")" tcpdump -Z root -n -s 256 -B 8192 --immediate-mode -U -w "$out" -i "$3" \
 		2> "$out.log" &
 	echo $! > "$out.pid"
-	wait_until 10 "tcpdump listens on $3 of $2" grep -q 'listening on' "$out.log"
+	wait_until 60 "tcpdump listens on $3 of $2" grep -q 'listening on' "$out.log"
 }
 capture_end() { # NAME
 	local out=$LAB_DIR/$1.pcap
 	[ -e "$out.pid" ] || return 0
 	kill -TERM "$(cat "$out.pid")" 2> /dev/null
-	wait "$(cat "$out.pid")" 2> /dev/null
+	# Perhaps from a subshell, whose child it is not.
+	wait_until 30 "the end of the capture $1" grep -q 'dropped by kernel' "$out.log"
 	rm "$out.pid"
 	grep -q '^0 packets dropped by kernel' "$out.log" || fail "the capture $1 is not whole: $(cat "$out.log")"
 }
@@ -55,14 +56,15 @@ traces() {
 	local node
 	for node in h1 h2 r1; do
 		on $node ip -o link | awk -v n=$node '{ print n, $2 }' | sed 's/@.*//'
-		on $node ip -6 route show table all | sed "s/^/$node /"
+		# A router forwards from its first network on, and so has anycast addresses.
+		on $node ip -6 route show table all | grep -v '^anycast ' | sed "s/^/$node /"
 		on $node nft list ruleset | sed "s/packets [0-9]* bytes [0-9]*//; s/^/$node /"
-		(cd "$LAB_DIR/$node" && find run 2> /dev/null | sort | sed "s/^/$node /")
+		(cd "$LAB_DIR/$node" && find run -type f 2> /dev/null | sort | sed "s/^/$node /")
 	done
 	cat "$LAB_DIR"/r1/run/radvd.conf 2> /dev/null
 	on h1 bridge fdb
-	etcdctl3 get --prefix /v1/ --keys-only | grep -vE '^(/v1/session/.*)?$'
-	etcdctl3 get --prefix /v1/user/ --print-value-only | jq -c .use
+	etcdctl3 get --prefix /v1/ --keys-only | grep -vE '^(/v1/(session|idempotency|user)/.*)?$'
+	etcdctl3 get --prefix /v1/user/ --print-value-only | jq -c '.use // {} | with_entries(select(.value != 0)) | select(. != {})'
 }
 nothing_left() { [ "$(traces)" = "$1" ]; } # TRACES
 wait_nothing_left() { # TRACES
