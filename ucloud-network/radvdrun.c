@@ -119,6 +119,8 @@ static void end_child(struct radvdrun *r)
 
 	pthread_mutex_unlock(&r->lock);
 	proc_stop(c, &status, NULL, &said);
+	/* One that was killed leaves it. */
+	(void)unlink(r->pid_path);
 	metric_set(&m_up, NULL, 0);
 	words = last_words(status, &said);
 	pthread_mutex_lock(&r->lock);
