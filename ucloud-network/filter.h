@@ -12,8 +12,8 @@
  * A second table, of the ip6 family, is for what the machine itself gets, and for VMs that are
  * closed, since the bridge family knows no connections: frames get there when br_netfilter is
  * there and on. Only what such VMs
- * send and get is tracked. A rate is kept by dropping what is above it, with a tenth of a second
- * of it as burst.
+ * send and get is tracked. A rate is kept by dropping what is above it, with the kernel's
+ * burst of a second of it and some more.
  */
 #ifndef UCLOUD_NETWORK_FILTER_H
 #define UCLOUD_NETWORK_FILTER_H
