@@ -273,11 +273,14 @@ watched() { # SERVICE VAR=VALUE...
 		cloud start "$s"
 	) &
 	watcher=$!
+	# Nothing is started again when the sweep itself ends meanwhile.
+	others+=("$watcher")
 }
 
 unwatch() {
 	: > "$DEMO_DIR/unwatch"
 	wait "$watcher"
+	others=()
 }
 
 all_keys() {
