@@ -251,11 +251,13 @@ static char *value_of(const struct netenv *env, const struct strv *role_names)
 	CLEANUP_STR char *address = underlay_address(&env->underlay);
 	CLEANUP_STR char *machine = read_machine(env->host);
 	CLEANUP_STR char *name = xstrdup(env->underlay.name);
+	CLEANUP_STR char *flood = xstrdup(flood_names[env->flood]);
 	CLEANUP(json_decref_ptr) json_t *rest = json_pack("{s:s}", "machine", machine);
 	struct underlay u = { .address = address,
 		.interface = name,
 		.mtu = env->underlay.mtu,
 		.roles = *role_names,
+		.flood = flood,
 		.rest = rest };
 
 	return jtab_format_text(&underlay_jtab, &u);

@@ -58,6 +58,22 @@ static void add_other(struct others *o, const struct check_conf *c,
 	o->mtus[o->targets.len - 1] = other->mtu;
 }
 
+/* What one sends to a group is not heard by one that has none. */
+static void look_at_flood(const struct check_conf *c, const char *host,
+	const struct underlay *other, struct buf *text, size_t *n_problems)
+{
+	const char *ours = flood_names[c->flood];
+
+	if (str_is_empty(other->flood) || str_eq(other->flood, ours))
+		return;
+	CLEANUP_STR char *sentence = xasprintf(
+		"%s sends what floods by %s, this machine by %s: VMs on the two may not "
+		"find each other; give every ucloud-network the same --flood",
+		host, other->flood, ours);
+
+	problem(text, n_problems, sentence);
+}
+
 /* One that cannot be read is a problem of its own. */
 static void read_other(struct others *o, const struct check_conf *c,
 	const struct underlay_if *u, const struct kv_pair *pair, struct buf *text,
@@ -71,6 +87,8 @@ static void read_other(struct others *o, const struct check_conf *c,
 		jtab_parse_text(&underlay_jtab, pair->value, pair->value_size,
 			JTAB_STORED, &other, &why) == 0) {
 		add_other(o, c, u, host, &other);
+		if (!str_eq(host, c->host))
+			look_at_flood(c, host, &other, text, n_problems);
 		jtab_done(&underlay_jtab, &other);
 	} else {
 		CLEANUP_STR char *sentence = xasprintf(

@@ -31,10 +31,6 @@ struct network_conf {
 
 #define AT(member) offsetof(struct network_conf, member)
 
-static const char *const flood_names[] = {
-	[FLOOD_MULTICAST] = "multicast", [FLOOD_UNICAST] = "unicast", NULL
-};
-
 /* "host" or "host,router": each part is a role of ours. */
 static int role_check(const char *value, struct err *e)
 {

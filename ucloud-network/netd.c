@@ -6,6 +6,9 @@
 #include "ucloud-network/linkrec.h"
 #include "ucloud-network/prober.h"
 
+const char *const flood_names[] = {
+	[FLOOD_MULTICAST] = "multicast", [FLOOD_UNICAST] = "unicast", NULL
+};
 const struct role_ops *const roles[] = { &host_role, &router_role, NULL };
 
 struct netd {

@@ -19,6 +19,7 @@ struct router_conf;
 struct prober;
 
 enum flood_kind { FLOOD_MULTICAST, FLOOD_UNICAST };
+extern const char *const flood_names[]; /* NULL-terminated */
 
 struct prober_conf {
 	uint16_t port; /* UDP; 0: machines are not checked */

@@ -165,6 +165,8 @@ static const struct jtab_field underlay_fields[] = {
 	{ "mtu", JT_INT, AT(mtu), 0, .max = 65535, .help = "of the interface" },
 	{ "roles", JT_STRV, AT(roles), JT_ALWAYS, .max = 4,
 		.help = "what it is: \"host\", \"router\"" },
+	{ "flood", JT_STR, AT(flood), 0, .max = 15,
+		.help = "how it sends what floods: \"multicast\", \"unicast\"" },
 	{ 0 },
 };
 const struct jtab underlay_jtab = { "underlay", sizeof(struct underlay), underlay_fields,

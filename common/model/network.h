@@ -51,6 +51,7 @@ struct underlay {
 	char *interface;
 	int64_t mtu;
 	struct strv roles;
+	char *flood; /* "multicast", "unicast"; "" (or NULL) not known */
 	json_t *rest;
 };
 

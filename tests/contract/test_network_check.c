@@ -394,6 +394,13 @@ static void who_is_there(void **state)
 	assert_int_equal(check(FLOOD_MULTICAST, &text), 2);
 	assert_non_null(strstr(buf_str(&text), "cannot be read"));
 	net_world_del(&w, bad);
+	net_world_put(&w, key,
+		"{\"address\":\"fd00:10::2\",\"interface\":\"eth0\",\"mtu\":1500,"
+		"\"flood\":\"unicast\"}");
+	assert_int_equal(check(FLOOD_MULTICAST, &text), 2);
+	assert_non_null(strstr(buf_str(&text),
+		"h2 sends what floods by unicast, this machine by multicast"));
+	assert_int_equal(check(FLOOD_UNICAST, &text), 1);
 	net_world_del(&w, key);
 	assert_int_equal(check(FLOOD_MULTICAST, &text), 0);
 	assert_non_null(strstr(buf_str(&text), "no other machine is known\n"));

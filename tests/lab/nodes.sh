@@ -21,6 +21,13 @@ for node in c1 c2 c3 h1 h2 h3 r1 w; do
 done
 ! ip -o link | grep -qF uclab || fail "an interface in the machine's own namespace"
 
+say "the underlay works between all"
+out=$(on h1 "$B/ucloud-network/ucloud-network" check --config "$LAB_DIR/h1/conf/ucloud-network.conf") ||
+	fail "the check found something: $out"
+for node in h2 h3 r1; do
+	grep -q "^$node  *$(lab address $node)  *1500  yes  *yes\$" <<< "$out" || fail "not $node: $out"
+done
+
 say "a service is killed, and started again"
 lab kill h1/host
 wait_until 20 "its host is dead" host_is h1 DEAD

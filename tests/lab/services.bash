@@ -122,7 +122,7 @@ bird_conf() { # NODE
 	r*)
 		echo "router id 0.0.1.${1#r}; log stderr all;"
 		echo "protocol device {}"
-		echo "protocol kernel { ipv6 { export where proto != \"ucloud_networks\"; }; }"
+		echo "protocol kernel { ipv6 { export all; }; }"
 		echo "include \"$lab/$1/routes.conf\";"
 		echo "protocol bgp world { local as 65001; neighbor $(address_of w) as 65000;"
 		echo "  hold time 6; connect retry time 1; error wait time 1, 4; connect delay time 1;"
