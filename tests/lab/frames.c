@@ -77,11 +77,20 @@ static void set16(unsigned char *at, unsigned long v)
 
 static unsigned long number(const char *s, int base, unsigned long max)
 {
-	char *end;
-	unsigned long v = strtoul(s, &end, base);
+	static const char digits[] = "0123456789abcdef";
+	unsigned long v = 0;
 
-	if (*s == '\0' || *end != '\0' || v > max)
-		die("no number", s);
+	if (*s == '\0')
+		die("no number", NULL);
+	for (const char *c = s; *c; c++) {
+		const char *digit = strchr(digits, *c);
+
+		if (!digit || digit - digits >= base || v > max)
+			die("no number", s);
+		v = v * (unsigned long)base + (unsigned long)(digit - digits);
+	}
+	if (v > max)
+		die("too large", s);
 	return v;
 }
 
