@@ -5,7 +5,8 @@
  * may use becomes REQUESTED_DELETE first: the ports of what was ordered before that are looked
  * for afterwards, what is ordered later is refused. Without a port, DeleteNetwork is ordered,
  * for the very entry that was looked at; with one, the entry is ACTIVE again. ucloud-network
- * does the rest.
+ * does the rest: all of it, when this process dies in between, because the first of these steps
+ * orders DeleteNetwork "unchecked", for some time later.
  */
 #include <string.h>
 
@@ -14,6 +15,9 @@
 #include "ucloud-api/network_use.h"
 
 enum { VMS_NAMED = 10 };
+
+/* Looking for ports takes less, or it is left to ucloud-network. */
+#define UNCHECKED_SEC 15
 
 struct network_delete {
 	struct orders *o;
@@ -59,8 +63,36 @@ static int changed_meanwhile(const struct network *n, struct err *e)
 		n->name);
 }
 
+/* Is DeleteNetwork open already, and no longer unchecked? 0, DRAFT_MORE, DRAFT_AS_IT_IS. */
+static int look_request(struct draft *d, const char *key, struct err *e)
+{
+	CLEANUP(request_done) struct request r = { 0 };
+	int found = find_request(d, key, &r, e);
+
+	if (found == DRAFT_AS_IT_IS) /* none is open */
+		return 0;
+	if (found == 0 && r.type == REQ_DELETE_NETWORK && !r.is_unchecked)
+		return DRAFT_AS_IT_IS;
+	return found;
+}
+
+static void put_delete(struct network_delete *c, struct draft *d, bool is_unchecked)
+{
+	CLEANUP_STR char *key = key_request_network(c->o->keys, c->network.uuid);
+	const struct request r = { .type = REQ_DELETE_NETWORK,
+		.uuid = c->network.uuid,
+		.created = c->now,
+		.not_before = is_unchecked ? c->now + UNCHECKED_SEC : 0,
+		.is_unchecked = is_unchecked };
+	CLEANUP_STR char *text = request_format(&r);
+
+	draft_same(d, key);
+	draft_put(d, key, text);
+}
+
 static int close_fn(void *aux, struct draft *d, struct err *e)
 {
+	CLEANUP_STR char *key = NULL;
 	struct network_delete *c = aux;
 	int64_t rev;
 	int r = find(c, d, &rev, e);
@@ -69,22 +101,14 @@ static int close_fn(void *aux, struct draft *d, struct err *e)
 		return r;
 	if (c->network.status == NET_REQUESTED_DELETE)
 		return DRAFT_AS_IT_IS;
+	key = key_request_network(c->o->keys, c->network.uuid);
+	r = look_request(d, key, e);
+	if (r != 0)
+		return r;
 	c->network.status = NET_REQUESTED_DELETE;
 	put_network(c->o, d, &c->network);
+	put_delete(c, d, true);
 	return 0;
-}
-
-/* Is DeleteNetwork open already? 0, DRAFT_MORE, DRAFT_AS_IT_IS. */
-static int look_request(struct draft *d, const char *key, struct err *e)
-{
-	CLEANUP(request_done) struct request r = { 0 };
-	int found = find_request(d, key, &r, e);
-
-	if (found == DRAFT_AS_IT_IS) /* none is open */
-		return 0;
-	if (found == 0 && r.type == REQ_DELETE_NETWORK)
-		return DRAFT_AS_IT_IS;
-	return found;
 }
 
 /* Only the entry whose ports were looked for: another call may have found none since, and
@@ -106,6 +130,8 @@ static int reopen_fn(void *aux, struct draft *d, struct err *e)
 		return DRAFT_AS_IT_IS;
 	c->network.status = NET_ACTIVE;
 	put_network(c->o, d, &c->network);
+	draft_same(d, key);
+	draft_del(d, key);
 	return 0;
 }
 
@@ -121,7 +147,6 @@ static bool is_looked_at(const struct network_delete *c, int64_t rev)
 static int delete_fn(void *aux, struct draft *d, struct err *e)
 {
 	CLEANUP_STR char *key = NULL;
-	CLEANUP_STR char *text = NULL;
 	struct network_delete *c = aux;
 	int64_t rev;
 	int r = find(c, d, &rev, e);
@@ -136,9 +161,7 @@ static int delete_fn(void *aux, struct draft *d, struct err *e)
 		return changed_meanwhile(&c->network, e);
 	c->network.status = NET_REQUESTED_DELETE;
 	put_network(c->o, d, &c->network);
-	text = request_new(REQ_DELETE_NETWORK, c->network.uuid, NULL, c->now, 0);
-	draft_same(d, key);
-	draft_put(d, key, text);
+	put_delete(c, d, false);
 	return 0;
 }
 
@@ -199,14 +222,19 @@ static int close_network(struct network_delete *c, struct err *e)
 {
 	CLEANUP(network_done) struct network closed = { 0 };
 	CLEANUP(network_done) struct network opened = { 0 };
-	struct err ignored;
+	struct err in_use = { 0 };
 
 	if (run(c, close_fn, &closed, e) < 0 || closed_rev(c, &closed, e) < 0)
 		return -1;
-	if (unused_check(c->o, &closed, e) == 0)
+	if (unused_check(c->o, &closed, &in_use) == 0)
 		return 0;
-	if (run(c, reopen_fn, &opened, &ignored) < 0)
-		return err_wrap(e, "the network stays REQUESTED_DELETE, and");
+	/* Then it is ucloud-network that looks, and VMs may be gone by then. */
+	if (run(c, reopen_fn, &opened, e) < 0)
+		return err_wrap(e,
+			"%s; that is looked at once more, and the network deleted then "
+			"if it is not so any more",
+			in_use.msg);
+	*e = in_use;
 	return -1;
 }
 

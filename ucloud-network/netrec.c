@@ -195,7 +195,8 @@ static enum wq_result make(struct look *k, int64_t *after_msec, struct err *e)
 
 /* ---------------------------------------------------------------- deleting */
 
-/* Nobody may have an interface in it: the API has looked, and nobody can order one since. */
+/* Nobody may have an interface in it: the API has looked (or died before), and nobody can order
+ * one since. */
 static int check_unused(struct look *k, struct err *e)
 {
 	CLEANUP_STR char *prefix = key_ports(k->r.s.uuid);
@@ -210,6 +211,16 @@ static int check_unused(struct look *k, struct err *e)
 		(intmax_t)n);
 }
 
+static enum wq_result used(
+	struct look *k, const struct err *why, int64_t *after_msec, struct err *e)
+{
+	bool is_open_again = why->kind == ERR_CONFLICT && k->r.s.req.is_unchecked;
+
+	if (!is_open_again)
+		return failed(k, why, after_msec, e);
+	return end(k, nettxn_in_use(&k->r, why->msg), "kept", after_msec, e);
+}
+
 static enum wq_result delete (struct look *k, int64_t *after_msec, struct err *e) {
 	CLEANUP(strv_done) struct strv keys = { 0 };
 	CLEANUP(kv_list_done) struct kv_list rest = { 0 };
@@ -218,7 +229,7 @@ static enum wq_result delete (struct look *k, int64_t *after_msec, struct err *e
 	struct err why = { 0 };
 	struct kv_txn * t;
 
-	if (check_unused(k, &why) < 0) return failed(k, &why, after_msec, e);
+	if (check_unused(k, &why) < 0) return used(k, &why, after_msec, e);
 	nettxn_deleted_keys(&k->r, &keys);
 	if (kv_get_many(k->env->kv, (const char *const *)keys.v, keys.len, &rest, e) <
 		0) return WQ_RETRY;

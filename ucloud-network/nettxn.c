@@ -114,6 +114,16 @@ struct kv_txn *nettxn_no_room(struct netread *r, int64_t now, const char *why)
 
 /* ---------------------------------------------------------------- deleting */
 
+struct kv_txn *nettxn_in_use(struct netread *r, const char *why)
+{
+	struct kv_txn *t = subject_end_txn(&r->s);
+
+	r->net->status = NET_ACTIVE;
+	str_set(&r->net->reason, xstrdup(why));
+	put_network(r, t);
+	return t;
+}
+
 enum { AT_NAME, AT_USER, AT_ALLOCATED };
 
 void nettxn_deleted_keys(const struct netread *r, struct strv *keys)

@@ -38,6 +38,9 @@ struct kv_txn *nettxn_made(struct netread *r, const struct alloc *got, int64_t m
 /* There is no room: the network says why, its request stays open. */
 struct kv_txn *nettxn_no_room(struct netread *r, int64_t now, const char *why);
 
+/* VMs have interfaces in it: it is not deleted, and says why. Its request goes. */
+struct kv_txn *nettxn_in_use(struct netread *r, const char *why);
+
 /* Everything that tells of it. rest: what kv_get_many() gave for nettxn_deleted_keys(). Its id
  * and prefix rest until free_at. *is_use_odd: the user had less in use. NULL: an entry cannot
  * be read. */

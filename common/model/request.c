@@ -44,6 +44,8 @@ static const struct jtab_field request_fields[] = {
 	{ "not_before", JT_TIME, AT(not_before), 0, .help = "when it is tried (again)" },
 	{ "last_error", JT_STR, AT(last_error), 0, .max = LAST_ERROR_MAX,
 		.help = "why the last attempt failed" },
+	{ "unchecked", JT_BOOL, AT(is_unchecked), 0,
+		.help = "whether it may be done is still being looked at" },
 	{ 0 },
 };
 

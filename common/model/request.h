@@ -40,6 +40,9 @@ struct request {
 	int64_t attempts;   /* failed ones */
 	int64_t not_before; /* time */
 	char *last_error;
+	/* Whether it may be done is still being looked at by who ordered it: it is tried at
+	 * not_before, should he have died, by one who looks himself. */
+	bool is_unchecked; /* "unchecked" in JSON */
 	json_t *rest;
 };
 

@@ -210,24 +210,6 @@ void move_lost(struct sim *s)
 		log_debug("sim: not lost: %s", e.msg);
 }
 
-static bool repeat_deletion(struct sim *s, struct sim_net *net)
-{
-	if (!net->exists || net->net.status != NET_REQUESTED_DELETE || net->has_request)
-		return true;
-	bool is_answered = delete_net(s, &s->nodes[SIM_HOSTS + SIM_SCHEDS], net);
-	history_follow(s);
-	return (is_answered && (net->has_request || net->net.status == NET_ACTIVE)) ||
-	       sim_wrong(s, "%s cannot be deleted again", net->uuid);
-}
-
-bool sim_repeat_deletions(struct sim *s)
-{
-	history_follow(s);
-	for (unsigned i = 0; i < s->n_nets && !s->is_wrong; i++)
-		repeat_deletion(s, s->nets[i]);
-	return !s->is_wrong;
-}
-
 /* ---------------------------------------------------------------- interfaces */
 
 /* One of the user's, mostly one that can be used. */

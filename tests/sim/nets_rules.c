@@ -43,15 +43,16 @@ static bool rule_gone(struct sim *s, const struct txn *t, const struct sim_net *
 	       sim_wrong(s, "%s is gone, and nobody had it deleted", n->uuid);
 }
 
-/* Who makes what of it. The API has it ERROR when the order is aborted, and ACTIVE again when
- * it is in use after all. */
+/* Who makes what of it. The API has it ERROR when the order is aborted. ACTIVE again, when it is
+ * in use after all, has it the API, or when that died the router. */
 static bool may_move(int from, int to, enum node_kind by)
 {
 	if (from == to)
 		return true;
 	if (by == NODE_ROUTER)
-		return (from == NET_REQUESTED_NEW || from == NET_ERROR) &&
-		       (to == NET_ACTIVE || to == NET_ERROR);
+		return (from == NET_REQUESTED_DELETE && to == NET_ACTIVE) ||
+		       ((from == NET_REQUESTED_NEW || from == NET_ERROR) &&
+			       (to == NET_ACTIVE || to == NET_ERROR));
 	return to == NET_REQUESTED_DELETE ||
 	       (from == NET_REQUESTED_DELETE && to == NET_ACTIVE) ||
 	       (from == NET_REQUESTED_NEW && to == NET_ERROR);
@@ -159,6 +160,7 @@ bool change_network_request(struct sim *s, const struct kv_event *ev, const char
 	if (request_parse(p->value, p->value_size, &r, &e))
 		return sim_wrong(s, "%s: %s", p->key, e.msg);
 	n->request_type = r.type;
+	n->is_unchecked = r.is_unchecked;
 	return str_eq(r.uuid, uuid) || sim_wrong(s, "%s is for %s", p->key, r.uuid);
 }
 
@@ -418,7 +420,7 @@ static bool rule_state(struct sim *s, const struct sim_net *n)
 			   !str_is_empty(net->reason);
 		break;
 	case NET_REQUESTED_DELETE:
-		is_right = is_delete || !n->has_request;
+		is_right = is_delete;
 		break;
 	}
 	if (!is_right)
@@ -426,7 +428,7 @@ static bool rule_state(struct sim *s, const struct sim_net *n)
 			n->has_request ? request_type_names[n->request_type]
 				       : "no request",
 			(long long)net->vni);
-	return !is_delete || !n->n_ports ||
+	return !is_delete || n->is_unchecked || !n->n_ports ||
 	       sim_wrong(s, "%s is to be deleted and has %u ports", n->uuid, n->n_ports);
 }
 

@@ -242,7 +242,7 @@ bool sim_come_to_rest(struct sim *s)
 {
 	end_faults(s);
 	sim_mend_all(s);
-	if (!sim_restore_hosts(s) || !sim_repeat_deletions(s))
+	if (!sim_restore_hosts(s))
 		return false;
 	pass(s, SOON_MSEC);
 	if (s->is_wrong || !check_soon(s))

@@ -126,7 +126,7 @@ struct sim_net {
 	/* What the store says. */
 	bool exists, was_garbled;
 	struct network net;
-	bool has_request;
+	bool has_request, is_unchecked;
 	int request_type;
 	unsigned n_vnis, n_prefixes, n_ports; /* keys that say that they are its */
 	bool is_touched;
@@ -307,8 +307,6 @@ void move_pools(struct sim *s);
 void move_lost(struct sim *s);
 /* "networks" of an order for a VM. */
 json_t *sim_nics(struct sim *s, unsigned user);
-/* Deletions that were cut short are ordered again. */
-bool sim_repeat_deletions(struct sim *s);
 /* What a router is started with: n->net_conf. */
 void sim_pools(struct node *n);
 void sim_pools_done(struct node *n);

@@ -454,6 +454,42 @@ static void not_while_it_is_used(void **state)
 	assert_int_equal(count(KEY_PREFIX), 0);
 }
 
+/* The API died before it had looked. */
+static void order_unchecked(int i)
+{
+	const struct request r = { .type = REQ_DELETE_NETWORK,
+		.uuid = xstrdup(uuid(i)),
+		.not_before = clock_unix_sec() + 15,
+		.is_unchecked = true };
+
+	order_delete(i);
+	put(key_request_network(&w.keys, uuid(i)), request_format(&r));
+	free(r.uuid);
+}
+
+static void looked_at_here(void **state)
+{
+	struct network n;
+
+	(void)state;
+	start("2001:db8::/48", 65535, 0);
+	order(1, "auto");
+	order(2, "auto");
+	run(1);
+	put(key_port(uuid(1), "02:00:00:00:00:01"), xstrdup("{}"));
+	order_unchecked(1);
+	order_unchecked(2);
+	run(10);
+	assert_true(is_there(key_network(&w.keys, uuid(2))));
+	run(10);
+	assert_false(is_there(key_network(&w.keys, uuid(2))));
+	n = get(1);
+	assert_int_equal(n.status, NET_ACTIVE);
+	assert_non_null(strstr(n.reason, "1 interfaces of VMs are in it"));
+	network_done(&n);
+	assert_false(is_there(key_request_network(&w.keys, uuid(1))));
+}
+
 /* What belongs to another one by now stays: the name, the id. */
 static void others_things_stay(void **state)
 {
@@ -654,10 +690,10 @@ int main(void)
 		CASE(what_means_nothing), CASE(no_pool), CASE(room_after_a_while),
 		CASE(no_vxlan_id), CASE(without_anything),
 		CASE(all_that_tells_of_it_goes), CASE(not_while_it_is_used),
-		CASE(others_things_stay), CASE(entries_removed_by_hand),
-		CASE(what_rests_keeps_its_members), CASE(user_unreadable),
-		CASE(an_old_leader_writes_nothing), CASE(two_routers),
-		CASE(what_is_given_is_counted), CASE(lost_answers) };
+		CASE(looked_at_here), CASE(others_things_stay),
+		CASE(entries_removed_by_hand), CASE(what_rests_keeps_its_members),
+		CASE(user_unreadable), CASE(an_old_leader_writes_nothing),
+		CASE(two_routers), CASE(what_is_given_is_counted), CASE(lost_answers) };
 
 	clock_fake_start(INT64_C(1764000000000));
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -884,6 +884,37 @@ static void test_delete_cut_short(void **state)
 	assert_int_equal(request_type(w, n.uuid), REQ_DELETE_NETWORK);
 }
 
+/* A call that dies before it has looked has ordered that somebody else looks. */
+static void test_delete_dies(void **state)
+{
+	CLEANUP(network_done) struct network n = { 0 };
+	CLEANUP(kv_pair_done) struct kv_pair p = { 0 };
+	CLEANUP(request_done) struct request r = { 0 };
+	struct world *w = *state;
+	struct err e;
+
+	create_active(w, &n);
+	w->n_writes = 0;
+	w->fault_at = 2;
+	w->fault_kind = 1;
+	assert_int_equal(delete_as(w, &alice, "lan", &e), -1);
+	w->fault_at = 0;
+	assert_int_equal(status_of(w, n.uuid), NET_REQUESTED_DELETE);
+	get_key(w, key_request_network(&w->keys, n.uuid), &p);
+	assert_non_null(p.key);
+	assert_int_equal(request_parse(p.value, p.value_size, &r, &e), 0);
+	assert_int_equal(r.type, REQ_DELETE_NETWORK);
+	assert_true(r.is_unchecked);
+	assert_true(r.not_before > NOW);
+	assert_int_equal(delete_as(w, &alice, "lan", &e), 0);
+	kv_pair_done(&p);
+	request_done(&r);
+	get_key(w, key_request_network(&w->keys, n.uuid), &p);
+	assert_int_equal(request_parse(p.value, p.value_size, &r, &e), 0);
+	assert_false(r.is_unchecked);
+	assert_int_equal(r.not_before, 0);
+}
+
 /* A call that comes again, and cannot read something, takes back nothing. */
 static void test_delete_again(void **state)
 {
@@ -1069,6 +1100,7 @@ int main(void)
 		TEST(test_delete_not_made),
 		TEST(test_delete_in_use),
 		TEST(test_delete_while_made),
+		TEST(test_delete_dies),
 		TEST(test_delete_again),
 		TEST(test_delete_cut_short),
 		TEST(test_two_deletes),
