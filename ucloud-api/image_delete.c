@@ -4,14 +4,19 @@
  * A create of a VM compares the image's entry but does not write it. So an image that VMs may
  * use becomes TO_BE_DELETED first: what was ordered before that is counted afterwards, what is
  * ordered later is refused. The entry that goes is the one that was there when they were counted:
- * else somebody could have opened the image meanwhile, and closed it again. Then one that was registered goes at once; of one that was made
- * ucloud-image removes what is in the store, and then the entry.
+ * else somebody could have opened the image meanwhile, and closed it again. Then one that was
+ * registered goes at once; of one that was made ucloud-image removes what is in the store, and
+ * then the entry. It counts the VMs itself, too: so when this process dies in between, it does
+ * all of the rest, because the first step orders DeleteImage "unchecked", for some time later.
  */
 #include <string.h>
 
 #include "common/base/buf.h"
 #include "common/base/log.h"
 #include "ucloud-api/orders_impl.h"
+
+/* Counting VMs takes less, or it is left to ucloud-image. */
+#define UNCHECKED_SEC 30
 
 struct image_delete {
 	struct orders *o;
@@ -41,8 +46,38 @@ static int find(struct image_delete *c, struct draft *d, struct err *e)
 	return find_own_image(c->o, d, c->who, c->ref, &c->image, e);
 }
 
+/* Is DeleteImage open already, and no longer unchecked? 0, DRAFT_MORE, DRAFT_AS_IT_IS. */
+static int look_request(
+	struct draft *d, const char *key, struct request *r, struct err *e)
+{
+	int found = find_request(d, key, r, e);
+
+	if (found == DRAFT_AS_IT_IS) /* none is open */
+		return 0;
+	if (found == 0 && r->type == REQ_DELETE_IMAGE && !r->is_unchecked)
+		return DRAFT_AS_IT_IS;
+	return found;
+}
+
+static void put_delete(struct image_delete *c, struct draft *d, bool is_unchecked)
+{
+	CLEANUP_STR char *key = key_request_image(c->o->keys, c->image.uuid);
+	const struct request r = { .type = REQ_DELETE_IMAGE,
+		.uuid = c->image.uuid,
+		.created = c->now,
+		.not_before = is_unchecked ? c->now + UNCHECKED_SEC : 0,
+		.is_unchecked = is_unchecked };
+	CLEANUP_STR char *text = request_format(&r);
+
+	draft_same(d, key);
+	draft_put(d, key, text);
+}
+
+/* TO_BE_DELETED, or CREATED again. */
 static int set_status_fn(void *aux, struct draft *d, struct err *e)
 {
+	CLEANUP(request_done) struct request open = { 0 };
+	CLEANUP_STR char *key = NULL;
 	struct image_delete *c = aux;
 	int r = find(c, d, e);
 
@@ -50,15 +85,29 @@ static int set_status_fn(void *aux, struct draft *d, struct err *e)
 		return r;
 	if (c->image.status == (int)c->status)
 		return DRAFT_AS_IT_IS;
+	key = key_request_image(c->o->keys, c->image.uuid);
+	r = c->image.is_made ? look_request(d, key, &open, e) : 0;
+	if (r != 0)
+		return r;
 	c->image.status = (int)c->status;
 	put_image(c->o, d, &c->image);
+	if (!c->image.is_made)
+		return 0;
+	if (c->status == IMAGE_TO_BE_DELETED) {
+		put_delete(c, d, true);
+	} else {
+		draft_same(d, key);
+		draft_del(d, key);
+	}
 	return 0;
 }
 
 static int set_status(struct orders *o, const struct who *who, const char *uuid,
-	enum image_status status, struct image *out, struct err *e)
+	enum image_status status, int64_t now, struct image *out, struct err *e)
 {
-	struct image_delete c = { .o = o, .who = who, .ref = uuid, .status = status };
+	struct image_delete c = {
+		.o = o, .who = who, .ref = uuid, .now = now, .status = status
+	};
 
 	return run(&c, set_status_fn, out, e);
 }
@@ -134,24 +183,10 @@ static int forget_fn(void *aux, struct draft *d, struct err *e)
 
 /* ---------------------------------------------------------------- made ones */
 
-/* Is DeleteImage open already? 0, DRAFT_MORE, DRAFT_AS_IT_IS. */
-static int look_request(
-	struct draft *d, const char *key, struct request *r, struct err *e)
-{
-	int found = find_request(d, key, r, e);
-
-	if (found == DRAFT_AS_IT_IS) /* none is open */
-		return 0;
-	if (found == 0 && r->type == REQ_DELETE_IMAGE)
-		return DRAFT_AS_IT_IS;
-	return found;
-}
-
 static int order_fn_of_made(void *aux, struct draft *d, struct err *e)
 {
 	CLEANUP(request_done) struct request open = { 0 };
 	CLEANUP_STR char *key = NULL;
-	CLEANUP_STR char *text = NULL;
 	struct image_delete *c = aux;
 	int r = find(c, d, e);
 
@@ -169,9 +204,7 @@ static int order_fn_of_made(void *aux, struct draft *d, struct err *e)
 		return r;
 	c->image.status = IMAGE_TO_BE_DELETED;
 	put_image(c->o, d, &c->image);
-	text = request_new(REQ_DELETE_IMAGE, c->image.uuid, NULL, c->now, 0);
-	draft_same(d, key);
-	draft_put(d, key, text);
+	put_delete(c, d, false);
 	return 0;
 }
 
@@ -213,19 +246,21 @@ static int closed_rev(
 }
 
 /* No VM may use it from here on; those that do are counted. *rev: of its entry then. */
-static int close_image(struct orders *o, const struct who *who, struct image *im,
-	int64_t *rev, struct err *e)
+static int close_image(struct orders *o, const struct who *who, int64_t now,
+	struct image *im, int64_t *rev, struct err *e)
 {
 	CLEANUP_STR char *uuid = xstrdup(im->uuid);
-	struct err ignored;
+	struct err in_use = { 0 };
 
-	if (set_status(o, who, uuid, IMAGE_TO_BE_DELETED, im, e) < 0 ||
+	if (set_status(o, who, uuid, IMAGE_TO_BE_DELETED, now, im, e) < 0 ||
 		closed_rev(o, im, rev, e) < 0)
 		return -1;
-	if (unused_check(o, im, e) == 0)
+	if (unused_check(o, im, &in_use) == 0)
 		return 0;
-	if (set_status(o, who, uuid, IMAGE_CREATED, im, &ignored) < 0)
-		return err_wrap(e, "the image stays TO_BE_DELETED, and");
+	if (set_status(o, who, uuid, IMAGE_CREATED, now, im, e) < 0)
+		return err_wrap(e, "%s; the image stays TO_BE_DELETED for now, because",
+			in_use.msg);
+	*e = in_use;
 	return -1;
 }
 
@@ -247,7 +282,7 @@ int orders_image_delete(struct orders *o, const struct who *who, const char *ref
 		CLEANUP(image_done) struct image closed = { 0 };
 
 		jtab_copy(&image_jtab, &im, &closed);
-		if (close_image(o, who, &closed, &c.rev, e) < 0)
+		if (close_image(o, who, now, &closed, &c.rev, e) < 0)
 			return -1;
 	}
 	r = run(&c, im.is_made ? order_fn_of_made : forget_fn, out, e);

@@ -185,18 +185,24 @@ static int n_images_used(struct world *w, const struct who *who)
 	return (int)u.use.images;
 }
 
-static int request_type(struct world *w, const char *uuid)
+static bool get_request(struct world *w, const char *uuid, struct request *r)
 {
 	CLEANUP(kv_pair_done) struct kv_pair p = { 0 };
-	CLEANUP(request_done) struct request r = { 0 };
 	struct err e;
 
 	get_key(w, key_request_image(&w->keys, uuid), &p);
 	if (!p.key)
-		return -1;
-	assert_int_equal(request_parse(p.value, p.value_size, &r, &e), 0);
-	assert_string_equal(r.uuid, uuid);
-	return r.type;
+		return false;
+	assert_int_equal(request_parse(p.value, p.value_size, r, &e), 0);
+	assert_string_equal(r->uuid, uuid);
+	return true;
+}
+
+static int request_type(struct world *w, const char *uuid)
+{
+	CLEANUP(request_done) struct request r = { 0 };
+
+	return get_request(w, uuid, &r) ? r.type : -1;
 }
 
 static int delete_as(
@@ -448,6 +454,7 @@ static void test_delete_while_used(void **state)
 static void test_delete_cut_short(void **state)
 {
 	CLEANUP(image_done) struct image im = { 0 };
+	CLEANUP(request_done) struct request r = { 0 };
 	struct world *w = *state;
 	struct err e;
 
@@ -457,8 +464,15 @@ static void test_delete_cut_short(void **state)
 	w->fault_at = 2;
 	w->fault_kind = 1;
 	assert_int_equal(delete_as(w, &alice, "deb", &e), -1);
+	/* Should it not come again, ucloud-image looks who uses it. */
+	assert_true(get_request(w, im.uuid, &r));
+	assert_int_equal(r.type, REQ_DELETE_IMAGE);
+	assert_true(r.is_unchecked && r.not_before > 0);
+	request_done(&r);
 	assert_int_equal(delete_as(w, &alice, "deb", &e), ORDER_IMAGE_GOES);
-	assert_int_equal(request_type(w, im.uuid), REQ_DELETE_IMAGE);
+	assert_true(get_request(w, im.uuid, &r));
+	assert_int_equal(r.type, REQ_DELETE_IMAGE);
+	assert_true(!r.is_unchecked && r.not_before == 0);
 }
 
 static void test_registered(void **state)
