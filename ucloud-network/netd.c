@@ -164,9 +164,10 @@ int netd_start(struct netd *d, struct err *e)
 		return -1;
 	prober_start(d->env.prober);
 	announce_start(d->announce);
-	ctl_start(d->env.links);
+	/* Roles first: the links' thread asks them what they want. */
 	for (size_t i = 0; i < d->n; i++)
 		d->use[i].ops->start(d->use[i].role);
+	ctl_start(d->env.links);
 	return 0;
 }
 

@@ -573,12 +573,13 @@ static void case_nics_off(void **state)
 static void case_nics(void **state)
 {
 	struct virt *v = ((struct virt_seen *)*state)->v;
-	CLEANUP_STR char *xml = nic_xml();
+	CLEANUP_STR char *xml = NULL;
 	char uuid[UUID_STR_SIZE];
 	struct err e = { 0 };
 
 	if (!cases.has_bridge)
 		skip();
+	xml = nic_xml();
 	uuid_new(uuid);
 	define(v, uuid, 1);
 	ok(virt_start(v, uuid, &e), &e);
