@@ -71,9 +71,23 @@ stop_others() {
 # A test may have its own to add to what is done at the end.
 clean_up() { :; }
 
+# A daemon that ended itself (abort) says where.
+ulimit -c 500000 2> /dev/null || true
+show_core() {
+	local core
+	for core in core core.*; do
+		[ -f "$core" ] || continue
+		echo "--- $core: $(file -b "$core" 2> /dev/null)"
+		gdb -batch -ex 'thread apply all bt' -c "$core" "$B/ucloud-host/ucloud-host" 2> /dev/null |
+			tail -n 150
+		rm -f "$core"
+	done
+}
+
 at_end() {
 	local status=$? f
 	trap - EXIT
+	show_core
 	if [ $status != 0 ] && [ $status != 77 ]; then
 		for f in "$DEMO_DIR"/*/*.log; do
 			[ -s "$f" ] || continue
