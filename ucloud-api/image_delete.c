@@ -15,9 +15,6 @@
 #include "common/base/log.h"
 #include "ucloud-api/orders_impl.h"
 
-/* Counting VMs takes less, or it is left to ucloud-image. */
-#define UNCHECKED_SEC 30
-
 struct image_delete {
 	struct orders *o;
 	const struct who *who;
@@ -46,37 +43,9 @@ static int find(struct image_delete *c, struct draft *d, struct err *e)
 	return find_own_image(c->o, d, c->who, c->ref, &c->image, e);
 }
 
-/* Is DeleteImage open already, and no longer unchecked? 0, DRAFT_MORE, DRAFT_AS_IT_IS. */
-static int look_request(
-	struct draft *d, const char *key, struct request *r, struct err *e)
-{
-	int found = find_request(d, key, r, e);
-
-	if (found == DRAFT_AS_IT_IS) /* none is open */
-		return 0;
-	if (found == 0 && r->type == REQ_DELETE_IMAGE && !r->is_unchecked)
-		return DRAFT_AS_IT_IS;
-	return found;
-}
-
-static void put_delete(struct image_delete *c, struct draft *d, bool is_unchecked)
-{
-	CLEANUP_STR char *key = key_request_image(c->o->keys, c->image.uuid);
-	const struct request r = { .type = REQ_DELETE_IMAGE,
-		.uuid = c->image.uuid,
-		.created = c->now,
-		.not_before = is_unchecked ? c->now + UNCHECKED_SEC : 0,
-		.is_unchecked = is_unchecked };
-	CLEANUP_STR char *text = request_format(&r);
-
-	draft_same(d, key);
-	draft_put(d, key, text);
-}
-
 /* TO_BE_DELETED, or CREATED again. */
 static int set_status_fn(void *aux, struct draft *d, struct err *e)
 {
-	CLEANUP(request_done) struct request open = { 0 };
 	CLEANUP_STR char *key = NULL;
 	struct image_delete *c = aux;
 	int r = find(c, d, e);
@@ -86,7 +55,7 @@ static int set_status_fn(void *aux, struct draft *d, struct err *e)
 	if (c->image.status == (int)c->status)
 		return DRAFT_AS_IT_IS;
 	key = key_request_image(c->o->keys, c->image.uuid);
-	r = c->image.is_made ? look_request(d, key, &open, e) : 0;
+	r = c->image.is_made ? look_deletion(d, key, REQ_DELETE_IMAGE, e) : 0;
 	if (r != 0)
 		return r;
 	c->image.status = (int)c->status;
@@ -94,7 +63,7 @@ static int set_status_fn(void *aux, struct draft *d, struct err *e)
 	if (!c->image.is_made)
 		return 0;
 	if (c->status == IMAGE_TO_BE_DELETED) {
-		put_delete(c, d, true);
+		put_deletion(d, key, REQ_DELETE_IMAGE, c->image.uuid, c->now, true);
 	} else {
 		draft_same(d, key);
 		draft_del(d, key);
@@ -185,7 +154,6 @@ static int forget_fn(void *aux, struct draft *d, struct err *e)
 
 static int order_fn_of_made(void *aux, struct draft *d, struct err *e)
 {
-	CLEANUP(request_done) struct request open = { 0 };
 	CLEANUP_STR char *key = NULL;
 	struct image_delete *c = aux;
 	int r = find(c, d, e);
@@ -193,7 +161,7 @@ static int order_fn_of_made(void *aux, struct draft *d, struct err *e)
 	if (r != 0)
 		return r;
 	key = key_request_image(c->o->keys, c->image.uuid);
-	r = look_request(d, key, &open, e);
+	r = look_deletion(d, key, REQ_DELETE_IMAGE, e);
 	if (r != 0)
 		return r;
 	/* Made meanwhile: VMs may have been ordered. */
@@ -204,7 +172,7 @@ static int order_fn_of_made(void *aux, struct draft *d, struct err *e)
 		return r;
 	c->image.status = IMAGE_TO_BE_DELETED;
 	put_image(c->o, d, &c->image);
-	put_delete(c, d, false);
+	put_deletion(d, key, REQ_DELETE_IMAGE, c->image.uuid, c->now, false);
 	return 0;
 }
 

@@ -16,9 +16,6 @@
 
 enum { VMS_NAMED = 10 };
 
-/* Looking for ports takes less, or it is left to ucloud-network. */
-#define UNCHECKED_SEC 15
-
 struct network_delete {
 	struct orders *o;
 	const struct who *who;
@@ -63,33 +60,6 @@ static int changed_meanwhile(const struct network *n, struct err *e)
 		n->name);
 }
 
-/* Is DeleteNetwork open already, and no longer unchecked? 0, DRAFT_MORE, DRAFT_AS_IT_IS. */
-static int look_request(struct draft *d, const char *key, struct err *e)
-{
-	CLEANUP(request_done) struct request r = { 0 };
-	int found = find_request(d, key, &r, e);
-
-	if (found == DRAFT_AS_IT_IS) /* none is open */
-		return 0;
-	if (found == 0 && r.type == REQ_DELETE_NETWORK && !r.is_unchecked)
-		return DRAFT_AS_IT_IS;
-	return found;
-}
-
-static void put_delete(struct network_delete *c, struct draft *d, bool is_unchecked)
-{
-	CLEANUP_STR char *key = key_request_network(c->o->keys, c->network.uuid);
-	const struct request r = { .type = REQ_DELETE_NETWORK,
-		.uuid = c->network.uuid,
-		.created = c->now,
-		.not_before = is_unchecked ? c->now + UNCHECKED_SEC : 0,
-		.is_unchecked = is_unchecked };
-	CLEANUP_STR char *text = request_format(&r);
-
-	draft_same(d, key);
-	draft_put(d, key, text);
-}
-
 static int close_fn(void *aux, struct draft *d, struct err *e)
 {
 	CLEANUP_STR char *key = NULL;
@@ -102,12 +72,12 @@ static int close_fn(void *aux, struct draft *d, struct err *e)
 	if (c->network.status == NET_REQUESTED_DELETE)
 		return DRAFT_AS_IT_IS;
 	key = key_request_network(c->o->keys, c->network.uuid);
-	r = look_request(d, key, e);
+	r = look_deletion(d, key, REQ_DELETE_NETWORK, e);
 	if (r != 0)
 		return r;
 	c->network.status = NET_REQUESTED_DELETE;
 	put_network(c->o, d, &c->network);
-	put_delete(c, d, true);
+	put_deletion(d, key, REQ_DELETE_NETWORK, c->network.uuid, c->now, true);
 	return 0;
 }
 
@@ -123,7 +93,7 @@ static int reopen_fn(void *aux, struct draft *d, struct err *e)
 	if (r != 0)
 		return r;
 	key = key_request_network(c->o->keys, c->network.uuid);
-	r = look_request(d, key, e);
+	r = look_deletion(d, key, REQ_DELETE_NETWORK, e);
 	if (r != 0)
 		return r;
 	if (rev != c->rev)
@@ -154,14 +124,14 @@ static int delete_fn(void *aux, struct draft *d, struct err *e)
 	if (r != 0)
 		return r;
 	key = key_request_network(c->o->keys, c->network.uuid);
-	r = look_request(d, key, e);
+	r = look_deletion(d, key, REQ_DELETE_NETWORK, e);
 	if (r != 0)
 		return r;
 	if (!is_looked_at(c, rev))
 		return changed_meanwhile(&c->network, e);
 	c->network.status = NET_REQUESTED_DELETE;
 	put_network(c->o, d, &c->network);
-	put_delete(c, d, false);
+	put_deletion(d, key, REQ_DELETE_NETWORK, c->network.uuid, c->now, false);
 	return 0;
 }
 

@@ -340,6 +340,35 @@ int find_request(struct draft *d, const char *key, struct request *out, struct e
 	return 0;
 }
 
+/* Looking who uses something takes less, or it is left to who carries the order out. */
+#define UNCHECKED_SEC 30
+
+int look_deletion(struct draft *d, const char *key, enum request_type type, struct err *e)
+{
+	CLEANUP(request_done) struct request r = { 0 };
+	int found = find_request(d, key, &r, e);
+
+	if (found == DRAFT_AS_IT_IS) /* none is open */
+		return 0;
+	if (found == 0 && r.type == (int)type && !r.is_unchecked)
+		return DRAFT_AS_IT_IS;
+	return found;
+}
+
+void put_deletion(struct draft *d, const char *key, enum request_type type, char *uuid,
+	int64_t now, bool is_unchecked)
+{
+	const struct request r = { .type = type,
+		.uuid = uuid,
+		.created = now,
+		.not_before = is_unchecked ? now + UNCHECKED_SEC : 0,
+		.is_unchecked = is_unchecked };
+	CLEANUP_STR char *text = request_format(&r);
+
+	draft_same(d, key);
+	draft_put(d, key, text);
+}
+
 /* Takes text. */
 static char *size_check(const char *what, char *text, struct err *e)
 {

@@ -58,6 +58,18 @@ int find_user(struct draft *d, const char *realm, const char *name, int64_t now,
 int find_request(
 	struct draft *d, const char *key, struct request *out, struct err *e) MUST_USE;
 
+/*
+ * The order that deletes what VMs may use (an image, a network), in two steps: it is closed, with
+ * an order that is "unchecked" and waits, and who uses it is looked for; then the order is one
+ * that is checked, or goes again. type: REQ_DELETE_...
+ */
+/* Is one open at key that is checked? 0 no, DRAFT_MORE, DRAFT_AS_IT_IS yes. */
+int look_deletion(
+	struct draft *d, const char *key, enum request_type type, struct err *e) MUST_USE;
+/* In place of whatever is open at key, which must have been looked at. */
+void put_deletion(struct draft *d, const char *key, enum request_type type, char *uuid,
+	int64_t now, bool is_unchecked);
+
 /* An entry as text, the caller's; NULL (ERR_TOO_LARGE) beyond what the store takes. Before
  * anything is drafted: an order that is refused leaves nothing behind. */
 char *vm_text(const struct vm *vm, struct err *e);
