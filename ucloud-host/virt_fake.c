@@ -156,7 +156,10 @@ bool fake_hyper_step(struct fake_hyper *h)
 	for (f = h->doms; f != NULL; f = f->hh.next) {
 		if (f->off_at_msec != 0 && f->off_at_msec <= now)
 			strv_add(&off, f->d.uuid);
-		if (virt_fake_disks_let_go(f, now) | virt_fake_nics_let_go(f, now))
+		bool has_let_go = virt_fake_disks_let_go(f, now);
+
+		has_let_go |= virt_fake_nics_let_go(f, now);
+		if (has_let_go)
 			strv_add(&let_go, f->d.uuid);
 	}
 	pthread_mutex_unlock(&h->lock);

@@ -48,7 +48,7 @@ int virt_nic_attach(
 	struct virt *v, const char *uuid, const char *mac, const char *xml, struct err *e)
 {
 	CLEANUP(virt_dom_done) struct dom d = { 0 };
-	unsigned flags;
+	unsigned flags = 0;
 
 	if (find_nic(v, uuid, mac, &d, &flags, e) < 0)
 		return -1;
@@ -74,7 +74,7 @@ int virt_nic_detach(struct virt *v, const char *uuid, const char *mac, struct er
 	CLEANUP_STR char *xml = xasprintf("<interface type='ethernet'><mac address='%s'/>"
 					  "</interface>",
 		mac);
-	unsigned flags;
+	unsigned flags = 0;
 
 	if (find_nic(v, uuid, mac, &d, &flags, e) < 0)
 		return -1;
