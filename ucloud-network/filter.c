@@ -71,6 +71,55 @@ static void add_ports(const struct wanted *w, struct buf *out)
 	filter_set_end(out, n);
 }
 
+/* Only what it may send from: it is not looked at any further. */
+static bool is_source(const struct want_port *p, const struct in6_addr *a)
+{
+	static const unsigned char router[] = { 0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x75,
+		0xc1, 0xff, 0xfe };
+	bool is_in = false;
+
+	for (size_t i = 0; i < p->n_prefixes; i++)
+		is_in |= memcmp(&p->prefixes[i], a, 8) == 0;
+	return is_in && memcmp(a, router, sizeof(router)) != 0;
+}
+
+static void add_usual_of(const struct want_port *p, const struct in6_addr *address,
+	size_t *n, struct buf *out)
+{
+	static const struct {
+		int next_header;
+		const char *verdict;
+	} ways[] = { { 6, "accept" }, { 17, "goto from_udp" },
+		{ 58, "goto from_icmpv6" } };
+	const unsigned char *m = p->mac;
+
+	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+		filter_element(out, n);
+		buf_addf(out, "\"%s\" . 0x%02x%02x%02x%02x%02x%02x86dd . %d . ", p->tap,
+			m[0], m[1], m[2], m[3], m[4], m[5], ways[i].next_header);
+		add_number(out, address, 16);
+		buf_addf(out, " : %s", ways[i].verdict);
+	}
+}
+
+/* What nearly all frames are: IPv6 from a port's own MAC and an address that is kept for its VM,
+ * without extension headers: what "ports", "addressed" and "content" say of it, in one lookup. */
+static void add_usual(const struct wanted *w, struct buf *out)
+{
+	size_t n = 0;
+
+	filter_set_begin(out, "map", "usual",
+		"typeof iifname . @ll,48,64 . @nh,48,8 . @nh,64,128 : verdict");
+	for (size_t i = 0; i < w->n_ports; i++) {
+		const struct want_port *p = &w->ports[i];
+
+		for (size_t k = 0; !p->is_open && p->rate_mbit <= 0 && k < p->n_own; k++)
+			if (is_source(p, &p->own[k]))
+				add_usual_of(p, &p->own[k], &n, out);
+	}
+	filter_set_end(out, n);
+}
+
 static void add_taps(
 	const struct wanted *w, struct buf *out, const char *name, bool is_open)
 {
@@ -103,18 +152,6 @@ static void add_prefixes(
 		}
 	}
 	filter_set_end(out, n);
-}
-
-/* Only what it may send from: it is not looked at any further. */
-static bool is_source(const struct want_port *p, const struct in6_addr *a)
-{
-	static const unsigned char router[] = { 0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x75,
-		0xc1, 0xff, 0xfe };
-	bool is_in = false;
-
-	for (size_t i = 0; i < p->n_prefixes; i++)
-		is_in |= memcmp(&p->prefixes[i], a, 8) == 0;
-	return is_in && memcmp(a, router, sizeof(router)) != 0;
 }
 
 static void add_own(const struct wanted *w, struct buf *out)
@@ -174,8 +211,9 @@ static void add_routed(const struct wanted *w, struct buf *out)
 /* ---------------------------------------------------------------- rules */
 
 /*
- * What VMs usually send takes the fewest steps: the map "ports" knows tap and MAC in one
- * lookup, "own" tap and address; what is left to look at depends on the protocol.
+ * What VMs usually send takes the fewest steps: the map "usual" knows tap, MAC, protocol and
+ * address in one lookup; of what is not in it, "ports" knows tap and MAC, "own" tap and address;
+ * what is left to look at depends on the protocol.
  *
  * 02:75:c1 are the MACs of routers (plan_bridge_mac()), fe80::75:c1ff:fe.. their link-local
  * addresses. "::" may only look whether an address is free that the VM may have (else it could
@@ -190,10 +228,16 @@ static void add_routed(const struct wanted *w, struct buf *out)
  * at again. What cannot be read does not match: "!= 255" is anything that can be.
  */
 static const char rules[] =
+	"	chain to_dhcp_client {\n"
+	"		counter name dhcp drop\n"
+	"	}\n"
+	"	chain to_vxlan {\n"
+	"		@nh,192,128 @underlays counter name vxlan drop\n"
+	"	}\n"
 	"	chain from_udp {\n"
 	"		@th,0,16 547 counter name dhcp drop\n"
-	"		@th,16,16 546 counter name dhcp drop\n"
-	"		@th,16,16 4789 @nh,192,128 @underlays counter name vxlan drop\n"
+	"		@th,16,16 vmap { 546 : goto to_dhcp_client, 4789 : goto to_vxlan "
+	"}\n"
 	"	}\n"
 	"	chain neighbour {\n"
 	"		iifname . @th,64,64 != @targets counter name neighbour drop\n"
@@ -254,6 +298,7 @@ static const char hooks[] =
 	"	chain from {\n"
 	"		type filter hook prerouting priority -300; policy accept;\n"
 	"		iifname != \"uct*\" accept\n"
+	"		iifname . @ll,48,64 . @nh,48,8 . @nh,64,128 vmap @usual\n"
 	"		iifname . ether saddr vmap @ports\n"
 	"		iifname @taps counter name mac drop\n"
 	"		counter name no_port drop\n"
@@ -326,6 +371,7 @@ void filter_text(
 	filter_add_rates(w, out);
 	buf_add_str(out, rules);
 	filter_add_to(w, out);
+	add_usual(w, out);
 	add_ports(w, out);
 	buf_add_str(out, hooks);
 	buf_add_str(out, "}\n"
