@@ -7,17 +7,24 @@
 
 #define BURST_MIN_KBYTES 256 /* some frames as large as they come from a tap (GSO) */
 
+/* The rate is in the name: the kernel does not change the one of a limit that is there. */
+static char *limit_name(const char *way, const struct want_port *p)
+{
+	return xasprintf("%s_%s_%jd", way, p->tap, (intmax_t)p->rate_mbit);
+}
+
 static void add_limits(const struct want_port *p, struct buf *out)
 {
 	int64_t kbytes = p->rate_mbit * 125;
 	int64_t burst = kbytes / 10 > BURST_MIN_KBYTES ? kbytes / 10 : BURST_MIN_KBYTES;
 
-	for (int k = 0; k < 2; k++)
+	for (int k = 0; k < 2; k++) {
+		CLEANUP_STR char *name = limit_name(k == 0 ? "from" : "to", p);
+
 		buf_addf(out,
-			"\tlimit %s_%s { rate over %jd kbytes/second burst %jd kbytes "
-			"}\n",
-			k == 0 ? "from" : "to", p->tap, (intmax_t)kbytes,
-			(intmax_t)burst);
+			"\tlimit %s { rate over %jd kbytes/second burst %jd kbytes }\n",
+			name, (intmax_t)kbytes, (intmax_t)burst);
+	}
 }
 
 static void add_rate_map(const struct wanted *w, const char *way, struct buf *out)
@@ -28,9 +35,10 @@ static void add_rate_map(const struct wanted *w, const char *way, struct buf *ou
 	filter_set_begin(out, "map", name, "type ifname : limit");
 	for (size_t i = 0; i < w->n_ports; i++)
 		if (w->ports[i].rate_mbit > 0) {
+			CLEANUP_STR char *limit = limit_name(way, &w->ports[i]);
+
 			filter_element(out, &n);
-			buf_addf(out, "\"%s\" : \"%s_%s\"", w->ports[i].tap, way,
-				w->ports[i].tap);
+			buf_addf(out, "\"%s\" : \"%s\"", w->ports[i].tap, limit);
 		}
 	filter_set_end(out, n);
 }

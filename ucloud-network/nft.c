@@ -25,6 +25,7 @@ struct nft {
 	/* For generations. It stays open: the kernel lets nobody close one before it has
 	 * freed the rules that were replaced, which takes it ten milliseconds. */
 	int fd;
+	uint32_t seq; /* of the last question */
 };
 
 int nft_open(struct nft **out, struct err *e)
@@ -197,24 +198,37 @@ static int read_generation(const char *bytes, size_t size, uint32_t *out)
 	return 0;
 }
 
-static int ask_generation(int fd, uint32_t *out)
+/* The answer to this question; not to an earlier one, whose asking was interrupted. */
+static ssize_t receive(int fd, uint32_t seq, struct nlmsghdr *head, size_t size)
+{
+	ssize_t n;
+
+	do
+		n = recv(fd, head, size, 0);
+	while ((n < 0 && errno == EINTR) ||
+		(n >= (ssize_t)sizeof(*head) && head->nlmsg_seq != seq));
+	return n;
+}
+
+static int ask_generation(struct nft *n, uint32_t *out)
 {
 	const struct generation ask = {
 		.head = { .nlmsg_len = sizeof(ask),
 			.nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN,
-			.nlmsg_flags = NLM_F_REQUEST },
+			.nlmsg_flags = NLM_F_REQUEST,
+			.nlmsg_seq = ++n->seq },
 	};
 	union {
-		struct nlmsghdr aligned;
+		struct nlmsghdr head;
 		char bytes[4096];
 	} u;
-	ssize_t n;
+	ssize_t size;
 
-	if (send(fd, &ask, sizeof(ask), 0) < 0)
+	if (send(n->fd, &ask, sizeof(ask), 0) < 0)
 		return -1;
-	n = recv(fd, u.bytes, sizeof(u), 0);
-	errno = n < 0 ? errno : EPROTO;
-	return n < 0 ? -1 : read_generation(u.bytes, (size_t)n, out);
+	size = receive(n->fd, n->seq, &u.head, sizeof(u));
+	errno = size < 0 ? errno : EPROTO;
+	return size < 0 ? -1 : read_generation(u.bytes, (size_t)size, out);
 }
 
 int nft_generation(struct nft *n, uint32_t *out, struct err *e)
@@ -222,7 +236,7 @@ int nft_generation(struct nft *n, uint32_t *out, struct err *e)
 	int rc;
 
 	pthread_mutex_lock(&one_at_a_time);
-	rc = ask_generation(n->fd, out);
+	rc = ask_generation(n, out);
 	if (rc < 0)
 		err_errno(e, errno, "the port filters' generation");
 	pthread_mutex_unlock(&one_at_a_time);

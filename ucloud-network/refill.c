@@ -5,7 +5,7 @@
 
 #include "common/base/mem.h"
 
-static const char *const kinds[] = { "set", "map", "chain", "counter" };
+static const char *const kinds[] = { "set", "map", "chain", "counter", "limit" };
 
 static int word_len(const char *s)
 {

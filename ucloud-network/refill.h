@@ -14,8 +14,9 @@
 
 #include "common/base/buf.h"
 
-/* Has what nft_list() gave exactly the tables, sets, maps, chains and counters of the text?
- * listing may be NULL: nothing is there. */
+/* Has what nft_list() gave exactly the tables, sets, maps, chains, counters and limits of the
+ * text? Names are compared, so what cannot be changed in place, such as a limit's rate, must be
+ * in them. listing may be NULL: nothing is there. */
 bool refill_fits(const char *listing, const char *text);
 /* The text (filter_text()) such that it leaves tables, sets and chains in place. Counters keep
  * their values, whatever the text says. */

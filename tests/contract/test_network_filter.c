@@ -288,6 +288,11 @@ static bool is_loaded(void *aux)
 	return text && strstr(text, aux);
 }
 
+static bool is_not_loaded(void *aux)
+{
+	return !is_loaded(aux);
+}
+
 static int begin(void **state)
 {
 	struct err e = { 0 };
@@ -630,6 +635,28 @@ static void a_restart_loses_nothing(void **state)
 	assert_int_equal(n_come, n_sent);
 }
 
+/* Another rate of an interface that had one, and none: what was in force before is no more. */
+static void rates_that_change(void **state)
+{
+	char tap[] = "\"uct525400070005\"", old[] = "10000 kbytes/second",
+	     new[] = "20000 kbytes/second";
+	(void)state;
+
+	for (int i = 0; i < 2; i++) {
+		w.rate_mbit = 80;
+		net_world_add_vm(&w, 7, 5, 1);
+		assert_true(wait_until(is_loaded, old, SOON_MSEC));
+		net_world_del_vm(&w, 7);
+		assert_true(wait_until(is_not_loaded, i ? tap : old, SOON_MSEC));
+		w.rate_mbit = 160;
+		net_world_add_vm(&w, 7, 5, 1);
+		assert_true(wait_until(is_loaded, new, SOON_MSEC));
+		assert_false(is_loaded(old));
+		net_world_del_vm(&w, 7);
+		assert_true(wait_until(is_not_loaded, new, SOON_MSEC));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -642,6 +669,7 @@ int main(void)
 		cmocka_unit_test(a_closed_vm),
 		cmocka_unit_test(a_slow_vm),
 		cmocka_unit_test(attacks_from_a_vm_with_a_rate),
+		cmocka_unit_test(rates_that_change),
 		cmocka_unit_test(a_tap_without_filters),
 		cmocka_unit_test(the_host_is_out_of_reach),
 		cmocka_unit_test(a_restart_loses_nothing),
