@@ -6,11 +6,7 @@ underlay=underlay
 for tool in ip nft radvd; do
 	command -v $tool > /dev/null || skip "$tool is not installed"
 done
-need_netns
-ip link add $underlay type veth peer name wire || skip "this kernel has no veth interfaces"
-ip addr add fd00:10::1/64 dev $underlay nodad
-ip link set $underlay up
-ip link set wire up
+need_underlay
 export DEMO_NET=1 DEMO_UNDERLAY=$underlay
 vm=life
 

@@ -5,11 +5,7 @@
 # shellcheck source=lib.bash
 . "$(dirname "$0")/lib.bash"
 
-need_netns
-ip link add underlay type veth peer name wire || skip "this kernel has no veth interfaces"
-ip addr add fd00:10::1/64 dev underlay nodad
-ip link set underlay up
-ip link set wire up
+need_underlay
 
 cloud up services || fail "the cloud did not come up"
 start_network() {
