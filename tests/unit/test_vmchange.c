@@ -284,6 +284,19 @@ static char *log_text(const struct vm *vm)
 	return buf_take(&b);
 }
 
+static char *nics_text(const struct vm *vm)
+{
+	struct buf b = { 0 };
+
+	for (size_t i = 0; i < vm->networks.len; i++) {
+		const struct vm_nic *nic = jtab_list_at(&vm_nic_jtab, &vm->networks, i);
+
+		buf_addf(&b, "%s%s%s", i > 0 ? " " : "", nic->mac + strlen(nic->mac) - 1,
+			nic->is_leaving ? "L" : "");
+	}
+	return buf_take(&b);
+}
+
 static char *entry_text(const struct vm *vm)
 {
 	struct buf b = { 0 };
@@ -326,19 +339,6 @@ static void test_done(void **state)
 	assert_non_null(strstr(log, "as they were in snapshot \"d\""));
 	assert_false(vm_has_changes(&g.vm));
 	done(&g);
-}
-
-static char *nics_text(const struct vm *vm)
-{
-	struct buf b = { 0 };
-
-	for (size_t i = 0; i < vm->networks.len; i++) {
-		const struct vm_nic *nic = jtab_list_at(&vm_nic_jtab, &vm->networks, i);
-
-		buf_addf(&b, "%s%s%s", i > 0 ? " " : "", nic->mac + strlen(nic->mac) - 1,
-			nic->is_leaving ? "L" : "");
-	}
-	return buf_take(&b);
 }
 
 static void test_done_nics(void **state)
