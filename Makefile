@@ -193,8 +193,8 @@ crash-sweep:
 	$(Q)B=build/crash TEST_JOBS=$(TEST_JOBS) tests/sweep/run $(SWEEP)
 # The tests of modules with threads, for SAN=thread.
 THREADED ?= $(filter $(addprefix %/test_,accel api auth cache ctl daemon disk_fake disk_file domxml \
-	fs_publish fs_scan group hostd_threads http httpd httpd_body \
-	image image_import kv kv_conn kv_epoch kv_fake log metrics network_check network_filter network_links net_radvdrun network_router proc sched \
+	fs_publish fs_scan group hostd_threads http httpd httpd_body httpd_limits \
+	httpd_wait image image_import kv kv_conn kv_epoch kv_fake log metrics network_check network_filter network_links net_radvdrun network_router proc sched \
 	sched_threads session store virt_fake virt_libvirt watch wq),$(UNIT) $(CONTRACT))
 threaded: $(THREADED) all
 	$(Q)$(run_tests) $(THREADED)

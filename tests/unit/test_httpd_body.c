@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -16,6 +15,7 @@
 #include <cmocka.h>
 
 #include "common/base/http.h"
+#include "tests/lib/http_raw.h"
 #include "tests/lib/test_certs.h"
 #include "tests/lib/test_util.h"
 
@@ -220,32 +220,12 @@ static void site_close(struct site *s)
 
 static int dial(const struct site *s)
 {
-	struct sockaddr_in6 sa = { .sin6_family = AF_INET6,
-		.sin6_addr = IN6ADDR_LOOPBACK_INIT,
-		.sin6_port = htons(httpd_port(s->d, 0)) };
-	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
-		fail_msg("connect: %s", strerror(errno));
-	return fd;
-}
-
-static bool put_bytes(int fd, const char *p, size_t size)
-{
-	while (size > 0) {
-		ssize_t n = send(fd, p, size, MSG_NOSIGNAL);
-
-		if (n <= 0)
-			return false;
-		p += n;
-		size -= (size_t)n;
-	}
-	return true;
+	return raw_dial(httpd_port(s->d, 0));
 }
 
 static void put(int fd, const char *text)
 {
-	if (!put_bytes(fd, text, strlen(text)))
+	if (!raw_put_bytes(fd, text, strlen(text)))
 		fail_msg("send: %s", strerror(errno));
 }
 
@@ -256,34 +236,6 @@ static void put_head(int fd, const char *path, const char *headers)
 		xasprintf("PUT %s HTTP/1.1\r\nHost: x\r\n%s\r\n", path, headers);
 
 	put(fd, text);
-}
-
-/* Reads until the text contains want, or the connection ends (want NULL). */
-static bool get_until(int fd, struct buf *b, const char *want)
-{
-	int64_t limit = test_now_msec() + LIMIT_MSEC;
-	char chunk[4096];
-
-	while (!want || !strstr(buf_str(b), want)) {
-		struct pollfd p = { .fd = fd, .events = POLLIN };
-		int64_t left = limit - test_now_msec();
-		ssize_t n;
-
-		if (left <= 0 || poll(&p, 1, (int)left) <= 0)
-			fail_msg("waited too long for '%s' in '%s'", want ? want : "EOF",
-				buf_str(b));
-		n = recv(fd, chunk, sizeof(chunk), 0);
-		if (n <= 0)
-			return !want;
-		buf_add(b, chunk, (size_t)n);
-	}
-	return true;
-}
-
-static void assert_contains(const char *text, const char *part)
-{
-	if (!strstr(text, part))
-		fail_msg("'%s' is not in '%s'", part, text);
 }
 
 /* Sends n bytes 'a', 'b', ... and adds to *sum what they are worth. */
@@ -298,7 +250,7 @@ static bool put_letters(int fd, size_t n, uint64_t *sum)
 			chunk[i] = (char)('a' + (n - i) % 23);
 			*sum += (unsigned char)chunk[i];
 		}
-		if (!put_bytes(fd, chunk, len))
+		if (!raw_put_bytes(fd, chunk, len))
 			return false;
 		n -= len;
 	}
@@ -322,23 +274,23 @@ static void a_large_body_arrives(void **state)
 	put_head(fd, "/put/x", head);
 	assert_true(put_letters(fd, 24 * MIB + 7, &sum));
 	want = xasprintf("%d bytes, sum %llu", 24 * MIB + 7, (unsigned long long)sum);
-	assert_true(get_until(fd, &b, want));
+	assert_true(raw_get_until(fd, &b, want));
 	assert_contains(buf_str(&b), "HTTP/1.1 201 Created\r\n");
 	assert_contains(buf_str(&b), "Server: ucloud-test\r\n");
 
 	/* The connection goes on: an empty body, an ordinary request. */
 	buf_clear(&b);
 	put_head(fd, "/put/x", "Content-Length: 0\r\n");
-	assert_true(get_until(fd, &b, want));
+	assert_true(raw_get_until(fd, &b, want));
 	buf_clear(&b);
 	put_head(fd, "/other", "Content-Length: 3\r\n");
 	put(fd, "abc");
-	assert_true(get_until(fd, &b, "{\"size\":3}"));
+	assert_true(raw_get_until(fd, &b, "{\"size\":3}"));
 	buf_clear(&b);
 	put_head(fd, "/put/x", "Transfer-Encoding: chunked\r\n");
 	put(fd, "1\r\na\r\n2\r\nbc\r\n0\r\n\r\n");
 	want[0] = '\0';
-	assert_true(get_until(fd, &b, "bytes, sum"));
+	assert_true(raw_get_until(fd, &b, "bytes, sum"));
 	assert_int_equal(s.size, 24 * MIB + 7 + 3);
 	close(fd);
 	site_close(&s);
@@ -354,17 +306,17 @@ static void who_waits_for_100_is_told_before(void **state)
 	site_open(&s, (struct httpd_conf){ 0 });
 	fd = dial(&s);
 	put_head(fd, "/put/x", "Content-Length: 5\r\nExpect: 100-continue\r\n");
-	assert_true(get_until(fd, &b, "HTTP/1.1 100 Continue\r\n\r\n"));
+	assert_true(raw_get_until(fd, &b, "HTTP/1.1 100 Continue\r\n\r\n"));
 	assert_int_equal(s.size, 0);
 	put(fd, "hello");
-	assert_true(get_until(fd, &b, "5 bytes"));
+	assert_true(raw_get_until(fd, &b, "5 bytes"));
 	close(fd);
 
 	buf_clear(&b);
 	fd = dial(&s);
 	put_head(fd, "/put/refused",
 		"Content-Length: 99999999999\r\nExpect: 100-continue\r\n");
-	assert_true(get_until(fd, &b, NULL));
+	assert_true(raw_get_until(fd, &b, NULL));
 	assert_int_equal(strncmp(buf_str(&b), "HTTP/1.1 401 ", 13), 0);
 	assert_contains(buf_str(&b), "who are you?");
 	close(fd);
@@ -384,10 +336,10 @@ static void who_did_not_wait_sees_the_refusal_too(void **state)
 	fd = dial(&s);
 	put_head(fd, "/put/refused", head);
 	assert_true(put_letters(fd, 2 * MIB, &sum));
-	assert_true(get_until(fd, &b, "who are you?"));
+	assert_true(raw_get_until(fd, &b, "who are you?"));
 	buf_clear(&b);
 	put(fd, "GET /other HTTP/1.1\r\nHost: x\r\n\r\n");
-	assert_true(get_until(fd, &b, "{\"size\":0}"));
+	assert_true(raw_get_until(fd, &b, "{\"size\":0}"));
 	close(fd);
 	assert_int_equal(s.size, 0);
 	site_close(&s);
@@ -412,7 +364,7 @@ static void a_slow_sink_stops_the_client(void **state)
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
 	put_head(fd, "/put/gated", head);
 	wait_count(&s, &s.n_taken, 1);
-	put_bytes(fd, zeros, 1);
+	raw_put_bytes(fd, zeros, 1);
 	sent++;
 	wait_count(&s, &s.n_at_gate, 1);
 	p = (struct pollfd){ .fd = fd, .events = POLLOUT };
@@ -429,10 +381,10 @@ static void a_slow_sink_stops_the_client(void **state)
 	while (sent < total) {
 		size_t n = total - sent < sizeof(zeros) ? total - sent : sizeof(zeros);
 
-		assert_true(put_bytes(fd, zeros, n));
+		assert_true(raw_put_bytes(fd, zeros, n));
 		sent += n;
 	}
-	assert_true(get_until(fd, &b, "67108864 bytes, sum 0"));
+	assert_true(raw_get_until(fd, &b, "67108864 bytes, sum 0"));
 	close(fd);
 	site_close(&s);
 }
@@ -456,7 +408,7 @@ static void silent_clients_are_cut_off(void **state)
 		poll(NULL, 0, 10);
 	}
 	assert_int_equal(s.n_broken, 0);
-	assert_true(get_until(fd, &b, NULL));
+	assert_true(raw_get_until(fd, &b, NULL));
 	assert_int_equal(b.size, 0);
 	wait_count(&s, &s.n_broken, 1);
 	assert_int_equal(s.sum, sum);
@@ -496,7 +448,7 @@ static void a_sink_may_want_no_more(void **state)
 	fd = dial(&s);
 	put_head(fd, "/put/full", "Content-Length: 300000\r\n");
 	assert_true(put_letters(fd, 300000, &sum));
-	assert_true(get_until(fd, &b, "the disk is full"));
+	assert_true(raw_get_until(fd, &b, "the disk is full"));
 	assert_contains(buf_str(&b), "HTTP/1.1 507 ");
 	wait_count(&s, &s.n_broken, 1);
 	close(fd);
@@ -526,19 +478,19 @@ static void their_number_is_bounded(void **state)
 	two = dial(&s);
 	put_head(two, "/put/x", "Content-Length: 1\r\n");
 	put(two, "x");
-	assert_true(get_until(two, &b, "try again later"));
+	assert_true(raw_get_until(two, &b, "try again later"));
 	assert_contains(buf_str(&b), "HTTP/1.1 503 ");
 	close(two);
 	buf_clear(&b);
 	put(one, "ab");
-	assert_true(get_until(one, &b, "2 bytes"));
+	assert_true(raw_get_until(one, &b, "2 bytes"));
 	close(one);
 	wait_count(&s, &s.n_ended, 1);
 	two = dial(&s);
 	put_head(two, "/put/x", "Content-Length: 1\r\n");
 	put(two, "x");
 	buf_clear(&b);
-	assert_true(get_until(two, &b, "3 bytes"));
+	assert_true(raw_get_until(two, &b, "3 bytes"));
 	close(two);
 	site_close(&s);
 }
@@ -554,7 +506,7 @@ static void a_forgotten_answer_is_given(void **state)
 	fd = dial(&s);
 	put_head(fd, "/put/silent", "Content-Length: 1\r\n");
 	put(fd, "x");
-	assert_true(get_until(fd, &b, "was not answered"));
+	assert_true(raw_get_until(fd, &b, "was not answered"));
 	close(fd);
 	site_close(&s);
 }
@@ -632,7 +584,7 @@ static void closing_ends_them_all(void **state)
 	put_head(fds[2], "/put/gated", "Content-Length: 100000000\r\n");
 	fcntl(fds[2], F_SETFL, O_NONBLOCK);
 	wait_count(&s, &s.n_taken, 3);
-	while (put_bytes(fds[2], zeros, sizeof(zeros)))
+	while (raw_put_bytes(fds[2], zeros, sizeof(zeros)))
 		poll(NULL, 0, 1);
 	wait_count(&s, &s.n_at_gate, 2);
 	/* Complete, but no worker is free. */
@@ -640,9 +592,9 @@ static void closing_ends_them_all(void **state)
 	put(fds[3], "x");
 	wait_count(&s, &s.n_taken, 4);
 	pthread_create(&c.thread, NULL, close_site, &c);
-	assert_true(get_until(fds[1], &b, "this server is stopping"));
-	assert_true(get_until(fds[0], &b, NULL));
-	assert_true(get_until(fds[3], &b, NULL));
+	assert_true(raw_get_until(fds[1], &b, "this server is stopping"));
+	assert_true(raw_get_until(fds[0], &b, NULL));
+	assert_true(raw_get_until(fds[3], &b, NULL));
 	open_gate(&s);
 	pthread_join(c.thread, NULL);
 	for (size_t i = 0; i < 4; i++)
@@ -668,7 +620,7 @@ static void *put_one(void *aux)
 	put_head(fd, "/put/x", head);
 	put_letters(fd, p->is_cut ? p->size / 2 : p->size, &p->sum);
 	if (!p->is_cut)
-		get_until(fd, &b, "bytes, sum");
+		raw_get_until(fd, &b, "bytes, sum");
 	close(fd);
 	return NULL;
 }
