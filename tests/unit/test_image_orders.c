@@ -10,75 +10,13 @@
 
 #include "common/base/crypt.h"
 #include "common/model/names.h"
-#include "common/store/kv_fake.h"
+#include "tests/lib/orders_world.h"
 
-#define NOW    1700000000
+#define NOW    ORDERS_WORLD_NOW
 #define SHA512 "ab"
 
-/* A store with an image store; a user, who has a file. */
-struct world {
-	struct fake_etcd *etcd;
-	struct kv *kv;
-	struct keys keys;
-	struct orders *orders;
-	struct kv_fault fault;
-	int n_writes;
-	int fault_at, fault_kind;
-};
-
-static const struct who admin = { "root", "ungleich-admin", true };
-static const struct who alice = { "alice", "users", false };
-static const struct who bob = { "bob", "users", false };
-
-static const struct orders_conf conf = {
-	.quota = { .vms = 5, .cpu = 8, .ram_mib = 8192, .disk_gib = 100, .images = 3 },
-	.limits = { .max_cpu = 4, .max_ram_mib = 4096, .max_disk_gib = 50 },
-};
-
-static int on_write(void *aux)
-{
-	struct world *w = aux;
-
-	return ++w->n_writes == w->fault_at ? w->fault_kind : 0;
-}
-
-static json_t *js(const char *text)
-{
-	json_t *j = json_loads(text, 0, NULL);
-
-	assert_non_null(j);
-	return j;
-}
-
-static void put_key(struct world *w, char *key, char *text)
-{
-	CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
-	struct err e;
-
-	kv_txn_put(t, key, text);
-	assert_int_equal(kv_txn_commit(w->kv, t, NULL, &e), 0);
-	free(key);
-	free(text);
-}
-
-static void get_key(struct world *w, char *key, struct kv_pair *out)
-{
-	struct err e;
-
-	assert_int_equal(kv_get(w->kv, key, out, NULL, &e), 0);
-	free(key);
-}
-
-static bool has_key(struct world *w, char *key)
-{
-	CLEANUP(kv_pair_done) struct kv_pair p = { 0 };
-
-	get_key(w, key, &p);
-	return p.key != NULL;
-}
-
 /* What ucloud-filescan publishes. */
-static void add_file(struct world *w, const struct who *who, const char *name)
+static void add_file(struct orders_world *w, const struct who *who, const char *name)
 {
 	char uuid[UUID_STR_SIZE], sha512[] = SHA512;
 	struct file f = { .uuid = uuid,
@@ -89,64 +27,34 @@ static void add_file(struct world *w, const struct who *who, const char *name)
 		.sha512 = sha512 };
 
 	file_uuid(who->realm, who->name, name, uuid);
-	put_key(w, key_file(&w->keys, uuid), file_format(&f));
-	put_key(w, key_file_name(who->realm, who->name, name), xstrdup(uuid));
+	orders_world_put(w, key_file(&w->keys, uuid), file_format(&f));
+	orders_world_put(w, key_file_name(who->realm, who->name, name), xstrdup(uuid));
 	free(f.owner);
 	free(f.owner_realm);
 	free(f.filename);
 }
 
-static void add_store(struct world *w, const char *name)
-{
-	CLEANUP(image_store_done) struct image_store s = { 0 };
-	CLEANUP(json_decref_ptr)
-	json_t *body = json_pack(
-		"{s:s, s:s, s:s}", "name", name, "type", "filesystem", "path", "/srv/x");
-	struct err e;
-
-	if (orders_store_create(w->orders, &admin, body, NULL, NOW, &s, &e) != 0)
-		fail_msg("%s", e.msg);
-}
-
 static int setup(void **state)
 {
-	struct world *w = xcalloc(1, sizeof(*w));
+	struct orders_world *w = orders_world_new(NULL);
 
-	w->etcd = fake_etcd_new();
-	w->kv = kv_fake_open(w->etcd);
-	w->fault = (struct kv_fault){ .on_write = on_write, .aux = w };
-	kv_fake_set_fault(w->kv, &w->fault);
-	keys_set_defaults(&w->keys);
-	w->orders = orders_new(w->kv, &w->keys, &conf);
-	add_store(w, "local");
+	orders_world_add_store(w, "local");
 	add_file(w, &alice, "debian.qcow2");
 	*state = w;
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	struct world *w = *state;
-
-	orders_free(w->orders);
-	kv_close(w->kv);
-	fake_etcd_free(w->etcd);
-	keys_done(&w->keys);
-	free(w);
-	return 0;
-}
-
-static int create_as(struct world *w, const struct who *who, const char *text,
+static int create_as(struct orders_world *w, const struct who *who, const char *text,
 	const char *idem, struct image *out, struct err *e)
 {
-	CLEANUP(json_decref_ptr) json_t *body = js(text);
+	CLEANUP(json_decref_ptr) json_t *body = orders_world_json(text);
 
 	return orders_image_create(w->orders, who, body, idem, NOW, out, e);
 }
 
 #define ORDER "{\"name\":\"deb\",\"file\":\"debian.qcow2\"}"
 
-static void create(struct world *w, struct image *out)
+static void create(struct orders_world *w, struct image *out)
 {
 	struct err e;
 
@@ -154,51 +62,33 @@ static void create(struct world *w, struct image *out)
 		fail_msg("%s", e.msg);
 }
 
-static void refuse_at(int line, struct world *w, const struct who *who, const char *text,
-	enum err_kind kind, const char *field, const char *says)
+static void refuse_at(int line, struct orders_world *w, const struct who *who,
+	const char *text, enum err_kind kind, const char *field, const char *says)
 {
 	CLEANUP(image_done) struct image im = { 0 };
 	struct err e = { 0 };
+	int r = create_as(w, who, text, NULL, &im, &e);
 
-	if (create_as(w, who, text, NULL, &im, &e) >= 0)
-		fail_msg("line %d: not refused", line);
-	if (e.kind != kind || strcmp(e.field, field) != 0 || !strstr(e.msg, says))
-		fail_msg("line %d: %s: %s: %s", line, err_kind_name(e.kind), e.field,
-			e.msg);
+	orders_world_refused_at(line, r, &e, kind, field, says);
 }
 #define refuse(...) refuse_at(__LINE__, __VA_ARGS__)
 
 /* As ucloud-image would write it. */
-static void set_status(struct world *w, struct image *im, enum image_status status)
+static void set_status(struct orders_world *w, struct image *im, enum image_status status)
 {
 	im->status = (int)status;
-	put_key(w, key_image(&w->keys, im->uuid), image_format_text(im));
+	orders_world_put(w, key_image(&w->keys, im->uuid), image_format_text(im));
 }
 
-static int n_images_used(struct world *w, const struct who *who)
+static bool get_request(struct orders_world *w, const char *uuid, struct request *r)
 {
-	CLEANUP(user_done) struct user u = { 0 };
-	struct err e;
-
-	assert_int_equal(
-		orders_user_get(w->orders, who, who->name, who->realm, &u, &e), 0);
-	return (int)u.use.images;
-}
-
-static bool get_request(struct world *w, const char *uuid, struct request *r)
-{
-	CLEANUP(kv_pair_done) struct kv_pair p = { 0 };
-	struct err e;
-
-	get_key(w, key_request_image(&w->keys, uuid), &p);
-	if (!p.key)
+	if (!orders_world_request(w, key_request_image(&w->keys, uuid), r))
 		return false;
-	assert_int_equal(request_parse(p.value, p.value_size, r, &e), 0);
 	assert_string_equal(r->uuid, uuid);
 	return true;
 }
 
-static int request_type(struct world *w, const char *uuid)
+static int request_type(struct orders_world *w, const char *uuid)
 {
 	CLEANUP(request_done) struct request r = { 0 };
 
@@ -206,7 +96,7 @@ static int request_type(struct world *w, const char *uuid)
 }
 
 static int delete_as(
-	struct world *w, const struct who *who, const char *ref, struct err *e)
+	struct orders_world *w, const struct who *who, const char *ref, struct err *e)
 {
 	CLEANUP(image_done) struct image im = { 0 };
 
@@ -219,7 +109,7 @@ static void test_create(void **state)
 {
 	CLEANUP(image_done) struct image im = { 0 };
 	CLEANUP(kv_pair_done) struct kv_pair index = { 0 };
-	struct world *w = *state;
+	struct orders_world *w = *state;
 	char uuid[UUID_STR_SIZE];
 
 	create(w, &im);
@@ -233,8 +123,8 @@ static void test_create(void **state)
 	assert_true(im.is_made);
 	assert_int_equal(im.status, IMAGE_TO_BE_CREATED);
 	assert_int_equal(request_type(w, im.uuid), REQ_CREATE_IMAGE);
-	assert_int_equal(n_images_used(w, &alice), 1);
-	get_key(w, key_image_name("users", "alice", "deb"), &index);
+	assert_int_equal(orders_world_use(w, &alice).images, 1);
+	orders_world_get(w, key_image_name("users", "alice", "deb"), &index);
 	assert_string_equal(index.value, im.uuid);
 }
 
@@ -242,11 +132,11 @@ static void test_create_by_uuid_and_store(void **state)
 {
 	CLEANUP(image_done) struct image im = { 0 };
 	CLEANUP_STR char *text = NULL;
-	struct world *w = *state;
+	struct orders_world *w = *state;
 	char uuid[UUID_STR_SIZE];
 	struct err e;
 
-	add_store(w, "other");
+	orders_world_add_store(w, "other");
 	refuse(w, &alice, ORDER, ERR_INVALID, "store", "local, other");
 	file_uuid("users", "alice", "debian.qcow2", uuid);
 	text = xasprintf("{\"name\":\"deb\",\"file\":\"%s\",\"store\":\"other\","
@@ -262,7 +152,7 @@ static void test_create_refusals(void **state)
 	CLEANUP(image_done) struct image im = { 0 };
 	CLEANUP_STR char *others = NULL;
 	char uuid[UUID_STR_SIZE];
-	struct world *w = *state;
+	struct orders_world *w = *state;
 
 	file_uuid("users", "alice", "debian.qcow2", uuid);
 	others = xasprintf("{\"name\":\"x\",\"file\":\"%s\"}", uuid);
@@ -293,7 +183,7 @@ static void test_create_refusals(void **state)
 
 static void test_no_store(void **state)
 {
-	struct world *w = *state;
+	struct orders_world *w = *state;
 	struct err e;
 
 	assert_int_equal(orders_store_delete(w->orders, &admin, "local", &e), 0);
@@ -303,7 +193,7 @@ static void test_no_store(void **state)
 static void test_quota(void **state)
 {
 	CLEANUP(image_done) struct image im = { 0 };
-	struct world *w = *state;
+	struct orders_world *w = *state;
 	struct err e;
 
 	for (int i = 0; i < 3; i++) {
@@ -313,27 +203,28 @@ static void test_quota(void **state)
 		assert_int_equal(create_as(w, &alice, text, NULL, &im, &e), 0);
 	}
 	refuse(w, &alice, ORDER, ERR_QUOTA, "", "1 images asked for, 0 of 3 left");
-	assert_int_equal(n_images_used(w, &alice), 3);
+	assert_int_equal(orders_world_use(w, &alice).images, 3);
 }
 
 static void test_users_may_publish(void **state)
 {
 	CLEANUP(image_done) struct image im = { 0 };
 	CLEANUP(json_decref_ptr)
-	json_t *body = js("{\"name\":\"deb\",\"file\":\"debian.qcow2\",\"public\":true}");
-	CLEANUP(json_decref_ptr) json_t *no = js("{\"public\":false}");
-	CLEANUP(json_decref_ptr) json_t *yes = js("{\"public\":true}");
-	struct orders_conf free_conf = conf;
-	struct world *w = *state;
+	json_t *body = orders_world_json(
+		"{\"name\":\"deb\",\"file\":\"debian.qcow2\",\"public\":true}");
+	CLEANUP(json_decref_ptr) json_t *no = orders_world_json("{\"public\":false}");
+	CLEANUP(json_decref_ptr) json_t *yes = orders_world_json("{\"public\":true}");
+	struct orders_world *w = *state;
+	struct orders_conf free_conf = w->conf;
 	struct orders *o;
 	struct err e;
 
 	free_conf.users_may_publish = true;
 	o = orders_new(w->kv, &w->keys, &free_conf);
 	assert_int_equal(orders_image_create(o, &alice, body, NULL, NOW, &im, &e), 0);
-	assert_true(has_key(w, key_image_public("deb")));
+	assert_true(orders_world_has(w, key_image_public("deb")));
 	assert_int_equal(orders_image_patch(o, &alice, "deb", no, &im, &e), 0);
-	assert_false(has_key(w, key_image_public("deb")));
+	assert_false(orders_world_has(w, key_image_public("deb")));
 	assert_int_equal(orders_image_patch(w->orders, &alice, "deb", yes, &im, &e), -1);
 	assert_int_equal(e.kind, ERR_DENIED);
 	assert_int_equal(orders_image_patch(o, &alice, "deb", yes, &im, &e), 0);
@@ -343,44 +234,42 @@ static void test_users_may_publish(void **state)
 static void test_idempotency(void **state)
 {
 	CLEANUP(image_done) struct image one = { 0 }, two = { 0 };
-	struct world *w = *state;
+	struct orders_world *w = *state;
 	struct err e;
 
 	assert_int_equal(create_as(w, &alice, ORDER, "k", &one, &e), 0);
 	assert_int_equal(create_as(w, &alice, ORDER, "k", &two, &e), ORDER_AS_IT_IS);
 	assert_string_equal(one.uuid, two.uuid);
-	assert_int_equal(n_images_used(w, &alice), 1);
+	assert_int_equal(orders_world_use(w, &alice).images, 1);
 }
 
 /* The answer to the transaction is lost, though it happened. */
 static void test_unknown(void **state)
 {
 	CLEANUP(image_done) struct image im = { 0 };
-	struct world *w = *state;
+	struct orders_world *w = *state;
 	struct err e;
 	int r;
 
-	w->n_writes = 0;
-	w->fault_at = 1;
-	w->fault_kind = 2;
+	orders_world_fail_write(w, 1, 2);
 	r = create_as(w, &alice, ORDER, NULL, &im, &e);
 	assert_true(r == 0 || r == ORDER_AS_IT_IS);
-	assert_int_equal(n_images_used(w, &alice), 1);
+	assert_int_equal(orders_world_use(w, &alice).images, 1);
 	assert_int_equal(request_type(w, im.uuid), REQ_CREATE_IMAGE);
 }
 
-static int create_vm(struct world *w, struct err *e)
+static int create_vm(struct orders_world *w, struct err *e)
 {
 	CLEANUP(vm_done) struct vm vm = { 0 };
-	CLEANUP(json_decref_ptr) json_t *body = js("{\"name\":\"v\",\"image\":\"deb\"}");
 
-	return orders_vm_create(w->orders, &alice, body, NULL, NOW, &vm, e);
+	return orders_world_vm_as(
+		w, &alice, "{\"name\":\"v\",\"image\":\"deb\"}", NULL, &vm, e);
 }
 
 static void test_vms_wait_for_it(void **state)
 {
 	CLEANUP(image_done) struct image im = { 0 };
-	struct world *w = *state;
+	struct orders_world *w = *state;
 	struct err e;
 
 	create(w, &im);
@@ -404,7 +293,7 @@ static void test_delete_in_every_state(void **state)
 {
 	static const enum image_status statuses[] = { IMAGE_TO_BE_CREATED, IMAGE_CREATED,
 		IMAGE_ERROR };
-	struct world *w = *state;
+	struct orders_world *w = *state;
 	struct err e;
 
 	for (size_t i = 0; i < ARRAY_LEN(statuses); i++) {
@@ -414,11 +303,7 @@ static void test_delete_in_every_state(void **state)
 
 		assert_int_equal(create_as(w, &alice, text, NULL, &im, &e), 0);
 		if (statuses[i] != IMAGE_TO_BE_CREATED) {
-			CLEANUP(kv_txn_free_ptr) struct kv_txn *t = kv_txn_new();
-			CLEANUP_STR char *key = key_request_image(&w->keys, im.uuid);
-
-			kv_txn_del(t, key);
-			assert_int_equal(kv_txn_commit(w->kv, t, NULL, &e), 0);
+			orders_world_put(w, key_request_image(&w->keys, im.uuid), NULL);
 			set_status(w, &im, statuses[i]);
 		}
 		assert_int_equal(delete_as(w, &bob, im.uuid, &e), -1);
@@ -432,13 +317,13 @@ static void test_delete_in_every_state(void **state)
 		assert_int_equal(delete_as(w, &alice, im.uuid, &e), ORDER_IMAGE_GOES);
 	}
 	/* ucloud-image gives it back, with the entry. */
-	assert_int_equal(n_images_used(w, &alice), 3);
+	assert_int_equal(orders_world_use(w, &alice).images, 3);
 }
 
 static void test_delete_while_used(void **state)
 {
 	CLEANUP(image_done) struct image im = { 0 };
-	struct world *w = *state;
+	struct orders_world *w = *state;
 	struct err e;
 
 	create(w, &im);
@@ -455,14 +340,12 @@ static void test_delete_cut_short(void **state)
 {
 	CLEANUP(image_done) struct image im = { 0 };
 	CLEANUP(request_done) struct request r = { 0 };
-	struct world *w = *state;
+	struct orders_world *w = *state;
 	struct err e;
 
 	create(w, &im);
 	set_status(w, &im, IMAGE_CREATED);
-	w->n_writes = 0;
-	w->fault_at = 2;
-	w->fault_kind = 1;
+	orders_world_fail_write(w, 2, 1);
 	assert_int_equal(delete_as(w, &alice, "deb", &e), -1);
 	/* Should it not come again, ucloud-image looks who uses it. */
 	assert_true(get_request(w, im.uuid, &r));
@@ -478,7 +361,7 @@ static void test_delete_cut_short(void **state)
 static void test_registered(void **state)
 {
 	CLEANUP(image_done) struct image im = { 0 };
-	struct world *w = *state;
+	struct orders_world *w = *state;
 	struct err e;
 
 	assert_int_equal(create_as(w, &admin,
@@ -489,13 +372,13 @@ static void test_registered(void **state)
 	assert_int_equal(im.status, IMAGE_CREATED);
 	assert_false(im.is_made);
 	assert_int_equal(request_type(w, im.uuid), -1);
-	assert_int_equal(n_images_used(w, &admin), 1);
+	assert_int_equal(orders_world_use(w, &admin).images, 1);
 	assert_int_equal(delete_as(w, &alice, "reg", &e), -1);
 	assert_int_equal(e.kind, ERR_DENIED);
 	assert_int_equal(delete_as(w, &admin, "reg", &e), 0);
-	assert_int_equal(n_images_used(w, &admin), 0);
-	assert_false(has_key(w, key_image(&w->keys, im.uuid)));
-	assert_false(has_key(w, key_image_public("reg")));
+	assert_int_equal(orders_world_use(w, &admin).images, 0);
+	assert_false(orders_world_has(w, key_image(&w->keys, im.uuid)));
+	assert_false(orders_world_has(w, key_image_public("reg")));
 }
 
 /* ---------------------------------------------------------------- requests */
@@ -505,7 +388,7 @@ static void test_requests(void **state)
 	CLEANUP(image_done) struct image im = { 0 }, out = { 0 };
 	CLEANUP(request_done) struct request r = { 0 };
 	CLEANUP(vm_done) struct vm vm = { 0 };
-	struct world *w = *state;
+	struct orders_world *w = *state;
 	struct err e;
 
 	create(w, &im);
@@ -515,7 +398,7 @@ static void test_requests(void **state)
 	assert_int_equal(e.kind, ERR_NOT_FOUND);
 	r.attempts = 3;
 	r.not_before = NOW + 60;
-	put_key(w, key_request_image(&w->keys, im.uuid), request_format(&r));
+	orders_world_put(w, key_request_image(&w->keys, im.uuid), request_format(&r));
 	assert_int_equal(orders_request_retry(w->orders, &alice, im.uuid, &r, &e), -1);
 	assert_int_equal(e.kind, ERR_DENIED);
 	assert_int_equal(orders_request_retry(w->orders, &admin, im.uuid, &r, &e), 0);
@@ -544,7 +427,7 @@ static void test_files(void **state)
 	const struct file_ref of_alice = { "alice", "users", "debian.qcow2" };
 	struct file_ref by_uuid = { 0 };
 	CLEANUP(file_done) struct file f = { 0 };
-	struct world *w = *state;
+	struct orders_world *w = *state;
 	char uuid[UUID_STR_SIZE];
 	struct err e;
 
@@ -564,7 +447,7 @@ static void test_files(void **state)
 	assert_int_equal(e.kind, ERR_NOT_FOUND);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, orders_world_teardown)
 
 int main(void)
 {
