@@ -14,6 +14,7 @@
 #include "common/base/clock.h"
 #include "common/base/http.h"
 #include "common/base/log.h"
+#include "tests/lib/test_api.h"
 #include "tests/lib/test_etcd.h"
 #include "tests/lib/test_util.h"
 #include "ucloud-api/api.h"
@@ -42,18 +43,9 @@ static void die(const struct err *e)
 
 static void start_api(void)
 {
-	const struct etcd_conf *etcd = test_etcd_client(b.etcd);
 	struct err e;
 
-	conf_set_defaults(&api_conf_table, &b.conf);
-	str_set(&b.conf.auth_name, xstrdup("api"));
-	str_set(&b.conf.auth_realm, xstrdup("auth"));
-	str_set(&b.conf.auth_seed, xstrdup("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"));
-	str_set(&b.conf.otp_url, xstrdup("http://[::1]:1/"));
-	strv_done(&b.conf.listen);
-	strv_add(&b.conf.listen, "[::1]:0");
-	strv_add(&b.conf.realm_allowed, "users");
-	strv_copy(&b.conf.etcd.url, &etcd->url);
+	test_api_conf(&b.conf, b.etcd, 1);
 	b.conf.quota = (struct amounts){ .vms = 1000000,
 		.cpu = 1000000,
 		.ram_mib = 1000000000,

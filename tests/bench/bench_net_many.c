@@ -20,6 +20,7 @@
 #include "common/base/http.h"
 #include "common/base/log.h"
 #include "tests/lib/net_bench.h"
+#include "tests/lib/test_api.h"
 #include "tests/lib/test_etcd.h"
 #include "tests/lib/test_util.h"
 #include "ucloud-api/api.h"
@@ -46,15 +47,7 @@ static void start_api(void)
 	struct err e = { 0 };
 	int64_t expires;
 
-	conf_set_defaults(&api_conf_table, &b.conf);
-	str_set(&b.conf.auth_name, xstrdup("api"));
-	str_set(&b.conf.auth_realm, xstrdup("auth"));
-	str_set(&b.conf.auth_seed, xstrdup("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"));
-	str_set(&b.conf.otp_url, xstrdup("http://[::1]:1/"));
-	strv_done(&b.conf.listen);
-	strv_add(&b.conf.listen, "[::1]:0");
-	strv_add(&b.conf.realm_allowed, "users");
-	strv_copy(&b.conf.etcd.url, &test_etcd_client(b.etcd)->url);
+	test_api_conf(&b.conf, b.etcd, 1);
 	b.conf.quota.networks = b.n;
 	net_bench_need(api_conf_check(&b.conf, &e), &e);
 	net_bench_need(api_open(&b.conf, &b.api, &e), &e);

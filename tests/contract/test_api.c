@@ -16,12 +16,12 @@
 
 #include "common/base/clock.h"
 #include "common/base/http.h"
+#include "tests/lib/test_api.h"
 #include "tests/lib/test_etcd.h"
 #include "tests/lib/test_util.h"
 #include "ucloud-api/route.h"
 
 #define RIGHT_TOKEN "123456"
-#define SEED	    "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 #define LONG_MSEC   20000
 
 static struct world {
@@ -52,8 +52,8 @@ static enum httpd_result otp_handler(void *aux, struct httpd_req *req)
 	json_t *q = json_loadb(text, size, 0, NULL);
 	int64_t step;
 	struct err e;
-	bool is_right = totp_verify(SEED, member(q, "auth_token"), clock_unix_sec(), 1,
-				&step, &e) == 0 &&
+	bool is_right = totp_verify(TEST_API_SEED, member(q, "auth_token"),
+				clock_unix_sec(), 1, &step, &e) == 0 &&
 			strcmp(member(q, "auth_name"), "api") == 0 &&
 			strcmp(member(q, "token"), RIGHT_TOKEN) == 0;
 
@@ -160,19 +160,9 @@ static char *log_in(const char *user)
 
 static void configure(void)
 {
-	const struct etcd_conf *etcd = test_etcd_client(w.etcd);
 	struct err e;
 
-	conf_set_defaults(&api_conf_table, &w.conf);
-	str_set(&w.conf.auth_name, xstrdup("api"));
-	str_set(&w.conf.auth_realm, xstrdup("ungleich-auth"));
-	str_set(&w.conf.auth_seed, xstrdup(SEED));
-	str_set(&w.conf.otp_url,
-		xasprintf("http://[::1]:%u/", (unsigned)httpd_port(w.otp, 0)));
-	strv_done(&w.conf.listen);
-	strv_add(&w.conf.listen, "[::1]:0");
-	strv_add(&w.conf.realm_allowed, "users");
-	strv_copy(&w.conf.etcd.url, &etcd->url);
+	test_api_conf(&w.conf, w.etcd, (unsigned)httpd_port(w.otp, 0));
 	w.conf.quota = (struct amounts){ 1000, 1000, 1000000, 10000, .images = 1000,
 		.networks = 5 };
 	if (api_conf_check(&w.conf, &e) < 0)

@@ -322,7 +322,7 @@ static int cli(char **out, const char *line)
 	CLEANUP_STR char *cache = test_path("cache");
 	CLEANUP_STR char *text =
 		xasprintf("[ucloud-cli]\napi = http://[::1]:%u\nname = alice\n"
-			  "realm = users\nseed = " FW_SEED "\n",
+			  "realm = users\nseed = " TEST_API_SEED "\n",
 			(unsigned)api_port(fw.away, 0));
 	CLEANUP_STR char *command =
 		xasprintf("XDG_CACHE_HOME=%s exec %s --config %s %s 2>&1", cache, program,

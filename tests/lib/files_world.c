@@ -43,17 +43,8 @@ static void start_otp(void)
 
 void fw_configure(struct api_conf *conf)
 {
-	conf_set_defaults(&api_conf_table, conf);
-	str_set(&conf->auth_name, xstrdup("api"));
-	str_set(&conf->auth_realm, xstrdup("ungleich-auth"));
-	str_set(&conf->auth_seed, xstrdup(FW_SEED));
-	str_set(&conf->otp_url,
-		xasprintf("http://[::1]:%u/", (unsigned)httpd_port(fw.otp, 0)));
-	strv_done(&conf->listen);
-	strv_add(&conf->listen, "[::1]:0");
-	strv_add(&conf->realm_allowed, "users");
+	test_api_conf(conf, fw.etcd, (unsigned)httpd_port(fw.otp, 0));
 	strv_add(&conf->realm_allowed, "others");
-	strv_copy(&conf->etcd.url, &test_etcd_client(fw.etcd)->url);
 	conf->quota.file_gib = 1;
 }
 

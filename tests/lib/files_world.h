@@ -10,10 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "tests/lib/test_etcd.h"
-#include "ucloud-api/api.h"
-
-#define FW_SEED "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
+#include "tests/lib/test_api.h"
 
 struct files_world {
 	struct test_etcd *etcd;
