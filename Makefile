@@ -141,7 +141,8 @@ run_tests := TEST_JOBS=$(TEST_JOBS) tests/run
 # the others run beside them. With sanitizers the first two not at all: test_kv, test_store and
 # test_virt_libvirt take our code the same ways.
 NOT_SAN  := %/test_kv_etcd %/test_virt_qemu
-LONGEST  := $(if $(SAN),,$(NOT_SAN)) %/test_disk_ceph %/test_filescan %/test_network_router
+LONGEST  := $(if $(SAN),,$(NOT_SAN)) %/test_disk_ceph %/test_disk_ceph_deaths \
+	%/test_filescan %/test_network_router
 CONTRACT := $(filter $(LONGEST),$(CONTRACT)) $(filter-out $(NOT_SAN) $(LONGEST),$(CONTRACT))
 
 .PHONY: tests unit contract sim units e2e lab-tests
